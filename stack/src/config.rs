@@ -1,0 +1,224 @@
+//! The immutable picture of the fabric that workers read.
+//!
+//! [`Config::build`] makes it from a [`FabricSpec`] and from the picture before it, from which it
+//! takes over what must live on: port ids, counters, the FDB and the neighbour tables.
+
+mod build;
+mod spec;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+
+pub use build::ConfigError;
+pub use spec::{FabricSpec, NetworkSpec, Offloads, PortSpec, RouterSpec, StaticRoute, SubnetSpec};
+
+use crate::MacAddr;
+use crate::counters::{PortCounters, StackCounters};
+use crate::table::fdb::Fdb;
+use crate::table::fib::Fib;
+use crate::table::neighbor::Neighbors;
+
+/// Names a port in one life: a slot, and a count of the slot's uses, so that what was remembered of
+/// an earlier port does not lead to a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(u32);
+
+impl PortId {
+    const SLOT_BITS: u32 = 20;
+
+    pub(crate) fn new(slot: usize, life: u32) -> PortId {
+        PortId(life << Self::SLOT_BITS | slot as u32)
+    }
+
+    /// The slot, below 2^20; of the ports that exist at one time no two have the same.
+    pub fn slot(self) -> usize {
+        (self.0 & ((1 << Self::SLOT_BITS) - 1)) as usize
+    }
+
+
+    pub(crate) fn to_u32(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn from_u32(number: u32) -> PortId {
+        PortId(number)
+    }
+}
+
+/// The picture.
+#[derive(Debug, Default)]
+pub struct Config {
+    generation: u64,
+    workers: usize,
+    ports: Vec<Option<Arc<Port>>>,
+    lives: Vec<u32>,
+    names: HashMap<Arc<str>, PortId, RandomState>,
+    pub(crate) networks: Vec<Network>,
+    pub(crate) routers: Vec<Router>,
+    next_network: u32,
+    counters: Arc<[StackCounters]>,
+}
+
+/// A port in the picture.
+#[derive(Debug)]
+pub struct Port {
+    /// Its id.
+    pub id: PortId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// MAC address of the container's device.
+    pub mac: MacAddr,
+    /// Addresses of the container's device.
+    pub addresses: Box<[IpAddr]>,
+    /// Access VLAN; 0 is untagged.
+    pub vlan: u16,
+    /// Largest IP packet in octets.
+    pub mtu: usize,
+    /// Drop frames whose source is not this port's.
+    pub source_check: bool,
+    /// What the device takes.
+    pub offloads: Offloads,
+    /// Position in [`Config::networks`].
+    pub(crate) network: usize,
+    counters: Arc<[PortCounters]>,
+}
+
+impl Port {
+    /// A worker's counters of this port.
+    pub fn counters(&self, worker: usize) -> &PortCounters {
+        // Workers are counted from 0, and there is one set more, for traces: the last serves whoever is beyond.
+        &self.counters[worker.min(self.counters.len() - 1)]
+    }
+
+    /// The counters of all workers.
+    pub fn all_counters(&self) -> &[PortCounters] {
+        &self.counters[..self.counters.len() - 1]
+    }
+}
+
+/// A network in the picture.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// Unique among all networks there ever were.
+    pub id: u32,
+    pub name: Arc<str>,
+    pub mtu: usize,
+    pub ageing: Duration,
+    pub router: Option<usize>,
+    pub gateway: Gateway,
+    /// Ports by VLAN, for flooding.
+    pub members: Vec<(u16, Vec<PortId>)>,
+    /// MAC addresses that belong to a port by configuration.
+    pub stations: HashMap<(u16, MacAddr), PortId, RandomState>,
+    /// IP addresses that belong to a port by configuration.
+    pub owners: HashMap<IpAddr, PortId, RandomState>,
+    pub fdb: Arc<Fdb>,
+    pub neighbors: Arc<Neighbors>,
+}
+
+impl Network {
+    /// The ports of one VLAN.
+    pub fn members(&self, vlan: u16) -> &[PortId] {
+        self.members.iter().find(|(id, _)| *id == vlan).map_or(&[], |(_, ports)| ports)
+    }
+}
+
+/// The router's interface on a network.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub mac: MacAddr,
+    pub v4: Vec<(Ipv4Addr, crate::Prefix)>,
+    pub v6: Vec<(Ipv6Addr, crate::Prefix)>,
+    pub link_local: Ipv6Addr,
+}
+
+impl Gateway {
+    /// Whether the interface answers ARP for this address.
+    pub fn has_v4(&self, address: Ipv4Addr) -> bool {
+        self.v4.iter().any(|(own, _)| *own == address)
+    }
+
+    /// Whether the interface answers neighbour solicitations for this address.
+    pub fn has_v6(&self, address: Ipv6Addr) -> bool {
+        !self.v6.is_empty() && self.link_local == address || self.v6.iter().any(|(own, _)| *own == address)
+    }
+
+    /// The interface's address to speak to `peer` from: of its subnet, or else the first.
+    pub fn source_v4(&self, peer: Ipv4Addr) -> Option<Ipv4Addr> {
+        let in_subnet = self.v4.iter().find(|(_, prefix)| prefix.contains(peer.into()));
+        in_subnet.or(self.v4.first()).map(|(own, _)| *own)
+    }
+
+    /// The interface's address to speak to `peer` from; none where the network has no IPv6 gateway.
+    pub fn source_v6(&self, peer: Ipv6Addr) -> Option<Ipv6Addr> {
+        let first = self.v6.first()?;
+        if peer.is_unicast_link_local() {
+            return Some(self.link_local);
+        }
+        Some(self.v6.iter().find(|(_, prefix)| prefix.contains(peer.into())).unwrap_or(first).0)
+    }
+}
+
+/// A router in the picture.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub fib: Fib,
+    /// The router's own addresses on all its networks.
+    pub addresses: std::collections::HashSet<IpAddr, RandomState>,
+}
+
+impl Config {
+    /// Counts the pictures, from 1; 0 is the empty one that nobody built.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many workers the counters are for.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A port, unless it is gone.
+    pub fn port(&self, id: PortId) -> Option<&Arc<Port>> {
+        self.ports.get(id.slot())?.as_ref().filter(|port| port.id == id)
+    }
+
+    /// All ports.
+    pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
+        self.ports.iter().flatten()
+    }
+
+    /// A port by name.
+    pub fn port_by_name(&self, name: &str) -> Option<&Arc<Port>> {
+        self.port(*self.names.get(name)?)
+    }
+
+    /// What a worker's stack did by itself.
+    pub fn stack_counters(&self) -> &[StackCounters] {
+        &self.counters[..self.counters.len().saturating_sub(1)]
+    }
+
+    pub(crate) fn counters_of(&self, worker: usize) -> &StackCounters {
+        &self.counters[worker.min(self.counters.len() - 1)]
+    }
+
+    /// Sizes of a network's tables at this moment: MAC addresses known, neighbours known.
+    pub fn table_sizes(&self, network: &str, now: crate::time::Instant) -> Option<(usize, usize)> {
+        let network = self.networks.iter().find(|candidate| &*candidate.name == network)?;
+        let macs = network.stations.len() + network.fdb.len(now, network.ageing);
+        Some((macs, network.neighbors.len()))
+    }
+
+    /// Neighbour entries that were given up early, in all networks.
+    pub fn neighbor_evictions(&self) -> u64 {
+        self.networks.iter().map(|network| network.neighbors.evictions()).sum()
+    }
+
+    pub(crate) fn network_by_id(&self, id: u32) -> Option<usize> {
+        self.networks.iter().position(|network| network.id == id)
+    }
+}

@@ -1,0 +1,265 @@
+//! From a description and the picture before it to the next picture.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Config, FabricSpec, Gateway, Network, NetworkSpec, Port, PortId, PortSpec, Router, RouterSpec};
+use crate::Prefix;
+use crate::counters::{PortCounters, StackCounters};
+use crate::table::fdb::Fdb;
+use crate::table::fib::{Fib, NextHop, Target};
+use crate::table::neighbor::Neighbors;
+
+/// The description contradicts itself. The control side checks its input, so this is a mistake there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A reference to a network that the description does not have.
+    #[error("port {port} is on network {network}, which does not exist")]
+    UnknownNetwork {
+        /// Who refers to it.
+        port: String,
+        /// What is missing.
+        network: String,
+    },
+    /// A reference to a router that the description does not have.
+    #[error("network {network} hangs on router {router}, which does not exist")]
+    UnknownRouter {
+        /// Who refers to it.
+        network: String,
+        /// What is missing.
+        router: String,
+    },
+    /// More ports than a [`PortId`] can tell apart.
+    #[error("{0} ports are more than the {max} that fit", max = MAX_PORTS)]
+    TooManyPorts(usize),
+}
+
+const MAX_PORTS: usize = 1 << PortId::SLOT_BITS;
+
+impl Config {
+    /// The picture of `spec`, for `workers` workers, taking over from `previous` what lives on.
+    ///
+    /// # Errors
+    /// The description contradicts itself.
+    pub fn build(spec: &FabricSpec, previous: Option<&Config>, workers: usize) -> Result<Config, ConfigError> {
+        if spec.ports.len() > MAX_PORTS {
+            return Err(ConfigError::TooManyPorts(spec.ports.len()));
+        }
+        let empty = Config::default();
+        let previous = previous.filter(|config| config.workers == workers).unwrap_or(&empty);
+        let mut config = Config {
+            generation: previous.generation + 1,
+            workers,
+            lives: previous.lives.clone(),
+            next_network: previous.next_network,
+            counters: if previous.counters.is_empty() {
+                (0..=workers).map(|_| StackCounters::default()).collect()
+            } else {
+                previous.counters.clone()
+            },
+            ..Config::default()
+        };
+        let routers = positions(spec.routers.iter().map(|router| router.name.as_str()));
+        for network in &spec.networks {
+            let built = config.build_network(network, previous, &routers)?;
+            config.networks.push(built);
+        }
+        config.place_ports(spec, previous)?;
+        config.routers = spec.routers.iter().map(|router| build_router(router, spec)).collect();
+        config.forget_gone_ports(previous);
+        Ok(config)
+    }
+
+    fn build_network(
+        &mut self,
+        spec: &NetworkSpec,
+        previous: &Config,
+        routers: &HashMap<&str, usize>,
+    ) -> Result<Network, ConfigError> {
+        let router = match &spec.router {
+            None => None,
+            Some(name) => Some(*routers.get(name.as_str()).ok_or_else(|| ConfigError::UnknownRouter {
+                network: spec.name.clone(),
+                router: name.clone(),
+            })?),
+        };
+        let before = previous.networks.iter().find(|network| *network.name == *spec.name);
+        let id = before.map_or(self.next_network, |network| network.id);
+        self.next_network += u32::from(before.is_none());
+        let fdb = before.map(|network| &network.fdb).filter(|fdb| fdb.capacity() == spec.max_macs);
+        let neighbors = before.map(|n| &n.neighbors).filter(|n| n.capacity() == spec.max_neighbors);
+        Ok(Network {
+            id,
+            name: spec.name.as_str().into(),
+            mtu: spec.mtu as usize,
+            ageing: spec.ageing,
+            router,
+            gateway: build_gateway(spec, router.is_some()),
+            members: Vec::new(),
+            stations: HashMap::default(),
+            owners: HashMap::default(),
+            fdb: fdb.cloned().unwrap_or_else(|| Arc::new(Fdb::new(spec.max_macs))),
+            neighbors: neighbors.cloned().unwrap_or_else(|| Arc::new(Neighbors::new(spec.max_neighbors))),
+        })
+    }
+
+    fn place_ports(&mut self, spec: &FabricSpec, previous: &Config) -> Result<(), ConfigError> {
+        let networks = positions(spec.networks.iter().map(|network| network.name.as_str()));
+        self.ports = vec![None; previous.ports.len().max(spec.ports.len())];
+        let mut fresh = Vec::new();
+        for port in &spec.ports {
+            let network = *networks.get(port.network.as_str()).ok_or_else(|| ConfigError::UnknownNetwork {
+                port: port.name.clone(),
+                network: port.network.clone(),
+            })?;
+            match previous.port_by_name(&port.name) {
+                // A port that changed its network is another one to the FDB.
+                Some(old) if *previous.networks[old.network].name == *port.network => {
+                    self.add_port(old.id, port, network, Some(old));
+                }
+                _ => fresh.push((port, network)),
+            }
+        }
+        let mut free = 0;
+        for (port, network) in fresh {
+            while self.ports.get(free).is_some_and(Option::is_some) {
+                free += 1;
+            }
+            self.ports.resize(self.ports.len().max(free + 1), None);
+            self.lives.resize(self.ports.len().max(self.lives.len()), 0);
+            self.lives[free] = (self.lives[free] + 1) & (u32::MAX >> PortId::SLOT_BITS);
+            let before = previous.port_by_name(&port.name);
+            self.add_port(PortId::new(free, self.lives[free]), port, network, before);
+        }
+        self.lives.resize(self.ports.len().max(self.lives.len()), 0);
+        Ok(())
+    }
+
+    fn add_port(&mut self, id: PortId, spec: &PortSpec, network: usize, before: Option<&Arc<Port>>) {
+        let name: Arc<str> = before.map_or_else(|| spec.name.as_str().into(), |port| port.name.clone());
+        let counters = before.map(|port| port.counters.clone());
+        let vlan = spec.vlan.unwrap_or(0);
+        let port = Port {
+            id,
+            name: name.clone(),
+            mac: spec.mac,
+            addresses: spec.addresses.clone().into(),
+            vlan,
+            mtu: spec.mtu as usize,
+            source_check: spec.source_check,
+            offloads: spec.offloads,
+            network,
+            counters: counters
+                .unwrap_or_else(|| (0..=self.workers).map(|_| PortCounters::default()).collect()),
+        };
+        let on = &mut self.networks[network];
+        match on.members.iter_mut().find(|(id, _)| *id == vlan) {
+            Some((_, ports)) => ports.push(id),
+            None => on.members.push((vlan, vec![id])),
+        }
+        on.stations.insert((vlan, spec.mac), id);
+        on.owners.extend(spec.addresses.iter().map(|address| (*address, id)));
+        self.ports[id.slot()] = Some(Arc::new(port));
+        self.names.insert(name, id);
+    }
+
+    fn forget_gone_ports(&self, previous: &Config) {
+        for gone in previous.ports().filter(|port| self.port(port.id).is_none()) {
+            previous.networks[gone.network].fdb.forget_port(gone.id);
+        }
+    }
+}
+
+fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
+    names.enumerate().map(|(index, name)| (name, index)).collect()
+}
+
+fn build_gateway(spec: &NetworkSpec, has_router: bool) -> Gateway {
+    let mut gateway = Gateway {
+        mac: spec.gateway_mac,
+        v4: Vec::new(),
+        v6: Vec::new(),
+        link_local: spec.gateway_mac.link_local(),
+    };
+    for subnet in spec.subnets.iter().filter(|_| has_router) {
+        match subnet.gateway {
+            Some(IpAddr::V4(address)) => gateway.v4.push((address, subnet.prefix)),
+            Some(IpAddr::V6(address)) => gateway.v6.push((address, subnet.prefix)),
+            None => {}
+        }
+    }
+    gateway
+}
+
+fn build_router(router: &RouterSpec, spec: &FabricSpec) -> Router {
+    let mut connected: Vec<(Prefix, usize)> = Vec::new();
+    let mut addresses = HashSet::default();
+    for (index, network) in spec.networks.iter().enumerate() {
+        if network.router.as_deref() != Some(router.name.as_str()) {
+            continue;
+        }
+        // Without an address of its own in a subnet the router can ask for nobody there.
+        let attached = network.subnets.iter().filter_map(|subnet| Some((subnet.prefix, subnet.gateway?)));
+        for (prefix, gateway) in attached {
+            connected.push((prefix, index));
+            addresses.insert(gateway);
+        }
+    }
+    let statics = router.routes.iter().filter_map(|route| {
+        let hops: Box<[NextHop]> = (route.next_hops.iter())
+            .filter_map(|hop| Some(NextHop { address: *hop, network: network_of(&connected, *hop)? }))
+            .collect();
+        (!hops.is_empty()).then_some((route.prefix, Target::Via(hops)))
+    });
+    let routes = connected.iter().map(|(prefix, network)| (*prefix, Target::Connected(*network)));
+    Router { fib: Fib::new(routes.chain(statics)), addresses }
+}
+
+fn network_of(connected: &[(Prefix, usize)], address: IpAddr) -> Option<usize> {
+    let holders = connected.iter().filter(|(prefix, _)| prefix.contains(address));
+    holders.max_by_key(|(prefix, _)| prefix.length()).map(|(_, network)| *network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn ports_keep_their_ids_and_counters_across_pictures() {
+        let spec = testing::two_networks();
+        let first = Config::build(&spec, None, 2).unwrap();
+        let a1 = first.port_by_name("a1").unwrap();
+        a1.counters(1).rx_packets.add(7);
+        let mut fewer = spec.clone();
+        fewer.ports.retain(|port| port.name != "a2");
+        let second = Config::build(&fewer, Some(&first), 2).unwrap();
+        assert_eq!(second.port_by_name("a1").unwrap().id, a1.id);
+        assert_eq!(second.port_by_name("a1").unwrap().counters(1).rx_packets.get(), 7);
+        assert_eq!((first.generation(), second.generation()), (1, 2));
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_gives_another_id() {
+        let spec = testing::two_networks();
+        let first = Config::build(&spec, None, 1).unwrap();
+        let old = first.port_by_name("a2").unwrap().id;
+        let mut fewer = spec.clone();
+        fewer.ports.retain(|port| port.name != "a2");
+        let second = Config::build(&fewer, Some(&first), 1).unwrap();
+        let third = Config::build(&spec, Some(&second), 1).unwrap();
+        let new = third.port_by_name("a2").unwrap().id;
+        assert_eq!(new.slot(), old.slot());
+        assert_ne!(new, old);
+        assert!(third.port(old).is_none());
+    }
+
+    #[test]
+    fn dangling_references_are_refused() {
+        let mut spec = testing::two_networks();
+        spec.ports[0].network = "nowhere".into();
+        let error = Config::build(&spec, None, 1).unwrap_err();
+        assert_eq!(error.to_string(), "port a1 is on network nowhere, which does not exist");
+    }
+}

@@ -1,0 +1,118 @@
+//! Counters. Each worker writes its own set; readers add the sets up.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::verdict::DropReason;
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it. Only the owning worker may call this: it is a plain load and store, so that
+    /// counting costs no locked instruction.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One worker's counters of one port, on cache lines of their own. `rx` is what came from the device.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct PortCounters {
+    /// Frames read from the device; a super-packet counts as one.
+    pub rx_packets: Counter,
+    /// Octets of those frames, Ethernet header included.
+    pub rx_bytes: Counter,
+    /// Frames written to the device.
+    pub tx_packets: Counter,
+    /// Octets of those frames.
+    pub tx_bytes: Counter,
+    drops: [Counter; DropReason::COUNT],
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        PortCounters {
+            rx_packets: Counter::default(),
+            rx_bytes: Counter::default(),
+            tx_packets: Counter::default(),
+            tx_bytes: Counter::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl PortCounters {
+    /// Counts a dropped frame.
+    pub fn drop(&self, reason: DropReason) {
+        self.drops[reason.index()].add(1);
+    }
+
+    /// How many frames were dropped for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason.index()].get()
+    }
+}
+
+macro_rules! stack_counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What one worker's stack did by itself.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct StackCounters { $($(#[doc = $doc])+ pub $name: Counter,)+ }
+
+        impl StackCounters {
+            /// Names and values.
+            pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$((stringify!($name), self.$name.get()),)+].into_iter()
+            }
+        }
+    };
+}
+
+stack_counters! {
+    /// ARP replies sent for a gateway address.
+    arp_replies,
+    /// ARP requests sent to find a neighbour.
+    arp_requests,
+    /// Neighbour advertisements sent for a gateway address.
+    neighbor_advertisements,
+    /// Neighbour solicitations sent.
+    neighbor_solicitations,
+    /// Echo requests to a gateway that were answered.
+    echo_replies,
+    /// ICMP and ICMPv6 errors sent.
+    icmp_errors,
+    /// ICMP and ICMPv6 errors that the rate limit held back.
+    icmp_errors_limited,
+    /// TCP resets sent for a gateway address.
+    tcp_resets,
+    /// Fragments made of packets that were too large for the next network.
+    fragments_made,
+    /// MAC addresses that moved from one port to another.
+    mac_moves,
+    /// MAC addresses that were not learned since the FDB was full.
+    fdb_full,
+    /// Neighbour entries given up early since the table was full.
+    neighbor_evictions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_counted_by_reason() {
+        let counters = PortCounters::default();
+        counters.drop(DropReason::NoRoute);
+        counters.drop(DropReason::NoRoute);
+        assert_eq!(counters.dropped(DropReason::NoRoute), 2);
+        assert_eq!(counters.dropped(DropReason::TtlExpired), 0);
+    }
+}

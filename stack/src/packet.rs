@@ -1,0 +1,191 @@
+//! The packet: a buffer with headroom, and what travels with the frame but not in it.
+
+use crate::wire::virtio_net;
+
+/// Octets before the frame in a fresh buffer: room for a virtio-net header and for encapsulation.
+pub const HEADROOM: usize = 128;
+
+/// The longest frame: an IP packet of 65,535 octets behind an Ethernet header with two VLAN tags.
+pub const MAX_FRAME: usize = 65_535 + 14 + 8;
+
+const CAPACITY: usize = HEADROOM + MAX_FRAME + 1;
+
+/// A frame in its buffer.
+#[derive(Debug)]
+pub struct Packet {
+    buffer: Box<[u8]>,
+    start: usize,
+    length: usize,
+    /// Checksum and segmentation work that is still to be done.
+    pub offload: Offload,
+}
+
+/// Work on a frame that its sender left to the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// The transport checksum holds the pseudo-header's sum only.
+    pub checksum: Option<PartialChecksum>,
+    /// The frame stands for several.
+    pub gso: Option<Gso>,
+    /// Somebody has already verified the transport checksum.
+    pub verified: bool,
+}
+
+/// Where a checksum is still to be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartialChecksum {
+    /// First octet that it covers, from the start of the frame.
+    pub start: u16,
+    /// Where it belongs, from `start`.
+    pub offset: u16,
+}
+
+/// How a super-packet is to be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gso {
+    /// The transport that it carries.
+    pub kind: GsoKind,
+    /// Payload octets of each segment.
+    pub size: u16,
+    /// Octets of all headers, from the start of the frame.
+    pub header_length: u16,
+    /// The segments carry ECN's CWR as RFC 3168 section 6.1.2 asks.
+    pub ecn: bool,
+}
+
+/// What a super-packet carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GsoKind {
+    /// TCP over IPv4.
+    TcpV4,
+    /// TCP over IPv6.
+    TcpV6,
+    /// UDP over either, each segment a datagram.
+    Udp,
+}
+
+impl Default for Packet {
+    fn default() -> Self {
+        Packet::new()
+    }
+}
+
+impl Packet {
+    /// An empty packet with a buffer for the largest frame.
+    pub fn new() -> Packet {
+        Packet {
+            buffer: vec![0; CAPACITY].into_boxed_slice(),
+            start: HEADROOM,
+            length: 0,
+            offload: Offload::default(),
+        }
+    }
+
+    /// A packet without a buffer, to stand in for one that is elsewhere for a moment.
+    pub(crate) fn hollow() -> Packet {
+        Packet { buffer: Box::default(), start: 0, length: 0, offload: Offload::default() }
+    }
+
+    /// A packet that holds this frame; longer ones are cut at [`MAX_FRAME`].
+    pub fn from_frame(frame: &[u8]) -> Packet {
+        let mut packet = Packet::new();
+        packet.set_frame(frame);
+        packet
+    }
+
+    /// Makes the packet hold a copy of this frame, with no offload.
+    pub fn set_frame(&mut self, frame: &[u8]) {
+        let length = frame.len().min(MAX_FRAME);
+        self.reset(length);
+        self.frame_mut().copy_from_slice(&frame[..length]);
+    }
+
+    /// Makes the packet hold `length` octets of whatever the buffer had, with no offload.
+    pub fn reset(&mut self, length: usize) {
+        debug_assert!(length <= MAX_FRAME);
+        self.start = HEADROOM;
+        self.length = length.min(MAX_FRAME);
+        self.offload = Offload::default();
+    }
+
+    /// The frame, from its Ethernet header on.
+    pub fn frame(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.length]
+    }
+
+    /// The frame, to change.
+    pub fn frame_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.start + self.length]
+    }
+
+    /// Octets of the frame.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is no frame in it.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Cuts the frame to `length` octets.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    /// Where a device writes what it received: a virtio-net header, then the frame.
+    /// Call [`Packet::received`] afterwards.
+    pub fn receive_area(&mut self) -> &mut [u8] {
+        &mut self.buffer[HEADROOM - virtio_net::HEADER_LENGTH..]
+    }
+
+    /// Takes in `count` octets that were written to [`Packet::receive_area`].
+    ///
+    /// # Errors
+    /// The header is cut short or says what virtio-net does not know; the packet is empty then.
+    pub fn received(&mut self, count: usize) -> Result<(), virtio_net::InvalidHeader> {
+        self.reset(0);
+        let header_start = HEADROOM - virtio_net::HEADER_LENGTH;
+        let end = (header_start + count).min(self.buffer.len());
+        let (offload, header_length) = virtio_net::parse(&self.buffer[header_start..end])?;
+        self.length = end - header_start - header_length;
+        self.offload = offload;
+        Ok(())
+    }
+
+    /// Writes the virtio-net header before the frame, so that [`Packet::device_bytes`] can be sent.
+    pub fn seal(&mut self) {
+        let header = virtio_net::emit(&self.offload);
+        let start = self.start - virtio_net::HEADER_LENGTH;
+        self.buffer[start..self.start].copy_from_slice(&header);
+    }
+
+    /// The virtio-net header, as [`Packet::seal`] left it, and the frame.
+    pub fn device_bytes(&self) -> &[u8] {
+        &self.buffer[self.start - virtio_net::HEADER_LENGTH..self.start + self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_wrote_comes_back_byte_for_byte() {
+        let mut packet = Packet::new();
+        let mut bytes = vec![0; virtio_net::HEADER_LENGTH];
+        bytes.extend_from_slice(&[7; 60]);
+        packet.receive_area()[..bytes.len()].copy_from_slice(&bytes);
+        packet.received(bytes.len()).unwrap();
+        assert_eq!(packet.frame(), &[7; 60]);
+        packet.seal();
+        assert_eq!(packet.device_bytes(), &bytes[..]);
+    }
+
+    #[test]
+    fn a_device_that_wrote_less_than_a_header_gives_an_error() {
+        let mut packet = Packet::new();
+        assert!(packet.received(3).is_err());
+        assert!(packet.is_empty());
+    }
+}

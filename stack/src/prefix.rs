@@ -1,0 +1,156 @@
+//! IP prefixes: an address block in CIDR form (RFC 4632, RFC 4291 section 2.3).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// An IPv4 or IPv6 prefix with no host bits set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    address: IpAddr,
+    length: u8,
+}
+
+/// Why a prefix cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrefixError {
+    /// Not of the form address/length.
+    #[error("\"{0}\" is not a prefix, such as 198.18.1.0/24 or 2001:db8:1::/64 expected")]
+    Syntax(String),
+    /// More bits than the family has.
+    #[error("/{length} is longer than the {bits} bits of {address}")]
+    Length {
+        /// The address that was given.
+        address: IpAddr,
+        /// The length that was given.
+        length: u8,
+        /// The bits an address of this family has.
+        bits: u8,
+    },
+    /// The address is not the first of its block.
+    #[error("{address}/{length} has host bits set, {expected} expected")]
+    HostBits {
+        /// The address that was given.
+        address: IpAddr,
+        /// The length that was given.
+        length: u8,
+        /// The prefix that contains it.
+        expected: Prefix,
+    },
+}
+
+impl Prefix {
+    /// A prefix whose address has no host bits set.
+    pub fn new(address: IpAddr, length: u8) -> Result<Prefix, PrefixError> {
+        let expected = Prefix::containing(address, length)?;
+        if expected.address == address {
+            Ok(expected)
+        } else {
+            Err(PrefixError::HostBits { address, length, expected })
+        }
+    }
+
+    /// The prefix of this length that `address` is in.
+    pub fn containing(address: IpAddr, length: u8) -> Result<Prefix, PrefixError> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        if length > bits {
+            return Err(PrefixError::Length { address, length, bits });
+        }
+        Ok(Prefix { address: mask(address, length), length })
+    }
+
+    /// The first address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The number of leading bits that count.
+    pub fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// True for an IPv4 prefix.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// Whether `address` is of this family and in this block.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4() && mask(address, self.length) == self.address
+    }
+
+    /// Whether the two blocks share an address.
+    pub fn overlaps(&self, other: &Prefix) -> bool {
+        if self.length <= other.length { self.contains(other.address) } else { other.contains(self.address) }
+    }
+
+    /// Whether the prefix stands for a single address.
+    pub fn is_host(&self) -> bool {
+        self.length == if self.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+/// `address` with all but the first `length` bits cleared.
+pub(crate) fn mask(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => {
+            let keep = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            Ipv4Addr::from_bits(a.to_bits() & keep).into()
+        }
+        IpAddr::V6(a) => {
+            let keep = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            Ipv6Addr::from_bits(a.to_bits() & keep).into()
+        }
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || PrefixError::Syntax(text.to_owned());
+        let (address, length) = text.split_once('/').ok_or_else(error)?;
+        if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(error());
+        }
+        Prefix::new(address.parse().map_err(|_| error())?, length.parse().map_err(|_| error())?)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_bits_are_refused_and_the_right_prefix_is_named() {
+        let error = "198.18.1.7/24".parse::<Prefix>().unwrap_err();
+        assert_eq!(error.to_string(), "198.18.1.7/24 has host bits set, 198.18.1.0/24 expected");
+    }
+
+    #[test]
+    fn the_default_prefixes_contain_their_family_only() {
+        let all: Prefix = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("203.0.113.9".parse().unwrap()));
+        assert!(!all.contains("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn overlap_is_containment_of_the_shorter() {
+        let block: Prefix = "2001:db8::/32".parse().unwrap();
+        let inner: Prefix = "2001:db8:1::/64".parse().unwrap();
+        assert!(block.overlaps(&inner) && inner.overlaps(&block));
+        assert!(!inner.overlaps(&"2001:db8:2::/64".parse().unwrap()));
+    }
+}

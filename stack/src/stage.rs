@@ -1,0 +1,75 @@
+//! The stages that a frame passes, one file each. `pipeline.rs` shows their order.
+
+pub mod bridge;
+pub mod egress;
+pub mod fragment;
+pub mod icmp_error;
+pub mod ingress;
+pub mod local;
+pub mod neighbor;
+pub mod route;
+pub mod source;
+
+use crate::verdict::DropReason;
+use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6};
+
+/// A frame whose headers were read and found consistent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame {
+    pub ethernet: ethernet::Header,
+    pub network: Layer3,
+}
+
+/// What is behind the Ethernet header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layer3 {
+    Arp(arp::Message),
+    Ipv4(ipv4::Header),
+    Ipv6(ipv6::Header),
+    Other,
+}
+
+impl Frame {
+    /// What is behind the IP header and its extensions, padding left out; empty where there is no IP.
+    pub fn transport<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        let (start, end) = match &self.network {
+            Layer3::Ipv4(ip) => (ip.header_length, ip.total_length),
+            Layer3::Ipv6(ip) => (ip.payload_offset, ip.total_length),
+            Layer3::Arp(_) | Layer3::Other => return &[],
+        };
+        frame.get(L3 + start..L3 + end).unwrap_or_default()
+    }
+}
+
+/// Where the IP header starts: frames with VLAN tags do not come this far.
+pub(crate) const L3: usize = ethernet::HEADER_LENGTH;
+
+/// A stage stops a frame: why, and what its sender is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub reason: DropReason,
+    pub answer: Option<Answer>,
+}
+
+/// The ICMP error that goes with a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    V4(icmpv4::Error),
+    V6(icmpv6::Error),
+}
+
+impl From<DropReason> for Rejection {
+    fn from(reason: DropReason) -> Self {
+        Rejection { reason, answer: None }
+    }
+}
+
+impl Rejection {
+    pub fn v4(reason: DropReason, error: icmpv4::Error) -> Rejection {
+        Rejection { reason, answer: Some(Answer::V4(error)) }
+    }
+
+    pub fn v6(reason: DropReason, error: icmpv6::Error) -> Rejection {
+        Rejection { reason, answer: Some(Answer::V6(error)) }
+    }
+}

@@ -1,0 +1,86 @@
+//! Bridge: learns where stations are, and decides where a frame goes on its network.
+
+use super::{Frame, Layer3};
+use crate::MacAddr;
+use crate::config::{Network, Port, PortId};
+use crate::pipeline::Context;
+use crate::table::fdb::Learned;
+use crate::trace::step;
+use crate::verdict::DropReason;
+use crate::wire::{arp, icmpv6, ipv6};
+
+/// Where a frame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// To one port of the network.
+    Port(PortId),
+    /// To all other ports of the VLAN.
+    Flood,
+    /// To the router's interface.
+    Gateway,
+}
+
+/// Notes where the sender is.
+pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) {
+    let network = &cx.config.networks[from.network];
+    let mac = frame.ethernet.source;
+    // The addresses of configured ports are known better than by learning.
+    if cx.tracer.is_some() || mac == from.mac || network.stations.contains_key(&(from.vlan, mac)) {
+        return;
+    }
+    match network.fdb.learn(cx.now, network.ageing, from.vlan, mac, from.id) {
+        Learned::Moved => cx.counters.mac_moves.add(1),
+        Learned::Full => cx.counters.fdb_full.add(1),
+        Learned::Known | Learned::New => {}
+    }
+}
+
+/// Decides where a frame that came from `from` goes.
+pub(crate) fn decide(cx: &mut Context, packet: &[u8], frame: &Frame, from: &Port) -> Result<Next, DropReason> {
+    let network = &cx.config.networks[from.network];
+    let destination = frame.ethernet.destination;
+    let gateway_here = network.router.is_some() && from.vlan == 0;
+    if gateway_here && (destination == network.gateway.mac || asks_for_gateway(packet, frame, network)) {
+        step!(cx, "bridge", "{destination} on network {}: for the gateway", network.name);
+        return Ok(Next::Gateway);
+    }
+    if destination.is_multicast() {
+        step!(cx, "bridge", "{destination} is a group: to all ports of network {}", network.name);
+        return Ok(Next::Flood);
+    }
+    match find(cx, network, from.vlan, destination) {
+        Some(port) if port == from.id => {
+            step!(cx, "bridge", "{destination} is on the port it came from");
+            Err(DropReason::SamePort)
+        }
+        Some(port) => {
+            let name = cx.config.port(port).map_or("(gone)", |port| &port.name);
+            step!(cx, "bridge", "{destination} on network {}: to port {name}", network.name);
+            Ok(Next::Port(port))
+        }
+        None => {
+            step!(cx, "bridge", "{destination} is unknown on network {}: to all ports", network.name);
+            Ok(Next::Flood)
+        }
+    }
+}
+
+/// The port where a station is.
+pub(crate) fn find(cx: &Context, network: &Network, vlan: u16, mac: MacAddr) -> Option<PortId> {
+    let configured = network.stations.get(&(vlan, mac)).copied();
+    configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))
+}
+
+/// An ARP request or neighbour solicitation for an address of the gateway: it needs to reach nobody else.
+fn asks_for_gateway(packet: &[u8], frame: &Frame, network: &Network) -> bool {
+    match frame.network {
+        Layer3::Arp(message) => {
+            message.operation == arp::Operation::Request && network.gateway.has_v4(message.target)
+        }
+        Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && header.destination.is_multicast() => {
+            icmpv6::Neighbor::parse(frame.transport(packet))
+                .is_ok_and(|message| message.solicitation && network.gateway.has_v6(message.target))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,169 @@
+//! Ingress: is the frame what it says it is? Reads all headers once; nothing behind this stage meets
+//! a length that lies.
+//!
+//! What a container supplies is never trusted: neither the frame's lengths nor the virtio-net header.
+
+use super::{Frame, L3, Layer3};
+use crate::config::Port;
+use crate::packet::{Gso, GsoKind, Packet};
+use crate::pipeline::Context;
+use crate::trace::step;
+use crate::verdict::DropReason;
+use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, tcp};
+
+const UDP_HEADER_LENGTH: usize = 8;
+
+pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
+    let frame = parse(packet.frame()).map_err(|(reason, malformed)| {
+        step!(cx, "ingress", "{malformed}: dropped");
+        reason
+    })?;
+    check_ethernet(&frame.ethernet)?;
+    check_offload(packet, &frame)?;
+    if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 {
+        return Err(DropReason::FrameTooLong);
+    }
+    step!(
+        cx,
+        "ingress",
+        "port {} took in {} octets: {}",
+        from.name,
+        packet.len(),
+        crate::trace::describe(packet.frame())
+    );
+    Ok(frame)
+}
+
+/// Reads a frame's headers.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
+    let ethernet = ethernet::Header::parse(bytes).map_err(|e| (DropReason::FrameTruncated, e))?;
+    let payload = &bytes[L3..];
+    let network = match ethernet.ethertype {
+        ethernet::IPV4 => {
+            Layer3::Ipv4(ipv4::Header::parse(payload).map_err(|e| (DropReason::Ipv4Malformed, e))?)
+        }
+        ethernet::IPV6 => {
+            Layer3::Ipv6(ipv6::Header::parse(payload).map_err(|e| (DropReason::Ipv6Malformed, e))?)
+        }
+        ethernet::ARP => {
+            Layer3::Arp(arp::Message::parse(payload).map_err(|e| (DropReason::ArpMalformed, e))?)
+        }
+        _ => Layer3::Other,
+    };
+    Ok(Frame { ethernet, network })
+}
+
+fn check_ethernet(header: &ethernet::Header) -> Result<(), DropReason> {
+    if header.source.is_multicast() || header.source.is_zero() {
+        return Err(DropReason::SourceMacInvalid);
+    }
+    if matches!(header.ethertype, ethernet::VLAN | ethernet::VLAN_SERVICE) {
+        return Err(DropReason::VlanNotAllowed);
+    }
+    if header.destination.is_reserved_multicast() {
+        return Err(DropReason::ReservedMulticast);
+    }
+    Ok(())
+}
+
+fn check_offload(packet: &mut Packet, frame: &Frame) -> Result<(), DropReason> {
+    let length = packet.len();
+    if let Some(checksum) = packet.offload.checksum {
+        let start = usize::from(checksum.start);
+        let field_end = start + usize::from(checksum.offset) + 2;
+        if start < L3 || field_end > length {
+            return Err(DropReason::OffloadInvalid);
+        }
+    }
+    if let Some(gso) = packet.offload.gso {
+        let header_length =
+            super_packet_headers(packet, frame, &gso).ok_or(DropReason::OffloadInvalid)?;
+        packet.offload.gso = Some(Gso { header_length: header_length as u16, ..gso });
+    }
+    Ok(())
+}
+
+/// Octets of all headers of a super-packet, if it really is what its offload state says.
+fn super_packet_headers(packet: &Packet, frame: &Frame, gso: &Gso) -> Option<usize> {
+    let (protocol, transport, end) = match frame.network {
+        Layer3::Ipv4(ip) if gso.kind != GsoKind::TcpV6 && !ip.is_fragment() => {
+            (ip.protocol, L3 + ip.header_length, L3 + ip.total_length)
+        }
+        Layer3::Ipv6(ip) if gso.kind != GsoKind::TcpV4 && !ip.fragment => {
+            (ip.protocol, L3 + ip.payload_offset, L3 + ip.total_length)
+        }
+        _ => return None,
+    };
+    let checksum = packet.offload.checksum?;
+    let segment = packet.frame().get(transport..end)?;
+    let (header, checksum_offset) = match (gso.kind, protocol) {
+        (GsoKind::TcpV4 | GsoKind::TcpV6, ipv4::TCP) => (tcp::header_length(segment).ok()?, tcp::CHECKSUM),
+        (GsoKind::Udp, ipv4::UDP) if segment.len() > UDP_HEADER_LENGTH => (UDP_HEADER_LENGTH, 6),
+        _ => return None,
+    };
+    let consistent = usize::from(checksum.start) == transport
+        && usize::from(checksum.offset) == checksum_offset
+        && gso.size > 0
+        && segment.len() > header;
+    consistent.then_some(transport + header)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::packet::PartialChecksum;
+    use crate::testing;
+
+    fn super_packet(size: u16, start: u16) -> Packet {
+        let mut packet = Packet::from_frame(&testing::tcp_frame(3000));
+        packet.offload.checksum = Some(PartialChecksum { start, offset: 16 });
+        packet.offload.gso = Some(Gso { kind: GsoKind::TcpV4, size, header_length: 9999, ecn: false });
+        packet
+    }
+
+    fn checked(mut packet: Packet) -> Result<Option<Gso>, DropReason> {
+        let frame = parse(packet.frame()).map_err(|(reason, _)| reason)?;
+        check_offload(&mut packet, &frame)?;
+        Ok(packet.offload.gso)
+    }
+
+    #[test]
+    fn the_header_length_is_measured_and_not_believed() {
+        assert_eq!(checked(super_packet(1448, 34)).unwrap().unwrap().header_length, 54);
+    }
+
+    #[test]
+    fn lying_offload_headers_are_named() {
+        assert_eq!(checked(super_packet(0, 34)), Err(DropReason::OffloadInvalid));
+        assert_eq!(checked(super_packet(1448, 36)), Err(DropReason::OffloadInvalid));
+        assert_eq!(checked(super_packet(1448, 65_000)), Err(DropReason::OffloadInvalid));
+        let mut wrong_kind = super_packet(1448, 34);
+        wrong_kind.offload.gso = wrong_kind.offload.gso.map(|gso| Gso { kind: GsoKind::Udp, ..gso });
+        assert_eq!(checked(wrong_kind), Err(DropReason::OffloadInvalid));
+        let mut beyond = Packet::from_frame(&testing::tcp_frame(0));
+        beyond.offload.checksum = Some(PartialChecksum { start: 53, offset: 0 });
+        assert_eq!(checked(beyond), Err(DropReason::OffloadInvalid));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200), start in any::<u16>(), offset in any::<u16>(), size in any::<u16>(),
+            ethertype in prop_oneof![Just(0x0800u16), Just(0x86dd), Just(0x0806), any::<u16>()],
+        ) {
+            let mut bytes = bytes;
+            if bytes.len() >= 15 {
+                bytes[12..14].copy_from_slice(&ethertype.to_be_bytes());
+                bytes[14] = if ethertype == 0x86dd { 0x60 } else { 0x45 };
+            }
+            for kind in [GsoKind::TcpV4, GsoKind::TcpV6, GsoKind::Udp] {
+                let mut packet = Packet::from_frame(&bytes);
+                packet.offload.checksum = Some(PartialChecksum { start, offset });
+                packet.offload.gso = Some(Gso { kind, size, header_length: 0, ecn: false });
+                let _ = checked(packet);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Local: packets for the gateway itself. It answers echo requests and refuses the rest.
+
+use super::{Frame, L3, Layer3, Rejection};
+use crate::batch::Origin;
+use crate::config::Port;
+use crate::packet::{Offload, Packet};
+use crate::pipeline::Context;
+use crate::trace::step;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::checksum::pseudo_header;
+use crate::wire::{ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, write_u16};
+
+const TTL: u8 = 64;
+
+pub(crate) fn deliver(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Verdict, Rejection> {
+    let (protocol, fragment) = match &frame.network {
+        Layer3::Ipv4(header) => (header.protocol, header.is_fragment()),
+        Layer3::Ipv6(header) => (header.protocol, header.fragment),
+        Layer3::Arp(_) | Layer3::Other => return Err(DropReason::NoRouter.into()),
+    };
+    if fragment {
+        return Err(DropReason::FragmentForGateway.into());
+    }
+    match (&frame.network, protocol) {
+        (Layer3::Ipv4(_), ipv4::ICMP) | (Layer3::Ipv6(_), ipv6::ICMPV6) => echo(cx, packet, origin, frame, from),
+        (_, ipv4::TCP) => reset(cx, packet, frame, from),
+        (Layer3::Ipv4(_), ipv4::UDP) => {
+            Err(Rejection::v4(DropReason::GatewayPortClosed, icmpv4::Error::PortUnreachable))
+        }
+        (Layer3::Ipv4(_), _) => {
+            Err(Rejection::v4(DropReason::GatewayPortClosed, icmpv4::Error::ProtocolUnreachable))
+        }
+        (_, ipv4::UDP) => Err(Rejection::v6(DropReason::GatewayPortClosed, icmpv6::Error::PortUnreachable)),
+        (Layer3::Ipv6(header), _) => {
+            let pointer = header.protocol_offset as u32;
+            Err(Rejection::v6(DropReason::GatewayPortClosed, icmpv6::Error::UnknownNextHeader(pointer)))
+        }
+        _ => Err(DropReason::GatewayPortClosed.into()),
+    }
+}
+
+/// Turns an echo request around.
+fn echo(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Verdict, Rejection> {
+    let message = frame.transport(packet.frame());
+    let trusted = packet.offload.checksum.is_some() || packet.offload.verified;
+    let checked = match &frame.network {
+        Layer3::Ipv6(header) => icmpv6::check(header.source, header.destination, message),
+        _ => icmpv4::check(message),
+    };
+    let kind = match checked {
+        Ok(kind) => kind,
+        Err(_) if trusted && message.len() >= icmpv4::HEADER_LENGTH => message[0],
+        Err(malformed) => {
+            step!(cx, "local", "{malformed}");
+            return Err(DropReason::IcmpChecksumBad.into());
+        }
+    };
+    match &frame.network {
+        Layer3::Ipv4(header) if kind == icmpv4::ECHO_REQUEST => turn_v4(packet, header),
+        Layer3::Ipv6(header) if kind == icmpv6::ECHO_REQUEST => turn_v6(packet, header),
+        _ => return Err(DropReason::IcmpUnhandled.into()),
+    }
+    let header = ethernet::Header {
+        destination: frame.ethernet.source,
+        source: frame.ethernet.destination,
+        ethertype: frame.ethernet.ethertype,
+    };
+    header.emit(packet.frame_mut());
+    packet.offload = Offload::default();
+    step!(cx, "local", "echo request answered");
+    cx.counters.echo_replies.add(1);
+    cx.output.push(origin, from.id);
+    Ok(Verdict::Answered)
+}
+
+fn turn_v4(packet: &mut Packet, header: &ipv4::Header) {
+    packet.truncate(L3 + header.total_length);
+    let (ip, message) = packet.frame_mut()[L3..].split_at_mut(header.header_length);
+    ip[8] = TTL;
+    ip[12..16].copy_from_slice(&header.destination.octets());
+    ip[16..20].copy_from_slice(&header.source.octets());
+    ipv4::fill_checksum(ip);
+    icmpv4::reply_to_echo(message);
+}
+
+fn turn_v6(packet: &mut Packet, header: &ipv6::Header) {
+    packet.truncate(L3 + header.total_length);
+    let bytes = &mut packet.frame_mut()[L3..];
+    bytes[7] = TTL;
+    bytes[8..24].copy_from_slice(&header.destination.octets());
+    bytes[24..40].copy_from_slice(&header.source.octets());
+    icmpv6::reply_to_echo(&mut bytes[header.payload_offset..]);
+}
+
+/// Refuses a TCP segment: the gateway has no listening port.
+fn reset(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<Verdict, Rejection> {
+    let mut segment = [0; tcp::HEADER_LENGTH];
+    let refused = tcp::emit_reset(frame.transport(packet.frame()), &mut segment);
+    if refused.is_some() && (cx.tracer.is_some() || cx.state.limits.solicitations.allow(cx.now)) {
+        send_segment(cx, frame, from, &mut segment);
+        cx.counters.tcp_resets.add(1);
+        step!(cx, "local", "no such port: reset");
+    }
+    Err(DropReason::GatewayPortClosed.into())
+}
+
+fn send_segment(cx: &mut Context, frame: &Frame, from: &Port, segment: &mut [u8; tcp::HEADER_LENGTH]) {
+    let (origin, made) = cx.output.make();
+    let ethernet = ethernet::Header {
+        destination: frame.ethernet.source,
+        source: frame.ethernet.destination,
+        ethertype: frame.ethernet.ethertype,
+    };
+    let length = segment.len();
+    let (source, destination, header_length) = match &frame.network {
+        Layer3::Ipv4(header) => {
+            made.reset(L3 + ipv4::HEADER_LENGTH + length);
+            let fields = ipv4::Header {
+                header_length: ipv4::HEADER_LENGTH,
+                total_length: ipv4::HEADER_LENGTH + length,
+                tos: 0,
+                id: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+                ttl: TTL,
+                protocol: ipv4::TCP,
+                source: header.destination,
+                destination: header.source,
+            };
+            fields.emit(&mut made.frame_mut()[L3..]);
+            (header.destination.into(), header.source.into(), ipv4::HEADER_LENGTH)
+        }
+        Layer3::Ipv6(header) => {
+            made.reset(L3 + ipv6::HEADER_LENGTH + length);
+            let fields = ipv6::Fields {
+                payload_length: length,
+                next_header: ipv4::TCP,
+                hop_limit: TTL,
+                source: header.destination,
+                destination: header.source,
+            };
+            fields.emit(&mut made.frame_mut()[L3..]);
+            (header.destination.into(), header.source.into(), ipv6::HEADER_LENGTH)
+        }
+        Layer3::Arp(_) | Layer3::Other => return,
+    };
+    let sum = pseudo_header(source, destination, ipv4::TCP, length).bytes(segment).finish();
+    write_u16(segment, tcp::CHECKSUM, sum);
+    ethernet.emit(made.frame_mut());
+    made.frame_mut()[L3 + header_length..].copy_from_slice(segment);
+    cx.output.push(origin, from.id);
+}

@@ -1,0 +1,322 @@
+//! Neighbour: answers for the gateway's addresses, and finds the MAC addresses of next hops
+//! (ARP, RFC 826 and 5227; neighbour discovery, RFC 4861).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{Answer, Frame, L3, Layer3, Rejection, egress, icmp_error, ingress};
+use crate::MacAddr;
+use crate::config::{Network, Port};
+use crate::packet::Packet;
+use crate::pipeline::{CachedNeighbor, Context};
+use crate::table::fib::NextHop;
+use crate::table::neighbor::{Lookup, RETRANSMIT, Tick, Waiting};
+use crate::trace::step;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv6};
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ND_HOP_LIMIT: u8 = 255;
+
+/// Takes in an ARP or neighbour discovery message for the gateway. `None`: the frame is neither.
+pub(crate) fn receive(
+    cx: &mut Context,
+    packet: &Packet,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Option<Verdict>, Rejection> {
+    match &frame.network {
+        Layer3::Arp(message) => {
+            receive_arp(cx, message, frame, from)?;
+            Ok(Some(Verdict::Answered))
+        }
+        Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
+            let message = frame.transport(packet.frame());
+            if !matches!(
+                message.first(),
+                Some(&(icmpv6::NEIGHBOR_SOLICITATION | icmpv6::NEIGHBOR_ADVERTISEMENT))
+            ) {
+                return Ok(None);
+            }
+            let neighbor = check_discovery(packet, header, message).inspect_err(|_| {
+                step!(cx, "neighbor", "fails the checks of RFC 4861 section 7.1");
+            })?;
+            receive_discovery(cx, &neighbor, header, frame, from)?;
+            Ok(Some(Verdict::Answered))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Brings what is known up to date by a message that goes to all (a gratuitous ARP).
+pub(crate) fn overhear(cx: &mut Context, frame: &Frame, from: &Port) {
+    if let Layer3::Arp(message) = frame.network
+        && from.vlan == 0
+        && !message.sender.is_unspecified()
+    {
+        confirm(cx, from, message.sender.into(), message.sender_mac, false);
+    }
+}
+
+fn receive_arp(cx: &mut Context, message: &arp::Message, frame: &Frame, from: &Port) -> Result<(), Rejection> {
+    let gateway = &cx.config.networks[from.network].gateway;
+    let for_us = gateway.has_v4(message.target);
+    let asks = message.operation == arp::Operation::Request;
+    if !message.sender.is_unspecified() {
+        let in_subnet = gateway.v4.iter().any(|(_, prefix)| prefix.contains(message.sender.into()));
+        confirm(cx, from, message.sender.into(), message.sender_mac, asks && for_us && in_subnet);
+    }
+    if !asks {
+        return Ok(());
+    }
+    if !for_us {
+        return Err(DropReason::DestinationInvalid.into());
+    }
+    step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
+    let reply = arp::Message {
+        operation: arp::Operation::Reply,
+        sender_mac: gateway.mac,
+        sender: message.target,
+        target_mac: message.sender_mac,
+        target: message.sender,
+    };
+    cx.counters.arp_replies.add(1);
+    send_arp(cx, &reply, frame.ethernet.source, std::slice::from_ref(&from.id));
+    Ok(())
+}
+
+fn check_discovery(
+    packet: &Packet,
+    header: &ipv6::Header,
+    message: &[u8],
+) -> Result<icmpv6::Neighbor, DropReason> {
+    let malformed = DropReason::NdMalformed;
+    if header.hop_limit != ND_HOP_LIMIT || message.get(1) != Some(&0) {
+        return Err(malformed);
+    }
+    if packet.offload.checksum.is_none() {
+        icmpv6::check(header.source, header.destination, message).map_err(|_| malformed)?;
+    }
+    let neighbor = icmpv6::Neighbor::parse(message).map_err(|_| malformed)?;
+    let probe = header.source.is_unspecified();
+    if probe && neighbor.solicitation && (neighbor.link_layer.is_some() || !header.destination.is_multicast()) {
+        return Err(malformed);
+    }
+    Ok(neighbor)
+}
+
+fn receive_discovery(
+    cx: &mut Context,
+    message: &icmpv6::Neighbor,
+    header: &ipv6::Header,
+    frame: &Frame,
+    from: &Port,
+) -> Result<(), Rejection> {
+    if !message.solicitation {
+        let mac = message.link_layer.unwrap_or(frame.ethernet.source);
+        confirm(cx, from, message.target.into(), mac, false);
+        return Ok(());
+    }
+    let gateway = &cx.config.networks[from.network].gateway;
+    if !gateway.has_v6(message.target) {
+        return Err(DropReason::DestinationInvalid.into());
+    }
+    let probe = header.source.is_unspecified();
+    if let (Some(mac), false) = (message.link_layer, probe) {
+        confirm(cx, from, header.source.into(), mac, true);
+    }
+    step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
+    let answer = icmpv6::Neighbor {
+        solicitation: false,
+        router: true,
+        solicited: !probe,
+        override_known: true,
+        target: message.target,
+        link_layer: Some(gateway.mac),
+    };
+    let destination = if probe { ALL_NODES } else { header.source };
+    let mac = if probe { MacAddr::ipv6_multicast(ALL_NODES) } else { frame.ethernet.source };
+    cx.counters.neighbor_advertisements.add(1);
+    send_discovery(cx, &answer, message.target, destination, mac, std::slice::from_ref(&from.id));
+    Ok(())
+}
+
+/// Notes an answer, and sends what waited for it.
+fn confirm(cx: &mut Context, from: &Port, address: IpAddr, mac: MacAddr, create: bool) {
+    if cx.tracer.is_some() || mac.is_multicast() || mac.is_zero() {
+        return;
+    }
+    let config = cx.config;
+    let network = &config.networks[from.network];
+    for waiting in network.neighbors.confirm(cx.now, address, mac, create) {
+        release(cx, network, waiting, mac);
+    }
+}
+
+/// Sends a packet that waited, now that its next hop is known.
+fn release(cx: &mut Context, network: &Network, waiting: Waiting, mac: MacAddr) {
+    let Some(from) = cx.config.port(waiting.from) else { return };
+    let (origin, mut packet) = cx.output.take();
+    packet.set_frame(&waiting.frame);
+    packet.offload = waiting.offload;
+    if let Ok(frame) = ingress::parse(packet.frame()) {
+        let result = egress::routed(cx, &mut packet, origin, &frame, network, mac);
+        if let Err(rejection) = result {
+            cx.reject(rejection, packet.frame(), &frame, from);
+        }
+    }
+    cx.output.put(origin, packet);
+}
+
+/// The MAC address of a next hop. `None`: the packet waits for it.
+pub(crate) fn resolve(
+    cx: &mut Context,
+    packet: &Packet,
+    from: &Port,
+    hop: &NextHop,
+) -> Result<Option<MacAddr>, Rejection> {
+    let config = cx.config;
+    let network = &config.networks[hop.network];
+    if cx.tracer.is_some() {
+        return Ok(peek(cx, network, hop.address));
+    }
+    let epoch = network.neighbors.epoch();
+    if let Some(mac) = cx.state.cached(network.id, hop.address, epoch, cx.now) {
+        return Ok(Some(mac));
+    }
+    let (mac, until) = match network.neighbors.lookup(cx.now, hop.address) {
+        Lookup::Found(mac, until) => (mac, until),
+        Lookup::Stale(mac) => {
+            solicit(cx, network, hop.address, Some(mac));
+            (mac, cx.now + RETRANSMIT)
+        }
+        state @ (Lookup::Start | Lookup::Pending) => {
+            let waiting =
+                Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id };
+            let queued = network.neighbors.enqueue(hop.address, waiting);
+            if matches!(state, Lookup::Start) {
+                solicit(cx, network, hop.address, None);
+            }
+            return queued.map(|()| None).map_err(|_| DropReason::NeighborQueueFull.into());
+        }
+    };
+    cx.state.cache(CachedNeighbor { network: network.id, address: hop.address, mac, epoch, until });
+    Ok(Some(mac))
+}
+
+fn peek(cx: &mut Context, network: &Network, address: IpAddr) -> Option<MacAddr> {
+    let known = network.neighbors.peek(address);
+    match known {
+        Some(mac) => step!(cx, "neighbor", "{address} on network {} is at {mac}", network.name),
+        None => {
+            step!(cx, "neighbor", "{address} on network {} is not known yet: would be asked for", network.name);
+        }
+    }
+    known
+}
+
+/// Asks for `address`, one station or all, and sets the timer.
+fn solicit(cx: &mut Context, network: &Network, address: IpAddr, known: Option<MacAddr>) {
+    cx.state.set_timer(cx.now + RETRANSMIT, network.id, address);
+    // Whose address it is, is often known: then nobody else needs to hear the question.
+    let owner = network.owners.get(&address);
+    let targets = match owner {
+        Some(port) => std::slice::from_ref(port),
+        None if !cx.state.limits.solicitations.allow(cx.now) => return,
+        None => network.members(0),
+    };
+    let gateway = &network.gateway;
+    match address {
+        IpAddr::V4(target) => {
+            let Some(sender) = gateway.source_v4(target) else { return };
+            let request = arp::Message {
+                operation: arp::Operation::Request,
+                sender_mac: gateway.mac,
+                sender,
+                target_mac: MacAddr::default(),
+                target,
+            };
+            cx.counters.arp_requests.add(1);
+            send_arp(cx, &request, known.unwrap_or(MacAddr::BROADCAST), targets);
+        }
+        IpAddr::V6(target) => {
+            let Some(source) = gateway.source_v6(target) else { return };
+            let question = icmpv6::Neighbor {
+                solicitation: true,
+                router: false,
+                solicited: false,
+                override_known: false,
+                target,
+                link_layer: Some(gateway.mac),
+            };
+            let group = ipv6::solicited_node(target);
+            let destination = if known.is_some() { target } else { group };
+            cx.counters.neighbor_solicitations.add(1);
+            let mac = known.unwrap_or(MacAddr::ipv6_multicast(group));
+            send_discovery(cx, &question, source, destination, mac, targets);
+        }
+    }
+}
+
+/// The timer of a question ran out.
+pub(crate) fn expire(cx: &mut Context, network: &Network, address: IpAddr) {
+    match network.neighbors.tick(address) {
+        Tick::Done => {}
+        Tick::Ask => solicit(cx, network, address, None),
+        Tick::AskOne(mac) => solicit(cx, network, address, Some(mac)),
+        Tick::Failed(waiting) => {
+            for packet in waiting {
+                fail(cx, packet);
+            }
+        }
+    }
+}
+
+/// Drops a packet whose next hop did not answer, and tells its sender.
+fn fail(cx: &mut Context, waiting: Waiting) {
+    let Some(from) = cx.config.port(waiting.from) else { return };
+    from.counters(cx.worker).drop(DropReason::NeighborUnreachable);
+    let Ok(frame) = ingress::parse(&waiting.frame) else { return };
+    let answer = match frame.network {
+        Layer3::Ipv6(_) => Answer::V6(icmpv6::Error::AddressUnreachable),
+        _ => Answer::V4(icmpv4::Error::HostUnreachable),
+    };
+    icmp_error::send(cx, &waiting.frame, &frame, from, answer);
+}
+
+fn send_arp(cx: &mut Context, message: &arp::Message, to: MacAddr, ports: &[crate::config::PortId]) {
+    let (origin, mut packet) = cx.output.take();
+    packet.reset(L3 + arp::LENGTH);
+    let bytes = packet.frame_mut();
+    let header =
+        ethernet::Header { destination: to, source: message.sender_mac, ethertype: ethernet::ARP };
+    header.emit(bytes);
+    message.emit(&mut bytes[L3..]);
+    egress::spread(cx, &mut packet, origin, ports, None);
+    cx.output.put(origin, packet);
+}
+
+fn send_discovery(
+    cx: &mut Context,
+    message: &icmpv6::Neighbor,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    mac: MacAddr,
+    ports: &[crate::config::PortId],
+) {
+    let (origin, mut packet) = cx.output.take();
+    packet.reset(L3 + ipv6::HEADER_LENGTH + icmpv6::NEIGHBOR_LENGTH);
+    let bytes = packet.frame_mut();
+    let own = message.link_layer.unwrap_or_default();
+    ethernet::Header { destination: mac, source: own, ethertype: ethernet::IPV6 }.emit(bytes);
+    let fields = ipv6::Fields {
+        payload_length: icmpv6::NEIGHBOR_LENGTH,
+        next_header: ipv6::ICMPV6,
+        hop_limit: ND_HOP_LIMIT,
+        source,
+        destination,
+    };
+    fields.emit(&mut bytes[L3..]);
+    message.emit(source, destination, &mut bytes[L3 + ipv6::HEADER_LENGTH..]);
+    egress::spread(cx, &mut packet, origin, ports, None);
+    cx.output.put(origin, packet);
+}

@@ -1,0 +1,154 @@
+//! Route: where a packet for the gateway's MAC address goes next (RFC 1812 section 5, RFC 8200).
+//! Decides only; egress carries it out.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+
+use foldhash::fast::FixedState;
+
+use super::{Frame, L3, Layer3, Rejection, icmp_error};
+use crate::config::Port;
+use crate::packet::Packet;
+use crate::pipeline::Context;
+use crate::table::fib::{NextHop, Target};
+use crate::trace::step;
+use crate::verdict::DropReason;
+use crate::wire::{icmpv4, icmpv6, ipv4};
+
+/// What routing found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The packet is for the gateway itself.
+    Local,
+    /// The packet goes on to this neighbour.
+    Hop(NextHop),
+}
+
+pub(crate) fn decide(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<Next, Rejection> {
+    let next = match &frame.network {
+        Layer3::Ipv4(header) => decide_v4(cx, packet, frame, from, header),
+        Layer3::Ipv6(header) => decide_v6(cx, packet, frame, from, header),
+        Layer3::Arp(_) | Layer3::Other => Err(DropReason::NoRouter.into()),
+    };
+    match &next {
+        Ok(Next::Local) => step!(cx, "route", "the destination is the gateway itself"),
+        Ok(Next::Hop(hop)) => {
+            step!(cx, "route", "next hop {} on network {}", hop.address, cx.config.networks[hop.network].name);
+        }
+        Err(rejection) => step!(cx, "route", "{}", rejection.reason.description().trim()),
+    }
+    next
+}
+
+fn decide_v4(
+    cx: &Context,
+    packet: &Packet,
+    frame: &Frame,
+    from: &Port,
+    header: &ipv4::Header,
+) -> Result<Next, Rejection> {
+    let bytes = &packet.frame()[L3..L3 + header.header_length];
+    if !ipv4::checksum_is_valid(bytes) {
+        return Err(DropReason::Ipv4ChecksumBad.into());
+    }
+    if !icmp_error::is_routable_v4(header.source) {
+        return Err(DropReason::SourceInvalid.into());
+    }
+    if !icmp_error::is_routable_v4(header.destination) {
+        return Err(DropReason::DestinationInvalid.into());
+    }
+    if ipv4::has_source_route(&bytes[ipv4::HEADER_LENGTH..]) {
+        return Err(DropReason::Ipv4SourceRoute.into());
+    }
+    let destination = IpAddr::V4(header.destination);
+    let router = router_of(cx, from)?;
+    if router.addresses.contains(&destination) {
+        return Ok(Next::Local);
+    }
+    let no_route = Rejection::v4(DropReason::NoRoute, icmpv4::Error::NetUnreachable);
+    let target = router.fib.lookup_v4(header.destination).ok_or(no_route)?;
+    if header.ttl <= 1 {
+        return Err(Rejection::v4(DropReason::TtlExpired, icmpv4::Error::TtlExceeded));
+    }
+    let hop = next_hop(packet, frame, destination, target);
+    if is_subnet_broadcast(cx, hop, header) {
+        return Err(DropReason::DestinationInvalid.into());
+    }
+    Ok(Next::Hop(hop))
+}
+
+/// Directed broadcasts are not forwarded (RFC 2644).
+fn is_subnet_broadcast(cx: &Context, hop: NextHop, header: &ipv4::Header) -> bool {
+    let gateway = &cx.config.networks[hop.network].gateway;
+    gateway.v4.iter().any(|(_, prefix)| {
+        let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
+        let host = header.destination.to_bits() & host_bits;
+        prefix.length() <= 30 && prefix.contains(header.destination.into()) && (host == 0 || host == host_bits)
+    })
+}
+
+fn decide_v6(
+    cx: &Context,
+    packet: &Packet,
+    frame: &Frame,
+    from: &Port,
+    header: &crate::wire::ipv6::Header,
+) -> Result<Next, Rejection> {
+    if !icmp_error::is_routable_v6(header.source) {
+        return Err(DropReason::SourceInvalid.into());
+    }
+    if !icmp_error::is_routable_v6(header.destination) {
+        return Err(DropReason::DestinationInvalid.into());
+    }
+    let router = router_of(cx, from)?;
+    let link_local: Ipv6Addr = cx.config.networks[from.network].gateway.link_local;
+    if header.destination == link_local || router.addresses.contains(&header.destination.into()) {
+        return Ok(Next::Local);
+    }
+    if header.destination.is_unicast_link_local() || header.source.is_unicast_link_local() {
+        return Err(Rejection::v6(DropReason::ScopeExceeded, icmpv6::Error::BeyondScope));
+    }
+    let no_route = Rejection::v6(DropReason::NoRoute, icmpv6::Error::NoRoute);
+    let target = router.fib.lookup_v6(header.destination).ok_or(no_route)?;
+    if header.hop_limit <= 1 {
+        return Err(Rejection::v6(DropReason::TtlExpired, icmpv6::Error::HopLimitExceeded));
+    }
+    Ok(Next::Hop(next_hop(packet, frame, header.destination.into(), target)))
+}
+
+fn router_of<'a>(cx: &Context<'a>, from: &Port) -> Result<&'a crate::config::Router, Rejection> {
+    let router = cx.config.networks[from.network].router.ok_or(DropReason::NoRouter)?;
+    Ok(&cx.config.routers[router])
+}
+
+fn next_hop(packet: &Packet, frame: &Frame, destination: IpAddr, target: &Target) -> NextHop {
+    match target {
+        Target::Connected(network) => NextHop { address: destination, network: *network },
+        Target::Via(hops) if hops.len() == 1 => hops[0],
+        Target::Via(hops) => hops[flow_hash(packet, frame) as usize % hops.len()],
+    }
+}
+
+/// The same for all packets of a flow: addresses, protocol, and ports where there are some.
+fn flow_hash(packet: &Packet, frame: &Frame) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    let ports = frame.transport(packet.frame()).get(..4).unwrap_or_default();
+    let (protocol, fragment) = match &frame.network {
+        Layer3::Ipv4(header) => {
+            hasher.write_u32(header.source.to_bits());
+            hasher.write_u32(header.destination.to_bits());
+            (header.protocol, header.is_fragment())
+        }
+        Layer3::Ipv6(header) => {
+            hasher.write_u128(header.source.to_bits());
+            hasher.write_u128(header.destination.to_bits());
+            (header.protocol, header.fragment)
+        }
+        Layer3::Arp(_) | Layer3::Other => return 0,
+    };
+    hasher.write_u8(protocol);
+    if matches!(protocol, ipv4::TCP | ipv4::UDP) && !fragment {
+        hasher.write(ports);
+    }
+    hasher.finish()
+}

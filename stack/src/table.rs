@@ -1,0 +1,5 @@
+//! Tables: what the stack remembers. Each is bounded, and takes the time as a parameter.
+
+pub mod fdb;
+pub mod fib;
+pub mod neighbor;

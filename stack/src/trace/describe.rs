@@ -1,0 +1,110 @@
+//! A frame in words, one line.
+
+use std::fmt::Write;
+
+use crate::stage::{Frame, Layer3, ingress};
+use crate::wire::{arp, icmpv6, ipv4, ipv6};
+
+/// Says what a frame is: `IPv4 198.18.1.10 > 198.18.2.10 TTL 64 ICMP echo request, 98 octets`.
+pub fn describe(bytes: &[u8]) -> String {
+    let mut text = match ingress::parse(bytes) {
+        Ok(frame) => describe_frame(&frame, bytes),
+        Err((_, malformed)) => format!("malformed frame: {malformed}"),
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(text, ", {} octets", bytes.len());
+    text
+}
+
+fn describe_frame(frame: &Frame, bytes: &[u8]) -> String {
+    let transport = frame.transport(bytes);
+    match &frame.network {
+        Layer3::Arp(message) => describe_arp(message),
+        Layer3::Other => format!("ethertype {:#06x}", frame.ethernet.ethertype),
+        Layer3::Ipv4(ip) => {
+            let payload = if ip.fragment_offset > 0 {
+                format!("fragment at {} of protocol {}", ip.fragment_offset, ip.protocol)
+            } else {
+                describe_transport(ip.protocol, transport)
+            };
+            let flag = if ip.dont_fragment { " DF" } else { "" };
+            format!("IPv4 {} > {} TTL {}{flag} {payload}", ip.source, ip.destination, ip.ttl)
+        }
+        Layer3::Ipv6(ip) => {
+            let payload = if ip.fragment_offset > 0 {
+                format!("fragment at {}", ip.fragment_offset)
+            } else {
+                describe_transport(ip.protocol, transport)
+            };
+            format!("IPv6 {} > {} hop limit {} {payload}", ip.source, ip.destination, ip.hop_limit)
+        }
+    }
+}
+
+fn describe_arp(message: &arp::Message) -> String {
+    match message.operation {
+        arp::Operation::Request => format!("ARP who has {}? tell {}", message.target, message.sender),
+        arp::Operation::Reply => format!("ARP {} is at {}", message.sender, message.sender_mac),
+    }
+}
+
+fn describe_transport(protocol: u8, bytes: &[u8]) -> String {
+    match (protocol, bytes) {
+        (ipv4::TCP, [a, b, c, d, ..]) => {
+            format!("TCP port {} > {}", u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        (ipv4::UDP, [a, b, c, d, ..]) => {
+            format!("UDP port {} > {}", u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        (ipv4::ICMP, [kind, code, ..]) => describe_icmpv4(*kind, *code),
+        (ipv6::ICMPV6, [kind, code, ..]) => describe_icmpv6(*kind, *code, bytes),
+        _ => format!("protocol {protocol}"),
+    }
+}
+
+fn describe_icmpv4(kind: u8, code: u8) -> String {
+    match (kind, code) {
+        (0, _) => "ICMP echo reply".into(),
+        (8, _) => "ICMP echo request".into(),
+        (3, 0) => "ICMP net unreachable".into(),
+        (3, 1) => "ICMP host unreachable".into(),
+        (3, 2) => "ICMP protocol unreachable".into(),
+        (3, 3) => "ICMP port unreachable".into(),
+        (3, 4) => "ICMP fragmentation needed".into(),
+        (11, 0) => "ICMP TTL exceeded".into(),
+        _ => format!("ICMP type {kind} code {code}"),
+    }
+}
+
+fn describe_icmpv6(kind: u8, code: u8, bytes: &[u8]) -> String {
+    match (kind, code) {
+        (128, _) => "ICMPv6 echo request".into(),
+        (129, _) => "ICMPv6 echo reply".into(),
+        (1, 0) => "ICMPv6 no route".into(),
+        (1, 3) => "ICMPv6 address unreachable".into(),
+        (1, 4) => "ICMPv6 port unreachable".into(),
+        (2, _) => "ICMPv6 packet too big".into(),
+        (3, 0) => "ICMPv6 hop limit exceeded".into(),
+        (135 | 136, _) => match icmpv6::Neighbor::parse(bytes) {
+            Ok(message) if message.solicitation => format!("ICMPv6 who has {}?", message.target),
+            Ok(message) => format!("ICMPv6 {} is here", message.target),
+            Err(malformed) => format!("ICMPv6 neighbour discovery, {malformed}"),
+        },
+        _ => format!("ICMPv6 type {kind} code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn frames_are_told_in_a_line() {
+        assert_eq!(
+            describe(&testing::tcp_frame(0)),
+            "IPv4 198.18.1.10 > 198.18.1.11 TTL 64 DF TCP port 40000 > 80, 54 octets"
+        );
+        assert_eq!(describe(&[0; 4]), "malformed frame: shorter than an Ethernet header, 4 octets");
+    }
+}

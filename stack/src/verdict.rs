@@ -1,0 +1,154 @@
+//! What became of a frame. Every drop has a name, and every name is a counter.
+
+use crate::MacAddr;
+use crate::config::PortId;
+
+/// What the stages decided about one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Sent to one port, after these changes.
+    Forwarded {
+        /// Where to.
+        port: PortId,
+        /// What was changed on the way; `None`: nothing.
+        rewrite: Option<Rewrite>,
+    },
+    /// Sent to every other port of the network that may have it.
+    Flooded,
+    /// The stack itself answered or took it in.
+    Answered,
+    /// It waits for its next hop's MAC address.
+    Queued,
+    /// It went no further.
+    Dropped(DropReason),
+}
+
+/// The changes that routing makes to a frame: all that is needed to replay a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewrite {
+    /// New Ethernet destination.
+    pub destination: MacAddr,
+    /// New Ethernet source.
+    pub source: MacAddr,
+    /// TTL or hop limit goes down by one.
+    pub decrement_ttl: bool,
+}
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// Why a frame was dropped. The counter of the same name says how often.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $name,)+ }
+
+        impl DropReason {
+            /// Every reason, in counter order.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$name,)+];
+
+            /// The name as counters and traces show it.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$name => $text,)+ }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(DropReason::$name => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Shorter than an Ethernet header.
+    FrameTruncated = "frame_truncated",
+    /// Larger than the MTU of the port it came from or should leave by.
+    FrameTooLong = "frame_too_long",
+    /// The virtio-net header contradicts the frame.
+    OffloadInvalid = "offload_invalid",
+    /// The outgoing device cannot take this kind of super-packet.
+    OffloadUnsupported = "offload_unsupported",
+    /// The source MAC address is a group address or zero.
+    SourceMacInvalid = "source_mac_invalid",
+    /// The source MAC address is not this port's.
+    SourceMacSpoofed = "source_mac_spoofed",
+    /// The source IP address, or the address that an ARP or ND message claims, is not this port's.
+    SourceAddressSpoofed = "source_address_spoofed",
+    /// A router advertisement or redirect from a port that is no router.
+    RouterMessageSpoofed = "router_message_spoofed",
+    /// A VLAN tag on a port that takes none.
+    VlanNotAllowed = "vlan_not_allowed",
+    /// Sent to a reserved link-local group (IEEE 802.1D table 7-10), which bridges do not forward.
+    ReservedMulticast = "reserved_multicast",
+    /// The destination is on the port that it came from.
+    SamePort = "same_port",
+    /// No other port may have it.
+    NoOtherPort = "no_other_port",
+    /// The FDB names a port that has no device now.
+    PortDown = "port_down",
+    /// An ARP message that breaks RFC 826, or is not about IPv4 over Ethernet.
+    ArpMalformed = "arp_malformed",
+    /// Header lengths or version that contradict the frame.
+    Ipv4Malformed = "ipv4_malformed",
+    /// The IPv4 header checksum is wrong.
+    Ipv4ChecksumBad = "ipv4_checksum_bad",
+    /// A source-route option (RFC 7126 section 4.3, 4.4).
+    Ipv4SourceRoute = "ipv4_source_route",
+    /// Header lengths or version that contradict the frame.
+    Ipv6Malformed = "ipv6_malformed",
+    /// A packet for the gateway with a wrong ICMP or ICMPv6 checksum.
+    IcmpChecksumBad = "icmp_checksum_bad",
+    /// An ICMP or ICMPv6 message for the gateway that is cut short or of no use to it.
+    IcmpUnhandled = "icmp_unhandled",
+    /// A neighbour discovery message that fails the checks of RFC 4861 section 7.1.
+    NdMalformed = "nd_malformed",
+    /// A fragment for the gateway itself, which does not reassemble.
+    FragmentForGateway = "fragment_for_gateway",
+    /// The source address can be nobody's: unspecified, loopback or multicast.
+    SourceInvalid = "source_invalid",
+    /// The destination cannot be routed: loopback, multicast or broadcast.
+    DestinationInvalid = "destination_invalid",
+    /// A link-local address would leave its link.
+    ScopeExceeded = "scope_exceeded",
+    /// The network hangs on no router, or speaks no IP.
+    NoRouter = "no_router",
+    /// The forwarding table has no route.
+    NoRoute = "no_route",
+    /// TTL or hop limit used up.
+    TtlExpired = "ttl_expired",
+    /// Larger than the next MTU, and not to be fragmented.
+    PacketTooBig = "packet_too_big",
+    /// Nobody answered for the next hop's address.
+    NeighborUnreachable = "neighbor_unreachable",
+    /// Too many packets wait for this next hop.
+    NeighborQueueFull = "neighbor_queue_full",
+    /// The gateway has no such service.
+    GatewayPortClosed = "gateway_port_closed",
+    /// The outgoing device's queue is full.
+    DeviceFull = "device_full",
+    /// The outgoing device refused the frame.
+    DeviceError = "device_error",
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Position in [`DropReason::ALL`] and in counter arrays.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_indices_follow_the_list() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert!(DropReason::ALL.iter().enumerate().all(|(index, reason)| reason.index() == index));
+    }
+}
