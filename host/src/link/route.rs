@@ -1,0 +1,89 @@
+//! Unicast routes of the main table.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::{Netlink, Route, Wish, decode};
+use crate::Result;
+
+impl Netlink {
+    /// All unicast routes of the main table, IPv4 and IPv6, the kernel's own included.
+    pub fn routes(&mut self) -> Result<Vec<Route>> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            let ipv4 = family == AddressFamily::Inet;
+            // A kernel without IPv6 answers the second question with the routes of every family.
+            let of_family = |payload: &[u8]| {
+                let route = decode::route(payload)?;
+                Ok(route.filter(|route| route.prefix.0.is_ipv4() == ipv4))
+            };
+            let wish = Wish { operation: "list", object: "routes" };
+            let request = RouteNetlinkMessage::GetRoute(request);
+            found.extend(self.dump(&request, libc::RTM_NEWROUTE, of_family, wish)?);
+        }
+        Ok(found)
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// [`crate::Error::is_exists`] when there is one of the same destination and metric.
+    pub fn add_route(&mut self, route: &Route) -> Result<()> {
+        let object = describe(route);
+        let wish = Wish { operation: "add route", object: &object };
+        let mut request = message(route);
+        if route.onlink {
+            request.header.flags = RouteFlags::Onlink;
+        }
+        if route.via.is_none() && route.prefix.0.is_ipv4() {
+            request.header.scope = RouteScope::Link;
+        }
+        self.change(RouteNetlinkMessage::NewRoute(request), NLM_F_CREATE | NLM_F_EXCL, wish)
+    }
+
+    /// Removes a route of the same destination, next hop, device, protocol and metric, as far as they are
+    /// given.
+    ///
+    /// # Errors
+    /// [`crate::Error::is_gone`] when there is none.
+    pub fn remove_route(&mut self, route: &Route) -> Result<()> {
+        let object = describe(route);
+        let wish = Wish { operation: "remove route", object: &object };
+        let mut request = message(route);
+        request.header.scope = RouteScope::NoWhere;
+        self.change(RouteNetlinkMessage::DelRoute(request), 0, wish)
+    }
+}
+
+fn message(route: &Route) -> RouteMessage {
+    let (destination, length) = route.prefix;
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: if destination.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
+        destination_prefix_length: length,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: route.protocol.into(),
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    let attributes = [
+        (length > 0).then(|| RouteAttribute::Destination(destination.into())),
+        route.via.map(|via| RouteAttribute::Gateway(via.into())),
+        route.index.map(RouteAttribute::Oif),
+        route.metric.map(RouteAttribute::Priority),
+    ];
+    message.attributes = attributes.into_iter().flatten().collect();
+    message
+}
+
+fn describe(route: &Route) -> String {
+    let (destination, length) = route.prefix;
+    let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
+    let link = route.index.map(|index| format!(" on link {index}")).unwrap_or_default();
+    format!("{destination}/{length}{via}{link}")
+}

@@ -1,0 +1,36 @@
+//! Socket options.
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::descriptor::checked;
+
+/// Sets an option that is an int.
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is a live c_int and its size is given.
+    checked(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) })?;
+    Ok(())
+}
+
+/// Reads an option.
+///
+/// # Safety
+/// `T` must be the plain C structure that the kernel fills for this option: any bytes are a valid value.
+pub(crate) unsafe fn option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `value`.
+    checked(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
+    })?;
+    // SAFETY: it was zeroed, and by the caller's word any bytes are a valid T.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Asks for a socket buffer of `size` bytes, beyond the system's limit where that is allowed.
+pub(crate) fn grow_buffer(fd: BorrowedFd<'_>, forced: i32, limited: i32, size: i32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, forced, size)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, limited, size))
+}
