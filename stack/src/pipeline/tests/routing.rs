@@ -1,0 +1,268 @@
+//! Between networks: next hops, TTL, MTU, neighbours, and what a trace tells.
+
+use super::*;
+use crate::config::StaticRoute;
+use crate::packet::{Gso, GsoKind, PartialChecksum};
+use crate::testing::{gateway_mac, mac};
+use crate::wire::arp::{Message, Operation};
+use crate::wire::{ipv4, ipv6};
+
+const GATEWAYS_B: [&str; 2] = ["198.18.2.1", "2001:db8:2::1"];
+
+/// The two networks, with 1400 octets at most on `b`, and b1 known to the gateway.
+fn narrow(mtu: u32) -> Fabric {
+    let mut spec = testing::two_networks();
+    spec.networks[1].mtu = mtu;
+    spec.ports[3].mtu = mtu;
+    let mut fabric = Fabric::new(&spec);
+    fabric.introduce("b1", GATEWAYS_B);
+    fabric
+}
+
+#[test]
+fn a_routed_packet_has_new_addresses_and_one_hop_less() {
+    let mut fabric = narrow(1500);
+    for destination in ["198.18.2.10", "2001:db8:2::a"] {
+        let sent = fabric.receive_frame("a1", &fabric.echo("a1", destination));
+        assert_eq!(ports(&sent), ["b1"]);
+        let header = ethernet_of(&sent[0].1);
+        assert_eq!((header.source, header.destination), (gateway_mac("b"), mac("b1")));
+        let text = &told(&sent)[0].1;
+        assert!(text.contains("TTL 63") || text.contains("hop limit 63"), "{text}");
+        if destination.contains('.') {
+            assert!(ipv4::checksum_is_valid(&sent[0].1.frame()[14..34]));
+        }
+    }
+}
+
+#[test]
+fn the_first_packet_waits_for_the_neighbour_and_then_goes() {
+    let mut fabric = Fabric::two_networks();
+    let question = fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.10"));
+    assert_eq!(told(&question), [("b1".into(), "ARP who has 198.18.2.10? tell 198.18.2.1, 42 octets".into())]);
+    let again = fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.10"));
+    assert!(again.is_empty());
+    let answer = answer_arp(&question[0].1);
+    let sent = fabric.receive_frame("b1", &answer);
+    assert_eq!(ports(&sent), ["b1", "b1"]);
+    assert!(told(&sent)[0].1.contains("198.18.1.10 > 198.18.2.10 TTL 63"));
+}
+
+/// The reply that b1's kernel gives to a question.
+fn answer_arp(question: &Packet) -> Vec<u8> {
+    let asked = Message::parse(&question.frame()[14..]).unwrap();
+    let mut frame = vec![0; 42];
+    let header =
+        ethernet::Header { destination: asked.sender_mac, source: mac("b1"), ethertype: ethernet::ARP };
+    header.emit(&mut frame);
+    let reply = Message {
+        operation: Operation::Reply,
+        sender_mac: mac("b1"),
+        sender: asked.target,
+        target_mac: asked.sender_mac,
+        target: asked.sender,
+    };
+    reply.emit(&mut frame[14..]);
+    frame
+}
+
+#[test]
+fn a_silent_neighbour_is_asked_three_times_and_the_sender_told() {
+    for (destination, expected) in
+        [("198.18.2.10", "ICMP host unreachable"), ("2001:db8:2::a", "ICMPv6 address unreachable")]
+    {
+        let mut fabric = Fabric::two_networks();
+        assert_eq!(fabric.receive_frame("a1", &fabric.echo("a1", destination)).len(), 1);
+        assert_eq!(ports(&fabric.advance(Duration::from_secs(1))), ["b1"]);
+        assert_eq!(ports(&fabric.advance(Duration::from_secs(1))), ["b1"]);
+        let sent = fabric.advance(Duration::from_secs(1));
+        assert_eq!(ports(&sent), ["a1"]);
+        assert!(told(&sent)[0].1.contains(expected), "{:?}", told(&sent));
+        assert_eq!(fabric.dropped("a1", DropReason::NeighborUnreachable), 1);
+        assert_eq!(fabric.stack.poll_at(), None);
+    }
+}
+
+#[test]
+fn a_stale_neighbour_is_asked_again_while_packets_flow() {
+    let mut fabric = narrow(1500);
+    fabric.advance(Duration::from_secs(31));
+    let sent = fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.10"));
+    assert_eq!(ports(&sent), ["b1", "b1"]);
+    assert!(told(&sent)[0].1.contains("ARP who has 198.18.2.10?"));
+    assert_eq!(ethernet_of(&sent[0].1).destination, mac("b1"));
+    assert!(told(&sent)[1].1.contains("echo request"));
+}
+
+#[test]
+fn the_last_hop_is_told_of_and_so_is_a_missing_route() {
+    let mut fabric = Fabric::two_networks();
+    for (destination, ttl, expected) in [
+        ("198.18.2.10", 1, "ICMP TTL exceeded"),
+        ("2001:db8:2::a", 1, "ICMPv6 hop limit exceeded"),
+        ("203.0.113.1", 64, "ICMP net unreachable"),
+        ("2001:db8:ffff::1", 64, "ICMPv6 no route"),
+    ] {
+        let frame = fabric.frame("a1", |spec| {
+            spec.destination = destination.parse().unwrap();
+            spec.ttl = ttl;
+        });
+        let sent = fabric.receive_frame("a1", &frame);
+        assert_eq!(ports(&sent), ["a1"]);
+        assert!(told(&sent)[0].1.contains(expected), "{:?}", told(&sent));
+    }
+}
+
+#[test]
+fn too_big_packets_are_told_of_with_the_mtu() {
+    let mut fabric = narrow(1400);
+    for (destination, at) in [("198.18.2.10", 14 + 20 + 6), ("2001:db8:2::a", 14 + 40 + 6)] {
+        let frame = fabric.frame("a1", |spec| {
+            spec.destination = destination.parse().unwrap();
+            spec.length = Some(1401);
+            spec.dont_fragment = true;
+        });
+        let sent = fabric.receive_frame("a1", &frame);
+        assert_eq!(ports(&sent), ["a1"]);
+        assert_eq!(sent[0].1.frame()[at..at + 2], 1400u16.to_be_bytes());
+    }
+    assert_eq!(fabric.dropped("a1", DropReason::PacketTooBig), 2);
+}
+
+#[test]
+fn packets_that_may_be_cut_are_and_add_up_to_the_original() {
+    let mut fabric = narrow(600);
+    let frame = fabric.frame("a1", |spec| {
+        spec.destination = "198.18.2.10".parse().unwrap();
+        spec.length = Some(1500);
+    });
+    let sent = fabric.receive_frame("a1", &frame);
+    let mut payload = Vec::new();
+    for (index, (port, packet)) in sent.iter().enumerate() {
+        assert_eq!(port, "b1");
+        let bytes = &packet.frame()[14..];
+        let header = ipv4::Header::parse(bytes).unwrap();
+        assert!(bytes.len() <= 600 && ipv4::checksum_is_valid(&bytes[..20]));
+        assert_eq!((header.fragment_offset, header.ttl), (payload.len(), 63));
+        assert_eq!(header.more_fragments, index + 1 < sent.len());
+        payload.extend_from_slice(&bytes[20..]);
+    }
+    assert_eq!(payload, frame[34..]);
+}
+
+#[test]
+fn a_super_packet_is_measured_by_its_segments() {
+    let mut fabric = narrow(1400);
+    let mut send = |size: u16| {
+        let frame = fabric.frame("a1", |spec| {
+            spec.destination = "198.18.2.10".parse().unwrap();
+            spec.protocol = Protocol::Tcp;
+            spec.length = Some(30_000);
+            spec.dont_fragment = true;
+        });
+        let mut packet = Packet::from_frame(&frame);
+        packet.offload.checksum = Some(PartialChecksum { start: 34, offset: 16 });
+        packet.offload.gso = Some(Gso { kind: GsoKind::TcpV4, size, header_length: 54, ecn: false });
+        fabric.receive("a1", packet)
+    };
+    let fits = send(1360);
+    assert_eq!((ports(&fits), fits[0].1.len()), (vec!["b1"], 30_014));
+    assert!(told(&send(1361))[0].1.contains("fragmentation needed"));
+}
+
+#[test]
+fn flows_stay_on_one_of_several_next_hops() {
+    let mut spec = testing::two_networks();
+    spec.ports.push(testing::port("b2", "b", 2, 11));
+    spec.routers[0].routes = vec![StaticRoute {
+        prefix: "203.0.113.0/24".parse().unwrap(),
+        next_hops: vec!["198.18.2.10".parse().unwrap(), "198.18.2.11".parse().unwrap()],
+    }];
+    let mut fabric = Fabric::new(&spec);
+    fabric.introduce("b1", GATEWAYS_B);
+    fabric.introduce("b2", GATEWAYS_B);
+    let mut by_port = std::collections::BTreeMap::new();
+    for source_port in 0..100 {
+        let frame = fabric.frame("a1", |spec| {
+            spec.destination = "203.0.113.7".parse().unwrap();
+            spec.protocol = Protocol::Udp;
+            spec.source_port = source_port;
+        });
+        let first = fabric.receive_frame("a1", &frame).remove(0).0;
+        assert_eq!(fabric.receive_frame("a1", &frame)[0].0, first);
+        *by_port.entry(first).or_insert(0) += 1;
+    }
+    assert!(by_port.len() == 2 && by_port.values().all(|count| *count > 20), "{by_port:?}");
+}
+
+#[test]
+fn what_must_not_be_routed_is_not() {
+    let mut fabric = narrow(1500);
+    let to_gateway = |fabric: &Fabric, destination: &str| {
+        fabric.frame("a1", |spec| {
+            spec.destination = destination.parse().unwrap();
+            spec.destination_mac = Some(gateway_mac("a"));
+        })
+    };
+    for (destination, reason) in [
+        ("127.0.0.1", DropReason::DestinationInvalid),
+        ("224.0.0.5", DropReason::DestinationInvalid),
+        ("198.18.2.255", DropReason::DestinationInvalid),
+        ("255.255.255.255", DropReason::DestinationInvalid),
+        ("ff0e::1", DropReason::DestinationInvalid),
+        ("::1", DropReason::DestinationInvalid),
+        ("fe80::1", DropReason::ScopeExceeded),
+    ] {
+        let frame = to_gateway(&fabric, destination);
+        let before = fabric.dropped("a1", reason);
+        let sent = fabric.receive_frame("a1", &frame);
+        assert!(!ports(&sent).contains(&"b1"), "{destination}");
+        assert_eq!(fabric.dropped("a1", reason), before + 1, "{destination}");
+    }
+    let mut bad = to_gateway(&fabric, "198.18.2.10");
+    bad[24] ^= 0xff;
+    assert!(fabric.receive_frame("a1", &bad).is_empty());
+    assert_eq!(fabric.dropped("a1", DropReason::Ipv4ChecksumBad), 1);
+}
+
+#[test]
+fn a_trace_tells_every_stage_and_changes_nothing() {
+    let mut fabric = Fabric::two_networks();
+    let id = fabric.stack.config().port_by_name("a1").unwrap().id;
+    let mut packet = Packet::from_frame(&fabric.echo("a1", "198.18.2.10"));
+    let trace = fabric.stack.trace(fabric.now, id, &mut packet).unwrap();
+    assert_eq!(trace.verdict, Verdict::Queued);
+    assert_eq!(fabric.stack.poll_at(), None);
+    assert_eq!(fabric.stack.config().table_sizes("b", fabric.now).unwrap().1, 0);
+
+    fabric.introduce("b1", GATEWAYS_B);
+    let mut packet = Packet::from_frame(&fabric.echo("a1", "198.18.2.10"));
+    let trace = fabric.stack.trace(fabric.now, id, &mut packet).unwrap();
+    let stages: Vec<_> = trace.steps.iter().map(|step| step.stage).collect();
+    assert_eq!(stages, ["ingress", "source", "bridge", "route", "neighbor", "egress"]);
+    assert_eq!(trace.outputs.len(), 1);
+    assert!(matches!(trace.verdict, Verdict::Forwarded { rewrite: Some(_), .. }));
+    let counters = fabric.stack.config().port_by_name("a1").unwrap().counters(0);
+    assert_eq!(counters.rx_packets.get(), 0);
+}
+
+#[test]
+fn a_traced_drop_names_its_reason() {
+    let mut fabric = Fabric::two_networks();
+    let id = fabric.stack.config().port_by_name("a1").unwrap().id;
+    let mut packet = Packet::from_frame(&fabric.echo("a1", "203.0.113.1"));
+    let trace = fabric.stack.trace(fabric.now, id, &mut packet).unwrap();
+    assert_eq!(trace.verdict, Verdict::Dropped(DropReason::NoRoute));
+    assert!(trace.steps.last().unwrap().message.starts_with("dropped: no_route"));
+    assert_eq!(fabric.dropped("a1", DropReason::NoRoute), 0);
+}
+
+#[test]
+fn ipv6_keeps_its_traffic_class_and_flow_label_on_the_way() {
+    let mut fabric = narrow(1500);
+    let mut frame = fabric.echo("a1", "2001:db8:2::a");
+    frame[14..18].copy_from_slice(&[0x6a, 0xbc, 0xde, 0xf1]);
+    let sent = fabric.receive_frame("a1", &frame);
+    assert_eq!(sent[0].1.frame()[14..18], [0x6a, 0xbc, 0xde, 0xf1]);
+    assert_eq!(ipv6::Header::parse(&sent[0].1.frame()[14..]).unwrap().traffic_class, 0xab);
+}
