@@ -18,7 +18,7 @@ use crate::descriptor::checked;
 use crate::link::{Netlink, Wish};
 use crate::{Error, Result};
 
-pub use mount::remove;
+pub use mount::{remove, share_folder};
 
 mod mount;
 

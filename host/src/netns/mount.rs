@@ -96,15 +96,33 @@ fn is_left_over(path: &Path) -> io::Result<bool> {
     Ok(metadata.is_file() && metadata.len() == 0 && !is_namespace_file(path)?)
 }
 
+/// Makes the folder a mount of its own that propagates to other mount namespaces; it is made when missing.
+///
+/// iproute2 does the same to the folder of named namespaces before it first uses it. If it came later, it would
+/// mount the folder over itself, and hide the mounts in it from those who want to remove them.
+pub fn share_folder(folder: &Path) -> Result<()> {
+    let failed = |error| Error::os("share folder", folder.display().to_string(), error);
+    fs::create_dir_all(folder).map_err(failed)?;
+    match mount(folder, folder, libc::MS_SHARED | libc::MS_REC) {
+        // The folder is no mount yet.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            mount(folder, folder, libc::MS_BIND | libc::MS_REC).map_err(failed)?;
+            mount(folder, folder, libc::MS_SHARED | libc::MS_REC).map_err(failed)
+        }
+        other => other.map_err(failed),
+    }
+}
+
 /// Mounts `source` on `target`.
 pub(super) fn bind(source: &Path, target: &Path) -> Result<()> {
-    let failed = |error| Error::os("mount namespace at", target.display().to_string(), error);
-    let (source, target) = (c_path(source).map_err(failed)?, c_path(target).map_err(failed)?);
-    // SAFETY: both paths are live C strings; type and data may be null for a bind mount.
-    checked(unsafe {
-        libc::mount(source.as_ptr(), target.as_ptr(), ptr::null(), libc::MS_BIND, ptr::null())
-    })
-    .map_err(failed)?;
+    mount(source, target, libc::MS_BIND)
+        .map_err(|error| Error::os("mount namespace at", target.display().to_string(), error))
+}
+
+fn mount(source: &Path, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
+    let (source, target) = (c_path(source)?, c_path(target)?);
+    // SAFETY: both paths are live C strings; type and data may be null for these flags.
+    checked(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), ptr::null(), flags, ptr::null()) })?;
     Ok(())
 }
 

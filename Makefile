@@ -1,0 +1,51 @@
+# Weft's everyday commands. Each one installs what it needs and is missing.
+
+TEST_BIN_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug
+BENCH_BIN_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))/release
+TESTS ?=
+SCENARIO ?=
+RUNS ?= 5
+SOAK_ROUNDS ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check deny bless bench soak clean
+
+help: ## List these commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Build, then show a fabric of two networks and four containers at work
+	@scripts/install-deps demo
+	cargo build --locked --release --bin weftd --bin weft
+	@WEFT_BIN_DIR=$(BENCH_BIN_DIR) scripts/demo
+
+test: ## Run every test; the end-to-end ones make their own network namespaces (needs root)
+	@scripts/install-deps test
+	cargo build --locked --workspace --bins
+	WEFT_BIN_DIR=$(TEST_BIN_DIR) scripts/run-tests $(TESTS)
+
+check: ## Formatting, lints, documentation, dependencies, generated code
+	@scripts/install-deps check
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	scripts/deny
+	cargo test --locked --quiet -p weft-proto --test generated
+
+bless: ## Write the generated code anew from proto/
+	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto --test generated
+
+bench: ## Measure Weft beside its peers; SCENARIO=id for one, RUNS=n for fewer or more runs
+	@scripts/install-deps bench
+	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
+	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --runs $(RUNS) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+soak: ## Repeat the end-to-end tests SOAK_ROUNDS times
+	@scripts/install-deps test
+	cargo build --locked --workspace --bins
+	@for round in $$(seq $(SOAK_ROUNDS)); do \
+	  echo "soak: round $$round of $(SOAK_ROUNDS)"; \
+	  WEFT_BIN_DIR=$(TEST_BIN_DIR) scripts/run-tests -p weft-tests $(TESTS) || exit 1; \
+	done
+
+clean: ## Remove what was built
+	cargo clean

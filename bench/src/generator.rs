@@ -1,0 +1,86 @@
+//! Makes the traffic of one run and reads off its figure.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::scenario::Generator;
+use crate::site::Site;
+
+/// TCP port of both generators.
+const PORT: u16 = 5201;
+
+/// What one run gave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// In the generator's unit.
+    pub figure: f64,
+    /// Payload that the sink received, in octets; 0 where it says nothing about the run.
+    pub octets: f64,
+}
+
+/// Runs the generator once.
+pub fn run(generator: Generator, site: &Site) -> Result<Sample> {
+    let address = site.sink_address(PORT)?;
+    match generator {
+        Generator::TcpStreams { streams, time } => tcp_streams(site, address, streams, time),
+        Generator::RoundTrip { time } => round_trip(site, address, time),
+    }
+}
+
+fn tcp_streams(site: &Site, address: SocketAddr, streams: u32, time: Duration) -> Result<Sample> {
+    let server = site.sink().spawn("iperf3 --server --one-off")?;
+    site.sink().wait_for_listener(PORT)?;
+    let (host, seconds) = (address.ip(), time.as_secs());
+    let client = format!("iperf3 --client {host} --port {PORT} --time {seconds} --parallel {streams} --json");
+    let report = site.source().run(&client)?.ok()?;
+    server.wait()?.ok()?;
+    received(&report)
+}
+
+fn received(report: &str) -> Result<Sample> {
+    let report: Value = serde_json::from_str(report).context("the report of iperf3")?;
+    let received = &report["end"]["sum_received"];
+    let bits = received["bits_per_second"].as_f64().context("iperf3 tells no received rate")?;
+    let octets = received["bytes"].as_f64().context("iperf3 tells no received octets")?;
+    Ok(Sample { figure: bits / 1e9, octets })
+}
+
+fn round_trip(site: &Site, address: SocketAddr, time: Duration) -> Result<Sample> {
+    let program = std::env::current_exe().context("the path of this executable")?;
+    let program = program.to_str().context("the path of this executable is not UTF-8")?;
+    let address = address.to_string();
+    let server = site.sink().spawn_with_input(&[program, "respond", &address], None)?;
+    site.sink().wait_for_listener(PORT)?;
+    let seconds = time.as_secs().to_string();
+    let median = site.source().exec(&[program, "request", &address, &seconds])?.ok()?;
+    server.wait()?.ok()?;
+    Ok(Sample { figure: median.trim().parse().context("the median round trip")?, octets: 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receivers_rate_is_read_in_gbit_per_second() {
+        let report = r#"{"end": {"sum_received": {"bits_per_second": 2.5e10, "bytes": 9e9},
+                                 "sum_sent": {"bits_per_second": 9e10, "bytes": 3e10}}}"#;
+        assert_eq!(received(report).unwrap(), Sample { figure: 25.0, octets: 9e9 });
+    }
+
+    #[test]
+    fn a_report_without_a_rate_is_an_error() {
+        assert!(received(r#"{"error": "unable to connect"}"#).is_err());
+    }
+
+    #[test]
+    fn a_stream_over_the_kernel_bridge_is_measured() {
+        let site = Site::peer(&crate::scenario::SCENARIOS[0]).unwrap();
+        let generator = Generator::TcpStreams { streams: 1, time: Duration::from_secs(1) };
+        let sample = run(generator, &site).unwrap();
+        assert!(sample.figure > 0.1 && sample.octets > 1e7, "{sample:?}");
+    }
+}

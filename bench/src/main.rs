@@ -1,0 +1,114 @@
+//! Weft side by side with its peers: runs scenarios, each alternating between the two, and writes one report.
+//!
+//! `weft-bench` measures; `weft-bench respond` and `weft-bench request` are the two ends of its own round-trip
+//! generator, which it starts in the containers.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::scenario::{SCENARIOS, Scenario};
+
+mod generator;
+mod measure;
+mod report;
+mod round_trip;
+mod scenario;
+mod site;
+mod statistics;
+
+/// Measures Weft beside its peers, alternating, and writes a report.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only this scenario; may be given several times.
+    #[arg(long, value_name = "ID")]
+    scenario: Vec<String>,
+    /// Runs of each side.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Where the report is written.
+    #[arg(long, default_value = "target/bench/report.json")]
+    report: PathBuf,
+    /// List the scenarios and do nothing else.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer every message of the round-trip generator.
+    #[command(hide = true)]
+    Respond { address: SocketAddr },
+    /// Send messages back to back and print the median round trip in microseconds.
+    #[command(hide = true)]
+    Request { address: SocketAddr, seconds: u64 },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut out = std::io::stdout();
+    match arguments.command {
+        Some(Command::Respond { address }) => round_trip::respond(address),
+        Some(Command::Request { address, seconds }) => {
+            let median = round_trip::request(address, Duration::from_secs(seconds))?;
+            Ok(writeln!(out, "{median:.3}")?)
+        }
+        None if arguments.list => {
+            SCENARIOS.iter().try_for_each(|s| writeln!(out, "{:14} {}", s.id, s.about)).map_err(Into::into)
+        }
+        None => compare(&arguments),
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<()> {
+    let mut report = report::Report::new();
+    for scenario in chosen(&arguments.scenario)? {
+        report.scenarios.push(measure::alternate(scenario, arguments.runs)?);
+    }
+    report.write(&arguments.report)?;
+    let mut out = std::io::stdout();
+    write!(out, "\n{}", report.table())?;
+    writeln!(out, "\nreport: {}", arguments.report.display())?;
+    Ok(())
+}
+
+fn chosen(ids: &[String]) -> Result<Vec<&'static Scenario>> {
+    if ids.is_empty() {
+        return Ok(SCENARIOS.iter().collect());
+    }
+    let known: Vec<_> = SCENARIOS.iter().map(|s| s.id).collect();
+    ids.iter()
+        .map(|id| match SCENARIOS.iter().find(|s| s.id == id) {
+            Some(scenario) => Ok(scenario),
+            None => bail!("there is no scenario {id}, one of {} expected", known.join(", ")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scenario_is_refused_with_the_known_ones() {
+        let error = chosen(&["l9-tcp".into()]).err().unwrap().to_string();
+        assert!(error.contains("l9-tcp") && error.contains("l2-tcp1"), "{error}");
+    }
+
+    #[test]
+    fn scenario_ids_are_unique() {
+        let mut ids: Vec<_> = SCENARIOS.iter().map(|s| s.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), SCENARIOS.len());
+    }
+}

@@ -1,0 +1,42 @@
+//! The few figures that a report needs.
+
+/// The middle value, or the mean of the two middle ones; `None` for no values.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(sorted[middle]),
+        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
+    }
+}
+
+/// CPU seconds that this machine has spent since it started: the first line of `/proc/stat` (proc_stat(5)), all
+/// columns but idle, iowait, and the guest ones, which user and nice contain.
+pub fn busy_seconds(stat: &str) -> Option<f64> {
+    /// USER_HZ, which every Linux of today has at 100.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let columns: Vec<f64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|c| c.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|column| columns.get(column));
+    Some(busy.sum::<f64>() / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle() {
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn idle_time_is_not_busy() {
+        let stat = "cpu  100 20 300 9000 50 6 7 8 40 0\ncpu0 1 2 3";
+        assert_eq!(busy_seconds(stat), Some(4.41));
+    }
+}

@@ -1,0 +1,173 @@
+//! The Fabric service: Apply, Get, List, Delete; Watch is in [`watching`](super::watching).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use weft_host::netns::NetNs;
+use weft_proto::v1;
+use weft_proto::v1::fabric_server::Fabric;
+
+use super::{Node, answer, resource, watching};
+use crate::error::Error;
+use crate::model::ObjectRef;
+use crate::store::{Change, Wish};
+
+/// How long Apply and Delete wait for the kernel to follow.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// The service.
+pub(super) struct FabricService {
+    node: Arc<Node>,
+}
+
+impl FabricService {
+    pub fn new(node: Arc<Node>) -> FabricService {
+        FabricService { node }
+    }
+
+    /// Runs what reads and writes files where it does not hold up the other requests.
+    async fn blocking<T, F>(&self, work: F) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Node) -> crate::error::Result<T> + Send + 'static,
+    {
+        let node = Arc::clone(&self.node);
+        let result = tokio::task::spawn_blocking(move || work(&node)).await;
+        Ok(result.map_err(|error| Status::internal(format!("the request failed: {error}")))??)
+    }
+
+    /// Waits until none of these objects is left.
+    async fn gone(&self, objects: &[ObjectRef]) -> Result<(), Status> {
+        let mut revision = self.node.store.subscribe();
+        let all_gone = revision.wait_for(|_| {
+            let picture = self.node.store.picture();
+            !objects.iter().any(|object| picture.fabric.is_going(object))
+        });
+        if let Ok(Ok(_)) = tokio::time::timeout(WAIT, all_gone).await {
+            return Ok(());
+        }
+        let picture = self.node.store.picture();
+        let Some(left) = objects.iter().find(|object| picture.fabric.is_going(object)) else { return Ok(()) };
+        let why = self.node.status.get(left).map(|status| format!(": {}", status.report.message));
+        let waited = WAIT.as_secs();
+        let message = format!(
+            "{left} is marked for deletion, but not gone after {waited} s{}",
+            why.unwrap_or_default()
+        );
+        Err(Status::deadline_exceeded(message))
+    }
+}
+
+#[tonic::async_trait]
+impl Fabric for FabricService {
+    type WatchStream = ReceiverStream<Result<v1::WatchEvent, Status>>;
+
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        let v1::ApplyRequest { resources, dry_run, prune, no_wait } = request.into_inner();
+        let wish = Wish { resources, prune, dry_run };
+        let applied = self
+            .blocking(move |node| {
+                let applied = node.store.apply(wish, &adoptable)?;
+                if !dry_run {
+                    // Also when the client has gone meanwhile: the wish is stored.
+                    node.realizer.wake();
+                }
+                Ok(applied)
+            })
+            .await?;
+        if !dry_run && !no_wait && !self.node.status.wait_for(applied.revision, WAIT).await {
+            tracing::warn!(revision = applied.revision, "Apply answers before the kernel was tried");
+        }
+        let picture = self.node.store.picture();
+        let result = |(object, change): &(ObjectRef, Change)| {
+            let shown = |stored| resource::shown(&self.node, &picture, object, stored);
+            let stored = picture.resources.get(object).filter(|_| !dry_run && *change != Change::Deleted);
+            v1::ApplyResult {
+                kind: v1::Kind::from(object.kind) as i32,
+                name: object.name.to_string(),
+                change: v1::Change::from(*change) as i32,
+                resource: stored.map(|stored| shown(stored)),
+            }
+        };
+        let results = applied.changes.iter().map(result).collect();
+        Ok(Response::new(v1::ApplyResponse { results, revision: applied.revision }))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::Resource>, Status> {
+        let request = request.into_inner();
+        let object = answer::object("", request.kind, &request.name)?;
+        let picture = self.node.store.picture();
+        match picture.resources.get(&object) {
+            Some(stored) => Ok(Response::new(resource::shown(&self.node, &picture, &object, stored))),
+            None => Err(Error::NotFound(vec![object]).into()),
+        }
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let request = request.into_inner();
+        let kind = answer::kind("kind", request.kind)?;
+        let picture = self.node.store.picture();
+        let resources = picture
+            .select(kind, &request.labels)
+            .map(|(object, stored)| resource::shown(&self.node, &picture, object, stored))
+            .collect();
+        Ok(Response::new(v1::ListResponse { resources, revision: picture.fabric.revision }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        let v1::DeleteRequest { objects, ignore_missing, no_wait } = request.into_inner();
+        let named = |(index, object): (usize, &v1::ObjectRef)| {
+            answer::object(&format!("objects[{index}]."), object.kind, &object.name)
+        };
+        let objects = objects.iter().enumerate().map(named).collect::<Result<Vec<_>, _>>()?;
+        let (deleted, revision) = self
+            .blocking(move |node| {
+                let deleted = node.store.delete(&objects, ignore_missing)?;
+                node.realizer.wake();
+                Ok(deleted)
+            })
+            .await?;
+        if !no_wait {
+            self.gone(&deleted).await?;
+        }
+        let deleted = deleted.iter().map(v1::ObjectRef::from).collect();
+        Ok(Response::new(v1::DeleteResponse { deleted, revision }))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let kind = answer::kind("kind", request.kind)?;
+        Ok(Response::new(watching::start(Arc::clone(&self.node), kind, request.labels)))
+    }
+}
+
+impl From<Change> for v1::Change {
+    fn from(change: Change) -> v1::Change {
+        match change {
+            Change::Created => v1::Change::Created,
+            Change::Updated => v1::Change::Updated,
+            Change::Unchanged => v1::Change::Unchanged,
+            Change::Deleted => v1::Change::Deleted,
+        }
+    }
+}
+
+/// Whether a path is a network namespace.
+fn adoptable(path: &Path) -> Result<(), String> {
+    if let Err(error) = std::fs::metadata(path) {
+        return Err(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("{} does not exist", path.display()),
+            _ => format!("{} cannot be read: {error}", path.display()),
+        });
+    }
+    match NetNs::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{} is not a network namespace: {error}", path.display())),
+    }
+}

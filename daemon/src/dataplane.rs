@@ -1,0 +1,199 @@
+//! The packet side of the daemon: worker threads, the snapshot they read, and the devices they serve.
+//!
+//! The control side gives a whole picture to [`Dataplane::publish`]; it never touches a packet, and
+//! workers never wait for it: a picture is an atomic pointer, and an acknowledgement a message.
+
+mod port;
+mod report;
+mod snapshot;
+mod worker;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use weft_host::poll::Wake;
+use weft_stack::config::{Config, ConfigError, FabricSpec};
+use weft_stack::verdict::DropReason;
+
+pub use port::PortIo;
+pub use report::{CounterReport, PortTotals, TableSizes, TraceError, TracePacket, TraceReport, WorkerReport};
+use snapshot::Snapshot;
+use worker::{Worker, WorkerCounters};
+
+/// How many workers there are and how they wait.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Threads; at least 1.
+    pub workers: usize,
+    /// How long a worker looks for more packets after the last one before it sleeps, in microseconds.
+    pub busy_poll_us: u32,
+}
+
+/// What the control side and the workers share.
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// Of the newest snapshot; workers compare it with that of their own.
+    generation: AtomicU64,
+    stop: AtomicBool,
+    busy_poll: Duration,
+    start: Instant,
+    on_lost: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Shared {
+    /// The time as the stack knows it.
+    fn now(&self) -> weft_stack::time::Instant {
+        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        weft_stack::time::Instant::from_nanos(nanos)
+    }
+}
+
+/// A worker as the control side knows it.
+struct WorkerHandle {
+    wake: Arc<Wake>,
+    counters: Arc<WorkerCounters>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The running packet side. Dropping it stops the workers; the devices stay.
+pub struct Dataplane {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+    control: Mutex<Control>,
+}
+
+/// What only the control side uses, one caller at a time.
+struct Control {
+    acknowledged: Receiver<u64>,
+    /// Drops of ports that are gone, so that totals never go down.
+    retired: [u64; DropReason::COUNT],
+}
+
+/// How long a worker may take to see a new snapshot before that is logged as a fault.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
+
+impl Dataplane {
+    /// Starts the workers. `on_lost` is called (from a worker) with a port's name when its device is gone.
+    ///
+    /// # Errors
+    /// The kernel gives no thread, epoll or eventfd.
+    pub fn start(
+        options: &WorkerOptions,
+        on_lost: impl Fn(&str) + Send + Sync + 'static,
+    ) -> io::Result<Dataplane> {
+        let count = options.workers.max(1);
+        let empty = Config::build(&FabricSpec::default(), None, count).map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            generation: AtomicU64::new(empty.generation()),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(empty, &HashMap::new())),
+            stop: AtomicBool::new(false),
+            busy_poll: Duration::from_micros(options.busy_poll_us.into()),
+            start: Instant::now(),
+            on_lost: Box::new(on_lost),
+        });
+        let (acknowledge, acknowledged) = channel();
+        let control = Mutex::new(Control { acknowledged, retired: [0; DropReason::COUNT] });
+        let mut dataplane = Dataplane { shared, workers: Vec::new(), control };
+        for index in 0..count {
+            dataplane.spawn(index, acknowledge.clone())?;
+        }
+        Ok(dataplane)
+    }
+
+    fn spawn(&mut self, index: usize, acknowledge: Sender<u64>) -> io::Result<()> {
+        let wake = Arc::new(Wake::new()?);
+        let counters = Arc::new(WorkerCounters::default());
+        let worker = Worker::new(index, self.shared.clone(), wake.clone(), counters.clone(), acknowledge)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("weft-worker-{index}"))
+            .spawn(move || abort_on_panic(|| worker.run()))?;
+        self.workers.push(WorkerHandle { wake, counters, thread: Some(thread) });
+        Ok(())
+    }
+
+    /// Gives the workers a new picture. Returns when every worker uses it; from then on a removed
+    /// port's [`PortIo`] is referred to by nobody else. `io` holds the realized ports by name; a port
+    /// of `spec` without it is left out of the picture.
+    ///
+    /// # Errors
+    /// The picture contradicts itself; the old one stays in use.
+    pub fn publish(&self, mut spec: FabricSpec, io: HashMap<String, Arc<PortIo>>) -> Result<(), ConfigError> {
+        let mut control = self.control();
+        spec.ports.retain(|port| io.contains_key(&port.name));
+        let previous = self.shared.snapshot.load_full();
+        let config = Config::build(&spec, Some(&previous.config), self.workers.len())?;
+        let generation = config.generation();
+        control.retire(&previous.config, &config);
+        self.shared.snapshot.store(Arc::new(Snapshot::new(config, &io)));
+        drop(previous);
+        self.shared.generation.store(generation, Ordering::Release);
+        self.workers.iter().for_each(|worker| worker.wake.wake());
+        control.wait_for(generation, self.workers.len());
+        Ok(())
+    }
+
+    /// The generation of the picture that all workers use.
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Control {
+    fn wait_for(&mut self, generation: u64, workers: usize) {
+        let mut missing = workers;
+        while missing > 0 {
+            match self.acknowledged.recv_timeout(ACKNOWLEDGE_WITHIN) {
+                Ok(seen) if seen == generation => missing -= 1,
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::error!(
+                        missing,
+                        generation,
+                        "workers did not take up the new configuration in time; report this with a stack trace"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn retire(&mut self, previous: &Config, next: &Config) {
+        for port in previous.ports().filter(|port| next.port_by_name(&port.name).is_none()) {
+            for (total, reason) in self.retired.iter_mut().zip(DropReason::ALL) {
+                *total += port.all_counters().iter().map(|c| c.dropped(*reason)).sum::<u64>();
+            }
+        }
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for worker in &mut self.workers {
+            worker.wake.wake();
+            if let Some(thread) = worker.thread.take() {
+                // A worker that panicked has aborted the process, so there is nothing to hear.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// A worker that is gone would silently hold up a part of the traffic; a daemon that is gone is
+/// started again and adopts its devices.
+fn abort_on_panic(work: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
+        tracing::error!("a worker panicked: the daemon ends, to be started again");
+        std::process::abort();
+    }
+}

@@ -1,0 +1,183 @@
+//! A port's device as a worker sees it: something to read batches from and to write frames to.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use weft_host::packet::PacketSocket;
+use weft_host::tap::TapQueue;
+use weft_stack::batch::{BATCH, Batch};
+use weft_stack::packet::Packet;
+
+/// The open ends of a port's device. Dropping it closes them.
+#[derive(Debug)]
+pub enum PortIo {
+    /// Queues of a TAP device.
+    Tap(Vec<TapQueue>),
+    /// The packet socket on the stack's end of a veth pair.
+    Packet(PacketSocket),
+}
+
+/// A round ends when it has read this many octets: super-packets are then handled one by one in a buffer
+/// that stays in the cache, small packets in batches.
+const ROUND_OCTETS: usize = 32 * 1024;
+
+/// Buffers offered to a packet socket at once while large frames come.
+const LARGE_FRAMES: usize = 2;
+
+/// What a round of reading found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// There may be more.
+    Some,
+    /// The queue is empty now.
+    Drained,
+    /// The device is gone, or went down.
+    Lost {
+        /// Whether the queue can still come back.
+        closed: bool,
+    },
+}
+
+impl PortIo {
+    /// Receive queues.
+    pub(super) fn queues(&self) -> usize {
+        match self {
+            PortIo::Tap(queues) => queues.len(),
+            PortIo::Packet(_) => 1,
+        }
+    }
+
+    /// What to wait on for a queue.
+    pub(super) fn fd(&self, queue: usize) -> BorrowedFd<'_> {
+        match self {
+            PortIo::Tap(queues) => queues[queue % queues.len()].as_fd(),
+            PortIo::Packet(socket) => socket.as_fd(),
+        }
+    }
+
+    /// Reads into `batch` until it holds a round's worth or the queue is empty. `large`: the last
+    /// round's frames were large. Frames with an impossible virtio-net header are counted by `invalid`.
+    pub(super) fn receive(
+        &self,
+        queue: usize,
+        batch: &mut Batch,
+        large: bool,
+        invalid: &mut usize,
+    ) -> Received {
+        match self {
+            PortIo::Tap(queues) => receive_tap(&queues[queue % queues.len()], batch, invalid),
+            PortIo::Packet(socket) => {
+                let room = if large { LARGE_FRAMES } else { BATCH };
+                receive_packets(socket, batch, room, invalid)
+            }
+        }
+    }
+
+    /// Writes a run of sealed packets. Calls `refused` with the position and error of each that did not go out.
+    pub(super) fn send<'a>(
+        &self,
+        worker: usize,
+        packets: impl Iterator<Item = &'a Packet>,
+        mut refused: impl FnMut(usize, io::Error),
+    ) {
+        match self {
+            PortIo::Tap(queues) => {
+                let queue = &queues[worker % queues.len()];
+                for (position, packet) in packets.enumerate() {
+                    if let Err(error) = queue.send(packet.device_bytes()) {
+                        refused(position, error);
+                    }
+                }
+            }
+            PortIo::Packet(socket) => send_packets(socket, packets, refused),
+        }
+    }
+}
+
+fn receive_tap(queue: &TapQueue, batch: &mut Batch, invalid: &mut usize) -> Received {
+    let mut octets = 0;
+    while batch.packets().len() < BATCH && octets < ROUND_OCTETS {
+        let packet = batch.vacant();
+        match queue.recv(packet.receive_area()) {
+            Ok(0) => return Received::Drained,
+            Ok(count) => {
+                octets += count;
+                match packet.received(count) {
+                    Ok(()) => batch.commit(1),
+                    Err(_) => *invalid += 1,
+                }
+            }
+            Err(error) => return outcome(&error),
+        }
+    }
+    Received::Some
+}
+
+fn receive_packets(socket: &PacketSocket, batch: &mut Batch, room: usize, invalid: &mut usize) -> Received {
+    let mut lengths = [0; BATCH];
+    let received = {
+        let mut areas: [&mut [u8]; BATCH] = std::array::from_fn(|_| &mut [][..]);
+        for (area, packet) in areas.iter_mut().zip(batch.vacant_many(room)) {
+            *area = packet.receive_area();
+        }
+        match socket.recv_batch(&mut areas[..room], &mut lengths[..room]) {
+            Ok(received) => received,
+            Err(error) => return outcome(&error),
+        }
+    };
+    *invalid += take_in(batch, &lengths[..received]);
+    if received < room { Received::Drained } else { Received::Some }
+}
+
+/// Takes what was written to the next buffers into the batch; a frame with an impossible header
+/// changes places with the next. Tells how many of those there were.
+fn take_in(batch: &mut Batch, lengths: &[usize]) -> usize {
+    let vacant = batch.vacant_many(lengths.len());
+    let mut valid = 0;
+    for (index, length) in lengths.iter().enumerate() {
+        if vacant[index].received(*length).is_ok() {
+            vacant.swap(valid, index);
+            valid += 1;
+        }
+    }
+    batch.commit(valid);
+    lengths.len() - valid
+}
+
+fn outcome(error: &io::Error) -> Received {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Received::Drained,
+        // A link that is down says so once; a TAP queue without its device says so for ever.
+        io::ErrorKind::NetworkDown => Received::Lost { closed: false },
+        _ => Received::Lost { closed: true },
+    }
+}
+
+fn send_packets<'a>(
+    socket: &PacketSocket,
+    packets: impl Iterator<Item = &'a Packet>,
+    mut refused: impl FnMut(usize, io::Error),
+) {
+    let mut buffers: [&[u8]; BATCH] = [&[]; BATCH];
+    let mut packets = packets.peekable();
+    let mut position = 0;
+    while packets.peek().is_some() {
+        let mut count = 0;
+        for (buffer, packet) in buffers.iter_mut().zip(packets.by_ref()) {
+            *buffer = packet.device_bytes();
+            count += 1;
+        }
+        let mut done = 0;
+        while done < count {
+            match socket.send_batch(&buffers[done..count]) {
+                Ok(sent) if sent > 0 => done += sent,
+                Ok(_) => break,
+                Err(error) => {
+                    refused(position + done, error);
+                    done += 1;
+                }
+            }
+        }
+        position += count;
+    }
+}

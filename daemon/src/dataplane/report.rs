@@ -1,0 +1,201 @@
+//! What the packet side tells: counters, table sizes, traces.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use weft_stack::Stack;
+use weft_stack::config::Port;
+use weft_stack::packet::Packet;
+use weft_stack::trace::{self, InvalidSpec, PacketSpec};
+use weft_stack::verdict::{DropReason, Verdict};
+
+use super::Dataplane;
+
+/// All counters at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct CounterReport {
+    /// By port.
+    pub ports: Vec<(String, PortTotals)>,
+    /// Of all ports together, those that are gone included, every reason that exists.
+    pub drops: Vec<(&'static str, u64)>,
+    /// What the stack did by itself.
+    pub stack: Vec<(&'static str, u64)>,
+}
+
+/// A port's counters, all workers together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortTotals {
+    /// Frames from the device.
+    pub rx_packets: u64,
+    /// Octets of them.
+    pub rx_bytes: u64,
+    /// Frames to the device.
+    pub tx_packets: u64,
+    /// Octets of them.
+    pub tx_bytes: u64,
+    /// Drops by reason, those above zero.
+    pub drops: Vec<(&'static str, u64)>,
+}
+
+/// How full a network's tables are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableSizes {
+    /// MAC addresses known.
+    pub macs: usize,
+    /// Neighbours known or asked for.
+    pub neighbors: usize,
+}
+
+/// What a worker did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Receive queues it owns.
+    pub queues: usize,
+    /// Frames read.
+    pub rx_packets: u64,
+    /// Frames written.
+    pub tx_packets: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// Times it found work by looking again.
+    pub polls_hit: u64,
+}
+
+/// A packet to follow.
+#[derive(Debug, Clone)]
+pub enum TracePacket {
+    /// A whole Ethernet frame.
+    Frame(Vec<u8>),
+    /// One in words.
+    Spec(PacketSpec),
+}
+
+/// What would happen to a packet.
+#[derive(Debug, Clone)]
+pub struct TraceReport {
+    /// Stage and what it decided.
+    pub steps: Vec<(&'static str, String)>,
+    /// "forwarded", "flooded", "answered", "queued" or "dropped".
+    pub verdict: &'static str,
+    /// The name of the drop counter.
+    pub drop_reason: Option<&'static str>,
+    /// Port, frame, and the frame in words.
+    pub outputs: Vec<(String, Vec<u8>, String)>,
+}
+
+/// Why a packet cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TraceError {
+    /// There is no such port in the running picture.
+    #[error("port {0} is not in the running configuration: it does not exist or has no device yet")]
+    NotRealized(String),
+    /// The description makes no packet.
+    #[error(transparent)]
+    Invalid(#[from] InvalidSpec),
+}
+
+impl Dataplane {
+    /// All counters at this moment.
+    pub fn counters(&self) -> CounterReport {
+        let retired = self.control().retired;
+        let snapshot = self.shared.snapshot.load_full();
+        let config = &snapshot.config;
+        let total = |reason: &DropReason| {
+            let live = config.ports().flat_map(|port| port.all_counters());
+            retired[reason.index()] + live.map(|counters| counters.dropped(*reason)).sum::<u64>()
+        };
+        let mut stack: Vec<(&'static str, u64)> = Vec::new();
+        for (name, value) in config.stack_counters().iter().flat_map(|counters| counters.values()) {
+            match stack.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value,
+                None => stack.push((name, value)),
+            }
+        }
+        CounterReport {
+            ports: config.ports().map(|port| (port.name.to_string(), totals(port))).collect(),
+            drops: DropReason::ALL.iter().map(|reason| (reason.name(), total(reason))).collect(),
+            stack,
+        }
+    }
+
+    /// One port's counters.
+    pub fn port_totals(&self, port: &str) -> Option<PortTotals> {
+        self.shared.snapshot.load().config.port_by_name(port).map(|port| totals(port))
+    }
+
+    /// How full a network's tables are.
+    pub fn tables(&self, network: &str) -> Option<TableSizes> {
+        let (macs, neighbors) = self.shared.snapshot.load().config.table_sizes(network, self.shared.now())?;
+        Some(TableSizes { macs, neighbors })
+    }
+
+    /// What each worker did.
+    pub fn workers(&self) -> Vec<WorkerReport> {
+        let report = |(index, worker): (usize, &super::WorkerHandle)| WorkerReport {
+            index,
+            queues: worker.counters.queues.load(Relaxed) as usize,
+            rx_packets: worker.counters.rx_packets.load(Relaxed),
+            tx_packets: worker.counters.tx_packets.load(Relaxed),
+            sleeps: worker.counters.sleeps.load(Relaxed),
+            polls_hit: worker.counters.polls_hit.load(Relaxed),
+        };
+        self.workers.iter().enumerate().map(report).collect()
+    }
+
+    /// What would happen to a packet that came in at `port`. Nothing is sent, learned or counted.
+    ///
+    /// # Errors
+    /// The port has no device, or the description makes no packet.
+    pub fn trace(&self, port: &str, packet: TracePacket) -> Result<TraceReport, TraceError> {
+        let config = self.shared.snapshot.load().config.clone();
+        let not_realized = || TraceError::NotRealized(port.to_owned());
+        let from = config.port_by_name(port).cloned().ok_or_else(not_realized)?;
+        let mut stack = Stack::new(self.workers.len(), config.clone());
+        let frame = match packet {
+            TracePacket::Frame(frame) => frame,
+            TracePacket::Spec(spec) => stack.synthesize(&from, &spec)?,
+        };
+        let mut packet = Packet::from_frame(&frame);
+        let found = stack.trace(self.shared.now(), from.id, &mut packet).ok_or_else(not_realized)?;
+        let name = |id| config.port(id).map_or_else(String::new, |port| port.name.to_string());
+        let output = |(id, frame): (_, Vec<u8>)| {
+            let summary = trace::describe(&frame);
+            (name(id), frame, summary)
+        };
+        Ok(TraceReport {
+            steps: found.steps.into_iter().map(|step| (step.stage, step.message)).collect(),
+            verdict: verdict_name(found.verdict),
+            drop_reason: match found.verdict {
+                Verdict::Dropped(reason) => Some(reason.name()),
+                _ => None,
+            },
+            outputs: found.outputs.into_iter().map(output).collect(),
+        })
+    }
+}
+
+fn totals(port: &Port) -> PortTotals {
+    let mut totals = PortTotals::default();
+    for counters in port.all_counters() {
+        totals.rx_packets += counters.rx_packets.get();
+        totals.rx_bytes += counters.rx_bytes.get();
+        totals.tx_packets += counters.tx_packets.get();
+        totals.tx_bytes += counters.tx_bytes.get();
+    }
+    let dropped =
+        |reason: &DropReason| -> u64 { port.all_counters().iter().map(|c| c.dropped(*reason)).sum() };
+    let drops = DropReason::ALL.iter().map(|reason| (reason.name(), dropped(reason)));
+    totals.drops = drops.filter(|(_, count)| *count > 0).collect();
+    totals
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Forwarded { .. } => "forwarded",
+        Verdict::Flooded => "flooded",
+        Verdict::Answered => "answered",
+        Verdict::Queued => "queued",
+        Verdict::Dropped(_) => "dropped",
+    }
+}

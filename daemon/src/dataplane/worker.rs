@@ -1,0 +1,310 @@
+//! A worker: a plain thread that owns receive queues and runs each of their frames to completion.
+//!
+//! It sleeps in epoll while there is nothing to do. After work it looks again for a while, giving way
+//! to others in between, since a wake-up from another core is the dearest thing on the way of a packet.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use weft_host::poll::{Epoll, Events, Wake};
+use weft_stack::Stack;
+use weft_stack::batch::{Batch, Origin, Output, Send};
+use weft_stack::config::PortId;
+use weft_stack::packet::Packet;
+use weft_stack::time::Instant;
+use weft_stack::verdict::DropReason;
+
+use super::Shared;
+use super::port::{PortIo, Received};
+use super::snapshot::Snapshot;
+
+/// The token of the eventfd by which the control side wakes a worker.
+const WAKE: u64 = u64::MAX;
+
+/// Rounds that one queue may have before the others get their turn.
+const ROUNDS: usize = 16;
+
+const EVENTS: usize = 256;
+
+/// A frame of this size or more is large: fewer buffers are offered at once then.
+const LARGE: usize = 8 * 1024;
+
+/// What a worker did; written by it alone.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct WorkerCounters {
+    pub queues: AtomicU64,
+    pub rx_packets: AtomicU64,
+    pub tx_packets: AtomicU64,
+    pub sleeps: AtomicU64,
+    pub polls_hit: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+}
+
+struct Queue {
+    port: PortId,
+    io: Arc<PortIo>,
+    index: usize,
+    large: bool,
+}
+
+pub(super) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    wake: Arc<Wake>,
+    counters: Arc<WorkerCounters>,
+    acknowledge: Sender<u64>,
+    epoll: Epoll,
+    queues: HashMap<u64, Queue>,
+    snapshot: Arc<Snapshot>,
+    stack: Stack,
+    batch: Batch,
+    output: Output,
+}
+
+impl Worker {
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        wake: Arc<Wake>,
+        counters: Arc<WorkerCounters>,
+        acknowledge: Sender<u64>,
+    ) -> io::Result<Worker> {
+        let snapshot = shared.snapshot.load_full();
+        let epoll = Epoll::new()?;
+        epoll.add(std::os::fd::AsFd::as_fd(&*wake), WAKE)?;
+        Ok(Worker {
+            index,
+            stack: Stack::new(index, snapshot.config.clone()),
+            shared,
+            wake,
+            counters,
+            acknowledge,
+            epoll,
+            queues: HashMap::new(),
+            snapshot,
+            batch: Batch::new(),
+            output: Output::new(),
+        })
+    }
+
+    /// Works until the control side says stop.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut polling_until: Option<Instant> = None;
+        while !self.shared.stop.load(Relaxed) {
+            let timeout = match polling_until {
+                Some(_) => Some(Duration::ZERO),
+                None => self.sleep(),
+            };
+            if let Err(error) = self.epoll.wait(&mut events, timeout) {
+                tracing::error!(worker = self.index, %error, "epoll failed; trying again");
+                std::thread::yield_now();
+            }
+            let now = self.shared.now();
+            let worked = self.serve_all(now, &events);
+            self.run_timers(now);
+            if self.shared.generation.load(std::sync::atomic::Ordering::Acquire)
+                != self.snapshot.config.generation()
+            {
+                self.adopt();
+            }
+            polling_until = self.look_again(now, worked, polling_until);
+        }
+    }
+
+    /// Whether to look again without sleeping, and until when.
+    fn look_again(&self, now: Instant, worked: bool, polling_until: Option<Instant>) -> Option<Instant> {
+        match polling_until {
+            _ if worked => {
+                if polling_until.is_some() {
+                    add(&self.counters.polls_hit, 1);
+                }
+                (!self.shared.busy_poll.is_zero()).then(|| now + self.shared.busy_poll)
+            }
+            Some(until) if now < until => {
+                std::thread::yield_now();
+                Some(until)
+            }
+            _ => None,
+        }
+    }
+
+    /// How long to sleep at most.
+    fn sleep(&self) -> Option<Duration> {
+        add(&self.counters.sleeps, 1);
+        self.stack.poll_at().map(|at| at.since(self.shared.now()))
+    }
+
+    fn serve_all(&mut self, now: Instant, events: &Events) -> bool {
+        let mut worked = false;
+        for event in events.iter() {
+            if event.token == WAKE {
+                self.wake.drain();
+            } else {
+                worked |= self.serve(now, event.token);
+            }
+        }
+        worked
+    }
+
+    /// Moves what a queue holds, a bounded number of rounds.
+    fn serve(&mut self, now: Instant, token: u64) -> bool {
+        let mut worked = false;
+        for _ in 0..ROUNDS {
+            let Some(queue) = self.queues.get_mut(&token) else { return worked };
+            let mut invalid = 0;
+            self.batch.clear();
+            let received = queue.io.receive(queue.index, &mut self.batch, queue.large, &mut invalid);
+            let port = queue.port;
+            let packets = self.batch.packets();
+            queue.large = packets.last().is_some_and(|packet| packet.len() >= LARGE);
+            if invalid > 0 {
+                self.count_invalid(port, invalid);
+            }
+            if !self.batch.packets().is_empty() {
+                worked = true;
+                add(&self.counters.rx_packets, self.batch.packets().len() as u64);
+                self.stack.process(now, port, &mut self.batch, &mut self.output);
+                self.flush();
+            }
+            match received {
+                Received::Some => {}
+                Received::Drained => break,
+                Received::Lost { closed } => {
+                    self.lose(token, closed);
+                    break;
+                }
+            }
+        }
+        worked
+    }
+
+    fn count_invalid(&self, port: PortId, count: usize) {
+        if let Some(port) = self.snapshot.config.port(port) {
+            (0..count).for_each(|_| port.counters(self.index).drop(DropReason::OffloadInvalid));
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        if self.stack.poll_at().is_some_and(|at| at <= now) {
+            self.batch.clear();
+            self.stack.poll(now, &mut self.output);
+            self.flush();
+        }
+    }
+
+    /// Carries out the stack's sends, runs for one port together.
+    fn flush(&mut self) {
+        self.batch.packets_mut().iter_mut().for_each(Packet::seal);
+        self.output.seal();
+        let sends = self.output.sends();
+        for run in sends.chunk_by(|a, b| a.port == b.port) {
+            self.send_run(run);
+        }
+        add(&self.counters.tx_packets, sends.len() as u64);
+        self.output.clear();
+    }
+
+    fn send_run(&self, run: &[Send]) {
+        let Some(port) = self.snapshot.config.port(run[0].port) else { return };
+        let counters = port.counters(self.index);
+        let packet = |send: &Send| match send.origin {
+            Origin::Received(index) => &self.batch.packets()[index],
+            Origin::Made(index) => &self.output.made()[index],
+        };
+        let Some(io) = self.snapshot.io(port.id) else {
+            run.iter().for_each(|_| counters.drop(DropReason::PortDown));
+            return;
+        };
+        let mut octets: u64 = run.iter().map(|send| packet(send).len() as u64).sum();
+        let mut sent = run.len() as u64;
+        io.send(self.index, run.iter().map(packet), |position, error| {
+            octets -= packet(&run[position]).len() as u64;
+            sent -= 1;
+            counters.drop(drop_reason(&error));
+            tracing::trace!(port = &*port.name, %error, "frame refused by the device");
+        });
+        counters.tx_packets.add(sent);
+        counters.tx_bytes.add(octets);
+    }
+
+    fn lose(&mut self, token: u64, closed: bool) {
+        let Some(queue) = self.queues.get(&token) else { return };
+        let name = self.snapshot.config.port(queue.port).map(|port| port.name.clone());
+        if closed {
+            self.drop_queue(token);
+        }
+        if let Some(name) = name {
+            (self.shared.on_lost)(&name);
+        }
+    }
+
+    /// Takes up the newest snapshot: lets go of queues that are no longer its own, and takes new ones.
+    fn adopt(&mut self) {
+        let snapshot = self.shared.snapshot.load_full();
+        let workers = snapshot.config.workers();
+        let wanted: HashMap<u64, (PortId, usize)> = snapshot
+            .queues_of(self.index, workers)
+            .map(|(port, queue)| (token(port, queue), (port, queue)))
+            .collect();
+        let stale: Vec<u64> = (self.queues.iter())
+            .filter(|(token, queue)| {
+                let same = |(port, _): &(PortId, usize)| {
+                    *port == queue.port && snapshot.io(*port).is_some_and(|io| Arc::ptr_eq(io, &queue.io))
+                };
+                !wanted.get(token).is_some_and(same)
+            })
+            .map(|(token, _)| *token)
+            .collect();
+        stale.into_iter().for_each(|token| self.drop_queue(token));
+        for (token, (port, index)) in wanted {
+            if let Some(io) = snapshot.io(port) {
+                self.add_queue(token, Queue { port, io: io.clone(), index, large: false });
+            }
+        }
+        self.counters.queues.store(self.queues.len() as u64, Relaxed);
+        self.stack.set_config(snapshot.config.clone());
+        self.snapshot = snapshot;
+        // Nobody listens any more only when the daemon ends.
+        let _ = self.acknowledge.send(self.snapshot.config.generation());
+    }
+
+    fn add_queue(&mut self, token: u64, queue: Queue) {
+        if self.queues.contains_key(&token) {
+            return;
+        }
+        match self.epoll.add(queue.io.fd(queue.index), token) {
+            Ok(()) => {
+                self.queues.insert(token, queue);
+            }
+            Err(error) => tracing::error!(worker = self.index, %error, "cannot wait on a receive queue"),
+        }
+    }
+
+    fn drop_queue(&mut self, token: u64) {
+        if let Some(queue) = self.queues.remove(&token) {
+            // Closing the descriptor ends the registration too, should this fail.
+            let _ = self.epoll.remove(queue.io.fd(queue.index));
+        }
+    }
+}
+
+fn token(port: PortId, queue: usize) -> u64 {
+    (port.slot() as u64) << 16 | queue as u64
+}
+
+fn drop_reason(error: &io::Error) -> DropReason {
+    match error.raw_os_error() {
+        // EAGAIN, ENOBUFS, ENOMEM
+        Some(11 | 105 | 12) => DropReason::DeviceFull,
+        _ => DropReason::DeviceError,
+    }
+}

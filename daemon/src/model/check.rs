@@ -1,0 +1,137 @@
+//! What the objects of a fabric may be in view of each other.
+//!
+//! Each check looks at the whole state as it would be, and puts the blame on what the request touches:
+//! whoever applies a Port reads about that Port. Objects that are being taken down count as gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::violation::Violation;
+use super::{Attachment, Fabric, Kind, Name, Namespace, Object, ObjectRef, Port};
+
+mod networks;
+mod ports;
+mod routers;
+
+/// Everything that is wrong between the objects of `fabric`, ordered by field.
+pub fn fabric(fabric: &Fabric, touched: &BTreeSet<ObjectRef>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    namespaces(fabric, touched, &mut found);
+    networks::check(fabric, touched, &mut found);
+    ports::check(fabric, touched, &mut found);
+    routers::check(fabric, &mut found);
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What a change must leave as it is: the place and the kind of what exists.
+pub fn fixed_fields(before: &Fabric, after: &Fabric) -> Vec<(ObjectRef, Violation)> {
+    let mut found = Vec::new();
+    for (name, new) in live(&after.namespaces) {
+        let changed = before.namespaces.get(name).is_some_and(|old| old.spec != new.spec);
+        if changed {
+            found.push(fixed(ObjectRef::new(Kind::Namespace, name.clone()), "spec.path"));
+        }
+    }
+    for (name, new) in live(&after.ports) {
+        let Some(old) = before.ports.get(name) else { continue };
+        for path in moved(&old.spec, &new.spec) {
+            found.push(fixed(ObjectRef::new(Kind::Port, name.clone()), path));
+        }
+    }
+    found
+}
+
+/// The fields that say where a Port's device is, as far as they differ.
+fn moved(old: &Port, new: &Port) -> Vec<&'static str> {
+    let kind = std::mem::discriminant::<Attachment>;
+    let mut fields = Vec::new();
+    if kind(&old.attachment) != kind(&new.attachment) {
+        fields.push("spec.type");
+    }
+    if old.attachment.namespace() != new.attachment.namespace() {
+        fields.push("spec.namespace");
+    }
+    if old.device != new.device {
+        fields.push("spec.device");
+    }
+    fields
+}
+
+fn fixed(object: ObjectRef, path: &str) -> (ObjectRef, Violation) {
+    let kind = object.kind;
+    let description = format_args!("cannot be changed; delete the {kind} and make it again");
+    let violation = Violation::new(&object, path, description);
+    (object, violation)
+}
+
+/// The objects that refer to this one and are not being taken down themselves.
+pub fn referrers(fabric: &Fabric, object: &ObjectRef) -> Vec<ObjectRef> {
+    let name = &object.name;
+    let ports = |wanted: fn(&Port, &Name) -> bool| {
+        live(&fabric.ports)
+            .filter(|(_, port)| wanted(&port.spec, name))
+            .map(|(port, _)| ObjectRef::new(Kind::Port, port.clone()))
+            .collect()
+    };
+    match object.kind {
+        Kind::Namespace => ports(|port, name| port.attachment.namespace() == Some(name)),
+        Kind::Network => ports(|port, name| port.network == *name),
+        Kind::Port => Vec::new(),
+        Kind::Router => live(&fabric.networks)
+            .filter(|(_, network)| network.spec.router.as_ref() == Some(name))
+            .map(|(network, _)| ObjectRef::new(Kind::Network, network.clone()))
+            .collect(),
+    }
+}
+
+/// The objects that are not being taken down.
+fn live<T>(objects: &BTreeMap<Name, Object<T>>) -> impl Iterator<Item = (&Name, &Object<T>)> {
+    objects.iter().filter(|(_, object)| object.metadata.deleting.is_none())
+}
+
+/// The live objects, those that the request touches last: what comes second is blamed.
+fn blamed_last<'a, T>(
+    kind: Kind,
+    objects: &'a BTreeMap<Name, Object<T>>,
+    touched: &BTreeSet<ObjectRef>,
+) -> Vec<(ObjectRef, &'a T)> {
+    let mut ordered: Vec<_> =
+        live(objects).map(|(name, object)| (ObjectRef::new(kind, name.clone()), &object.spec)).collect();
+    ordered.sort_by_key(|(object, _)| touched.contains(object));
+    ordered
+}
+
+/// Puts down a reference to an object that is not there.
+fn check_reference<T>(
+    from: &ObjectRef,
+    path: &str,
+    kind: Kind,
+    name: &Name,
+    objects: &BTreeMap<Name, Object<T>>,
+    found: &mut Vec<Violation>,
+) {
+    match objects.get(name) {
+        None => found.push(Violation::new(from, path, format_args!("there is no {kind}/{name}"))),
+        Some(object) if object.metadata.deleting.is_some() => {
+            found.push(Violation::new(from, path, format_args!("{kind}/{name} is being deleted")));
+        }
+        Some(_) => {}
+    }
+}
+
+fn namespaces(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
+    let mut paths = BTreeMap::new();
+    for (object, spec) in blamed_last(Kind::Namespace, &fabric.namespaces, touched) {
+        let Namespace::Adopt(path) = spec else { continue };
+        if let Some(other) = paths.get(path) {
+            let description = format!("{} is adopted by {other} already", path.display());
+            found.push(Violation::new(&object, "spec.path", description));
+        } else {
+            paths.insert(path, object);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

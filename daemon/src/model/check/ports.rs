@@ -1,0 +1,114 @@
+//! Ports: what they refer to exists, addresses fit their Network, and nothing is taken twice.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use weft_stack::{MacAddr, Prefix};
+
+use super::{blamed_last, check_reference};
+use crate::model::parse::reserved_end;
+use crate::model::{DeviceName, Fabric, InterfaceAddress, Kind, Name, Network, ObjectRef, Port, Violation};
+
+/// Where a device appears; `None` is the daemon's own namespace.
+type Place<'a> = Option<&'a Name>;
+
+/// What the Ports seen so far have taken, and which of them.
+#[derive(Default)]
+struct Taken<'a> {
+    macs: HashMap<(&'a Name, MacAddr), ObjectRef>,
+    addresses: HashMap<(&'a Name, IpAddr), ObjectRef>,
+    devices: BTreeMap<(Place<'a>, &'a DeviceName), ObjectRef>,
+    routes: BTreeMap<(Place<'a>, Prefix), ObjectRef>,
+}
+
+/// Puts down a violation of the Port at hand.
+type Report<'r> = dyn FnMut(&str, String) + 'r;
+
+pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
+    let mut taken = Taken::default();
+    for (object, port) in blamed_last(Kind::Port, &fabric.ports, touched) {
+        check_reference(&object, "spec.network", Kind::Network, &port.network, &fabric.networks, found);
+        if let Some(namespace) = port.attachment.namespace() {
+            check_reference(&object, "spec.namespace", Kind::Namespace, namespace, &fabric.namespaces, found);
+        }
+        let mut report = |path: &str, text: String| found.push(Violation::new(&object, path, text));
+        if let Some(network) = fabric.networks.get(&port.network) {
+            fits(port, &network.spec, &mut report);
+        }
+        taken.take(&object, port, &mut report);
+    }
+}
+
+fn fits(port: &Port, network: &Network, report: &mut Report<'_>) {
+    for (index, address) in port.addresses.iter().enumerate() {
+        if let Err(description) = fits_address(address, &port.network, network) {
+            report(&format!("spec.addresses[{index}]"), description);
+        }
+    }
+    if port.mac == network.gateway_mac {
+        report("spec.mac", format!("{} is the gateway's of Network/{}", port.mac, port.network));
+    }
+    if let Some(vlan) = port.vlan {
+        let is_gateway = |via: IpAddr| network.subnets.iter().any(|subnet| subnet.gateway == Some(via));
+        if port.routes.iter().any(|route| is_gateway(route.via)) {
+            let reason =
+                "the gateway is on the untagged VLAN only: no default route and no route by it expected";
+            report("spec.vlan", format!("{vlan} given, but {reason}"));
+        }
+    }
+}
+
+fn fits_address(own: &InterfaceAddress, name: &Name, network: &Network) -> Result<(), String> {
+    let address = own.address;
+    let Some(subnet) = network.subnets.iter().find(|subnet| subnet.prefix.contains(address)) else {
+        let subnets: Vec<String> = network.subnets.iter().map(|subnet| subnet.prefix.to_string()).collect();
+        let expected = match subnets.is_empty() {
+            true => "which has none".to_owned(),
+            false => format!("which has {}", subnets.join(", ")),
+        };
+        return Err(format!("{address} is not inside a subnet of Network/{name}, {expected}"));
+    };
+    let prefix = subnet.prefix;
+    if own.prefix_length < prefix.length() {
+        let (given, least) = (own.prefix_length, prefix.length());
+        return Err(format!("/{given} is wider than the subnet {prefix}, /{least} or longer expected"));
+    }
+    if let Some(what) = reserved_end(&prefix, address) {
+        return Err(format!("{address} is the {what} address of {prefix}"));
+    }
+    if subnet.gateway == Some(address) {
+        return Err(format!("{address} is the gateway of {prefix}"));
+    }
+    Ok(())
+}
+
+impl<'a> Taken<'a> {
+    fn take(&mut self, object: &ObjectRef, port: &'a Port, report: &mut Report<'_>) {
+        let network = &port.network;
+        let place = port.attachment.namespace();
+        if let Some(other) = self.macs.insert((network, port.mac), object.clone()) {
+            report("spec.mac", format!("{} is taken by {other} on Network/{network}", port.mac));
+        }
+        for (index, own) in port.addresses.iter().enumerate() {
+            if let Some(other) = self.addresses.insert((network, own.address), object.clone()) {
+                let description = format!("{} is taken by {other} on Network/{network}", own.address);
+                report(&format!("spec.addresses[{index}]"), description);
+            }
+        }
+        if let Some(other) = self.devices.insert((place, &port.device), object.clone()) {
+            let description = format!("\"{}\" is taken by {other} in {}", port.device, shown(place));
+            report("spec.device", description);
+        }
+        for route in &port.routes {
+            if let Some(other) = self.routes.insert((place, route.prefix), object.clone()) {
+                let description =
+                    format!("{} has a route of {other} in {} already", route.prefix, shown(place));
+                report("spec.routes", description);
+            }
+        }
+    }
+}
+
+fn shown(place: Place<'_>) -> String {
+    place.map_or_else(|| "the daemon's own namespace".to_owned(), |name| format!("Namespace/{name}"))
+}

@@ -1,0 +1,223 @@
+//! What is wrong between objects, each with its message.
+
+use super::*;
+use crate::fixture::{BASE, fabric as parsed, lines, object, port, wrong};
+
+#[test]
+fn a_right_fabric_has_no_findings() {
+    let ports = [
+        port("a", "  addresses: [198.18.1.10/24, '2001:db8:1::10/64']\n  defaultRoute: true"),
+        port("b", "  device: eth1\n  addresses: [198.18.1.11/32]\n  vlan: 7"),
+    ];
+    assert_eq!(wrong(&ports.concat()), "");
+    let route = "  routes: [{prefix: 192.0.2.0/24, nextHops: [198.18.1.9, 198.18.2.9]}]";
+    assert_eq!(wrong(&object("Router", "core", route)), "");
+}
+
+#[test]
+fn references_must_lead_somewhere() {
+    assert_eq!(
+        wrong(&object("Network", "n", "  router: none")),
+        "Network/n: spec.router: there is no Router/none"
+    );
+    let yaml = port("web", "").replace("namespace: box", "namespace: none");
+    assert_eq!(wrong(&yaml), "Port/web: spec.namespace: there is no Namespace/none");
+}
+
+#[test]
+fn what_is_being_deleted_is_no_place_for_something_new() {
+    let mut fabric = parsed(&format!("{BASE}{}", port("web", "")));
+    let going = Some(std::time::SystemTime::now());
+    fabric.networks.get_mut("front").unwrap().metadata.deleting = going;
+    fabric.namespaces.get_mut("box").unwrap().metadata.deleting = going;
+    assert_eq!(
+        lines(&super::fabric(&fabric, &BTreeSet::new())),
+        "Port/web: spec.namespace: Namespace/box is being deleted\n\
+         Port/web: spec.network: Network/front is being deleted"
+    );
+    fabric.ports.get_mut("web").unwrap().metadata.deleting = going;
+    assert_eq!(super::fabric(&fabric, &BTreeSet::new()), []);
+}
+
+#[test]
+fn addresses_must_fit_the_network() {
+    let cases = [
+        (
+            "198.18.2.9/24",
+            "198.18.2.9 is not inside a subnet of Network/front, which has 198.18.1.0/24, 2001:db8:1::/64",
+        ),
+        ("198.18.1.9/16", "/16 is wider than the subnet 198.18.1.0/24, /24 or longer expected"),
+        ("198.18.1.0/24", "198.18.1.0 is the network address of 198.18.1.0/24"),
+        ("198.18.1.255/32", "198.18.1.255 is the broadcast address of 198.18.1.0/24"),
+        ("198.18.1.1/24", "198.18.1.1 is the gateway of 198.18.1.0/24"),
+        ("2001:db8:1::1/64", "2001:db8:1::1 is the gateway of 2001:db8:1::/64"),
+    ];
+    for (address, expected) in cases {
+        let yaml = port("web", &format!("  addresses: ['{address}']"));
+        assert_eq!(wrong(&yaml), format!("Port/web: spec.addresses[0]: {expected}"), "{address}");
+    }
+    let bare = object("Network", "bare", "");
+    let yaml = port("web", "  addresses: [198.18.1.9/24]").replace("front", "bare");
+    assert_eq!(
+        wrong(&format!("{bare}{yaml}")),
+        "Port/web: spec.addresses[0]: 198.18.1.9 is not inside a subnet of Network/bare, which has none"
+    );
+}
+
+#[test]
+fn nothing_is_taken_twice() {
+    let first = port("a", "  mac: 02:00:00:00:00:01\n  addresses: [198.18.1.9/24]\n  defaultRoute: true");
+    let cases = [
+        (
+            "  device: eth1\n  mac: 02:00:00:00:00:01",
+            "spec.mac: 02:00:00:00:00:01 is taken by Port/a on Network/front",
+        ),
+        (
+            "  device: eth1\n  addresses: [198.18.1.9/32]",
+            "spec.addresses[0]: 198.18.1.9 is taken by Port/a on Network/front",
+        ),
+        ("", "spec.device: \"eth0\" is taken by Port/a in Namespace/box"),
+        (
+            "  device: eth1\n  addresses: [198.18.1.8/24]\n  defaultRoute: true",
+            "spec.routes: 0.0.0.0/0 has a route of Port/a in Namespace/box already",
+        ),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(wrong(&format!("{first}{}", port("b", spec))), format!("Port/b: {expected}"), "{spec}");
+    }
+    let gateway = weft_stack::MacAddr::from_name("network", "front");
+    assert_eq!(
+        wrong(&port("web", &format!("  mac: {gateway}"))),
+        format!("Port/web: spec.mac: {gateway} is the gateway's of Network/front")
+    );
+}
+
+#[test]
+fn the_blame_is_on_what_the_request_touches() {
+    let fabric = parsed(&format!("{BASE}{}{}", port("a", ""), port("b", "")));
+    let told = |name: &str| {
+        let touched = BTreeSet::from([ObjectRef::new(Kind::Port, Name::new(name).unwrap())]);
+        lines(&super::fabric(&fabric, &touched))
+    };
+    assert_eq!(told("a"), "Port/a: spec.device: \"eth0\" is taken by Port/b in Namespace/box");
+    assert_eq!(told("b"), "Port/b: spec.device: \"eth0\" is taken by Port/a in Namespace/box");
+}
+
+#[test]
+fn host_ports_share_the_namespace_of_the_daemon() {
+    let host = |name| object("Port", name, "  network: front\n  type: host\n  device: w0");
+    assert_eq!(
+        wrong(&format!("{}{}", host("a"), host("b"))),
+        "Port/b: spec.device: \"w0\" is taken by Port/a in the daemon's own namespace"
+    );
+}
+
+#[test]
+fn a_vlan_port_has_no_way_by_the_gateway() {
+    let refused = "Port/web: spec.vlan: 7 given, but the gateway is on the untagged VLAN only: no default route and no \
+                   route by it expected";
+    let address = "  vlan: 7\n  addresses: [198.18.1.9/24]\n";
+    assert_eq!(wrong(&port("web", &format!("{address}  defaultRoute: true"))), refused);
+    assert_eq!(wrong(&port("web", &format!("{address}  routes: [{{prefix: 192.0.2.0/24}}]"))), refused);
+    let neighbor = format!("{address}  routes: [{{prefix: 192.0.2.0/24, via: 198.18.1.8}}]");
+    assert_eq!(wrong(&port("web", &neighbor)), "");
+}
+
+#[test]
+fn subnets_of_one_router_do_not_overlap() {
+    let network =
+        |router: &str| object("Network", "n", &format!("{router}  subnets: [{{prefix: 198.18.0.0/22}}]"));
+    let told = wrong(&network("  router: core\n"));
+    assert_eq!(
+        told.lines().next().unwrap(),
+        "Network/n: spec.subnets[0].prefix: 198.18.0.0/22 overlaps 198.18.1.0/24 of Network/front on the same \
+         Router/core"
+    );
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert_eq!(wrong(&network("")), "");
+    let inside = object("Network", "n", "  router: core\n  subnets: [{prefix: 198.18.2.128/25}]");
+    assert_eq!(
+        wrong(&inside),
+        "Network/n: spec.subnets[0].prefix: 198.18.2.128/25 overlaps 198.18.2.0/24 of Network/back on the same \
+         Router/core"
+    );
+}
+
+#[test]
+fn next_hops_are_neighbours() {
+    let cases = [
+        (
+            "192.0.2.0/24, nextHops: [198.18.9.1]",
+            "nextHops[0]: 198.18.9.1 is not inside a subnet of a Network on \
+          Router/core",
+        ),
+        (
+            "192.0.2.0/24, nextHops: [198.18.1.1]",
+            "nextHops[0]: 198.18.1.1 is this Router's own address on Network/front",
+        ),
+        (
+            "198.18.2.0/24, nextHops: [198.18.1.9]",
+            "prefix: 198.18.2.0/24 is a subnet of Network/back, reachable without a route",
+        ),
+    ];
+    for (route, expected) in cases {
+        let yaml = object("Router", "core", &format!("  routes: [{{prefix: {route}}}]"));
+        assert_eq!(wrong(&yaml), format!("Router/core: spec.routes[0].{expected}"), "{route}");
+    }
+    let mute = object("Network", "mute", "  router: core\n  subnets: [{prefix: 198.18.9.0/24}]");
+    let route = object("Router", "core", "  routes: [{prefix: 192.0.2.0/24, nextHops: [198.18.9.9]}]");
+    assert_eq!(
+        wrong(&format!("{mute}{route}")),
+        "Router/core: spec.routes[0].nextHops[0]: 198.18.9.9 cannot be reached: its subnet 198.18.9.0/24 of \
+         Network/mute has no gateway"
+    );
+}
+
+#[test]
+fn a_path_is_adopted_once() {
+    let adopt = |name| object("Namespace", name, "  path: /run/netns/pod");
+    assert_eq!(
+        wrong(&format!("{}{}", adopt("a"), adopt("b"))),
+        "Namespace/b: spec.path: /run/netns/pod is adopted by Namespace/a already"
+    );
+}
+
+#[test]
+fn place_and_type_stay() {
+    let told = |after: &str| {
+        let before = parsed(&format!("{BASE}{}", port("web", "")));
+        let after = parsed(&format!("{BASE}{after}"));
+        let (objects, found): (Vec<_>, Vec<_>) = fixed_fields(&before, &after).into_iter().unzip();
+        assert!(
+            objects.iter().all(|object| found.iter().any(|wrong| wrong.field.contains(&object.to_string())))
+        );
+        lines(&found)
+    };
+    let fixed = "cannot be changed; delete the Port and make it again";
+    assert_eq!(told(&port("web", "  device: eth7")), format!("Port/web: spec.device: {fixed}"));
+    assert_eq!(told(&port("web", "").replace("tap", "veth")), format!("Port/web: spec.type: {fixed}"));
+    let moved = format!("{}{}", object("Namespace", "other", ""), port("web", "").replace("box", "other"));
+    assert_eq!(told(&moved), format!("Port/web: spec.namespace: {fixed}"));
+    assert_eq!(told(&port("web", "  mtu: 1400\n  vlan: 3")), "");
+    let before = parsed(&object("Namespace", "box", ""));
+    let after = parsed(&object("Namespace", "box", "  path: /run/netns/box"));
+    assert_eq!(
+        fixed_fields(&before, &after)[0].1.to_string(),
+        "Namespace/box: spec.path: cannot be changed; delete the Namespace and make it again"
+    );
+}
+
+#[test]
+fn referrers_are_those_that_stay() {
+    let mut fabric = parsed(&format!("{BASE}{}", port("web", "")));
+    let of = |fabric: &Fabric, kind, name: &str| {
+        let found = referrers(fabric, &ObjectRef::new(kind, Name::new(name).unwrap()));
+        found.iter().map(ObjectRef::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of(&fabric, Kind::Namespace, "box"), "Port/web");
+    assert_eq!(of(&fabric, Kind::Network, "front"), "Port/web");
+    assert_eq!(of(&fabric, Kind::Network, "back"), "");
+    assert_eq!(of(&fabric, Kind::Router, "core"), "Network/back Network/front");
+    fabric.ports.get_mut("web").unwrap().metadata.deleting = Some(std::time::SystemTime::now());
+    assert_eq!(of(&fabric, Kind::Namespace, "box"), "");
+}

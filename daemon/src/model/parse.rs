@@ -1,0 +1,176 @@
+//! From the API's messages to the model: each object by itself, and every wrong field at once.
+//!
+//! What one object may be in view of the others is judged by [`check`](super::check). A Port is read with
+//! its Network at hand, because its defaults come from there.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use weft_proto::v1;
+
+use super::violation::Findings;
+use super::{Fabric, Kind, Metadata, Name, Network, Object, ObjectRef, Violation};
+
+mod namespace;
+mod network;
+mod port;
+mod router;
+
+pub(super) use network::reserved_end;
+
+/// Stored resources by name, as the user gave them.
+pub type Resources = BTreeMap<ObjectRef, Arc<v1::Resource>>;
+
+/// The most labels that an object carries.
+const MAX_LABELS: usize = 64;
+/// The longest label key or value, in bytes.
+const MAX_LABEL_LENGTH: usize = 253;
+
+/// The kind and name of the resource at `index` of a request, its labels checked.
+pub fn identity(index: usize, resource: &v1::Resource) -> Result<ObjectRef, Vec<Violation>> {
+    let wrong = |path: &str, description: String| {
+        Err(vec![Violation { field: format!("resources[{index}]: {path}"), description }])
+    };
+    let Some(kind) = kind_of(resource) else {
+        return wrong("kind", "not given, one of Namespace, Network, Port, Router expected".to_owned());
+    };
+    let metadata = resource.metadata.clone().unwrap_or_default();
+    let name = match Name::new(&metadata.name) {
+        Ok(name) => name,
+        Err(error) => return wrong("metadata.name", error.to_string()),
+    };
+    let object = ObjectRef::new(kind, name);
+    let mut findings = Findings::of(&object);
+    check_labels(&metadata.labels, &mut findings);
+    findings.finish(Some(())).map(|()| object)
+}
+
+/// The kind that a message carries.
+pub fn kind_of(resource: &v1::Resource) -> Option<Kind> {
+    match resource.kind.as_ref()? {
+        v1::resource::Kind::Namespace(_) => Some(Kind::Namespace),
+        v1::resource::Kind::Network(_) => Some(Kind::Network),
+        v1::resource::Kind::Port(_) => Some(Kind::Port),
+        v1::resource::Kind::Router(_) => Some(Kind::Router),
+    }
+}
+
+/// Everything, as of one revision. The keys of `resources` must be their kinds and names.
+pub fn fabric(resources: &Resources, revision: u64) -> Result<Fabric, Vec<Violation>> {
+    let mut fabric = Fabric { revision, ..Fabric::default() };
+    let mut wrong = Vec::new();
+    // The order of kinds puts a Network before the Ports on it.
+    for (object, resource) in resources {
+        if let Err(found) = add(&mut fabric, object, resource, resources) {
+            wrong.extend(found);
+        }
+    }
+    if wrong.is_empty() { Ok(fabric) } else { Err(wrong) }
+}
+
+fn add(
+    fabric: &mut Fabric,
+    object: &ObjectRef,
+    resource: &v1::Resource,
+    all: &Resources,
+) -> Result<(), Vec<Violation>> {
+    let metadata = metadata(object, resource);
+    let name = object.name.clone();
+    match &resource.kind {
+        Some(v1::resource::Kind::Namespace(message)) => {
+            let spec = namespace::parse(object, message.spec.as_ref())?;
+            fabric.namespaces.insert(name, Object { metadata, spec });
+        }
+        Some(v1::resource::Kind::Network(message)) => {
+            let spec = network::parse(object, message.spec.as_ref())?;
+            fabric.networks.insert(name, Object { metadata, spec });
+        }
+        Some(v1::resource::Kind::Port(message)) => {
+            let networks =
+                Networks { parsed: &fabric.networks, all, port_is_going: metadata.deleting.is_some() };
+            let spec = port::parse(object, message.spec.as_ref(), &networks)?;
+            fabric.ports.insert(name, Object { metadata, spec });
+        }
+        Some(v1::resource::Kind::Router(message)) => {
+            let spec = router::parse(object, message.spec.as_ref())?;
+            fabric.routers.insert(name, Object { metadata, spec });
+        }
+        None => return Err(vec![Violation::new(object, "kind", "not given")]),
+    }
+    Ok(())
+}
+
+/// Where a Port finds its Network.
+struct Networks<'a> {
+    parsed: &'a BTreeMap<Name, Object<Network>>,
+    all: &'a Resources,
+    /// A Port that is being taken down may outlive its Network.
+    port_is_going: bool,
+}
+
+/// What looking for a Port's Network gave.
+enum Found<'a> {
+    Network(&'a Network),
+    /// It is there, but wrong itself, which is said elsewhere.
+    Wrong,
+    Missing,
+}
+
+impl<'a> Networks<'a> {
+    fn find(&self, name: &Name) -> Found<'a> {
+        match self.parsed.get(name) {
+            Some(network) => Found::Network(&network.spec),
+            None if self.all.contains_key(&ObjectRef::new(Kind::Network, name.clone())) => Found::Wrong,
+            None => Found::Missing,
+        }
+    }
+}
+
+fn metadata(object: &ObjectRef, resource: &v1::Resource) -> Metadata {
+    let message = resource.metadata.clone().unwrap_or_default();
+    let time =
+        |stamp: Option<prost_types::Timestamp>| stamp.and_then(|stamp| SystemTime::try_from(stamp).ok());
+    Metadata {
+        name: object.name.clone(),
+        labels: message.labels,
+        uid: message.uid,
+        generation: message.generation,
+        revision: message.revision,
+        created: time(message.created).unwrap_or(SystemTime::UNIX_EPOCH),
+        deleting: time(message.deleting),
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>, findings: &mut Findings<'_>) {
+    if labels.len() > MAX_LABELS {
+        findings
+            .add("metadata.labels", format_args!("{} labels, at most {MAX_LABELS} expected", labels.len()));
+    }
+    let in_key = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/' | b'_' | b'-');
+    for (key, value) in labels {
+        if key.is_empty() || key.len() > MAX_LABEL_LENGTH || !key.bytes().all(in_key) {
+            let expected = "1 to 253 letters, digits, '.', '/', '_' and '-' expected";
+            findings.add("metadata.labels", format_args!("{key:?} is not a label key, {expected}"));
+        }
+        if value.len() > MAX_LABEL_LENGTH || value.chars().any(char::is_control) {
+            let path = format!("metadata.labels[{key}]");
+            findings.add(&path, "not a label value, at most 253 bytes without control characters expected");
+        }
+    }
+}
+
+/// An address that a single station can have.
+fn unicast(text: &str) -> Result<IpAddr, String> {
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return Err(format!("\"{text}\" is not an IP address, such as 198.18.1.1 or 2001:db8:1::1 expected"));
+    };
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        return Err(format!("{address} is not a unicast address"));
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Fabrics for tests, briefly.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use weft_stack::MacAddr;
+
+use crate::model::{
+    Attachment, DeviceName, Fabric, InterfaceAddress, Metadata, Mtu, Name, Namespace, Object, Port, PortRoute,
+};
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub fn object<T>(text: &str, spec: T) -> Object<T> {
+    let metadata = Metadata {
+        name: name(text),
+        labels: BTreeMap::new(),
+        uid: format!("uid-{text}"),
+        generation: 1,
+        revision: 1,
+        created: SystemTime::UNIX_EPOCH,
+        deleting: None,
+    };
+    Object { metadata, spec }
+}
+
+pub fn port(text: &str, attachment: Attachment, device: &str) -> Object<Port> {
+    let spec = Port {
+        network: name("net"),
+        attachment,
+        device: DeviceName::new(device).unwrap(),
+        mac: MacAddr::from_name("port", text),
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        mtu: Mtu::DEFAULT,
+        txqueuelen: 1000,
+        queues: None,
+        vlan: None,
+        source_check: true,
+    };
+    object(text, spec)
+}
+
+pub fn address(text: &str) -> InterfaceAddress {
+    let (address, length) = text.split_once('/').unwrap();
+    InterfaceAddress { address: address.parse().unwrap(), prefix_length: length.parse().unwrap() }
+}
+
+pub fn route(prefix: &str, via: &str) -> PortRoute {
+    PortRoute { prefix: prefix.parse().unwrap(), via: via.parse().unwrap() }
+}
+
+/// A fabric of made namespaces and these ports.
+pub fn fabric(namespaces: &[(&str, Namespace)], ports: Vec<Object<Port>>) -> Fabric {
+    Fabric {
+        revision: 1,
+        namespaces: namespaces.iter().map(|(n, spec)| (name(n), object(n, spec.clone()))).collect(),
+        ports: ports.into_iter().map(|port| (port.metadata.name.clone(), port)).collect(),
+        ..Fabric::default()
+    }
+}
+
+pub fn adopt(path: &str) -> Namespace {
+    Namespace::Adopt(PathBuf::from(path))
+}

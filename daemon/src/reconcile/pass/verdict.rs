@@ -1,0 +1,270 @@
+//! A word on each object that was looked at, and what is gone for good.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::{Outcome, Reconciliation, Settled};
+use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Port, Router};
+use crate::reconcile::error::told;
+use crate::reconcile::observe::kernel::remove_left_over;
+use crate::reconcile::observe::{PlaceState, Refusal};
+use crate::reconcile::picture::lives;
+use crate::reconcile::place::{Place, host_end};
+use crate::reconcile::plan::{Subject, standing};
+use crate::reconcile::retry::Cause;
+use crate::reconcile::scope::Scope;
+use crate::reconcile::sockets::OpenPort;
+use crate::status::{Observed as Seen, Report};
+
+/// What everything that is as wished says.
+const REALIZED: &str = "Realized";
+
+impl Reconciliation {
+    /// Judges what was looked at, and notes what has to be tried again.
+    pub(super) fn verdict(&mut self, scope: &Scope, settled: Settled, now: Instant) -> Outcome {
+        let fabric = std::sync::Arc::clone(&self.fabric);
+        let gone = self.gone(&fabric, scope, &settled);
+        let mut outcome = Outcome { revision: fabric.revision, ..Outcome::default() };
+        for name in &scope.ports {
+            if let Some(port) = fabric.ports.get(name).filter(|_| !gone.contains(&(Kind::Port, name.clone())))
+            {
+                let report = self.port_report(name, port, &settled, now);
+                outcome.reports.push((Kind::Port, name.clone(), report));
+            }
+        }
+        for place in &scope.places {
+            let Place::Namespace(name) = place else { continue };
+            let object = fabric.namespaces.get(name);
+            if let Some(object) = object.filter(|_| !gone.contains(&(Kind::Namespace, name.clone()))) {
+                let report = self.namespace_report(name, object, &settled, now);
+                outcome.reports.push((Kind::Namespace, name.clone(), report));
+            }
+        }
+        self.judge_ends(scope, &settled, now);
+        if settled.published {
+            outcome.reports.extend(segment_reports(&fabric, settled.refused_picture.as_deref()));
+        }
+        for (kind, name) in &gone {
+            match kind {
+                Kind::Port => self.retries.settled(&Subject::Port(name.clone())),
+                Kind::Namespace => self.retries.settled(&Subject::Namespace(name.clone())),
+                Kind::Network | Kind::Router => {}
+            }
+        }
+        outcome.gone = gone.into_iter().collect();
+        outcome
+    }
+
+    fn port_report(&mut self, name: &Name, port: &Object<Port>, settled: &Settled, now: Instant) -> Report {
+        let subject = Subject::Port(name.clone());
+        let trouble = trouble(&subject, settled).or_else(|| {
+            let left = port.metadata.deleting.is_some();
+            left.then(|| Refusal { reason: "Removing", message: "its device is still there".to_owned() })
+        });
+        self.judged(subject, trouble.as_ref(), settled, now);
+        let found = standing(&self.observed, name, &port.spec);
+        let open = self.sockets.get(name);
+        let observed = found.map(|found| Seen::Port {
+            device: found.device.name.clone(),
+            ifindex: found.device.index,
+            mac: found.device.mac.unwrap_or_default(),
+            mtu: found.device.mtu,
+            host_device: found.end.map(|end| end.name.clone()),
+            offloads: open.map(offload_names).unwrap_or_default(),
+            queues: open.map_or(0, |open| open.queues),
+        });
+        let well = || format!("{} is up in {}", port.spec.device, Place::of(&port.spec));
+        report(trouble, well, observed, port.metadata.generation)
+    }
+
+    fn namespace_report(
+        &mut self,
+        name: &Name,
+        object: &Object<Namespace>,
+        settled: &Settled,
+        now: Instant,
+    ) -> Report {
+        let subject = Subject::Namespace(name.clone());
+        let trouble = trouble(&subject, settled).or_else(|| {
+            let left = object.metadata.deleting.is_some();
+            left.then(|| Refusal { reason: "Removing", message: "Ports in it are still there".to_owned() })
+        });
+        self.judged(subject, trouble.as_ref(), settled, now);
+        let place = Place::Namespace(name.clone());
+        let path = self.kernel.folders.namespace(name, &object.spec);
+        let well = || match object.spec {
+            Namespace::Make => format!("made at {}", path.display()),
+            Namespace::Adopt(_) => format!("adopted from {}", path.display()),
+        };
+        let view = self.observed.view(&place);
+        let observed = view.map(|view| Seen::Namespace { path: path.clone(), inode: view.id.inode });
+        report(trouble, well, observed, object.metadata.generation)
+    }
+
+    /// The namespace of the stack's ends has no object to speak for it; it is only tried again.
+    fn judge_ends(&mut self, scope: &Scope, settled: &Settled, now: Instant) {
+        let unusable = match self.observed.places.get(&Place::Ports) {
+            Some(PlaceState::Unusable(refusal)) => Some(refusal.clone()),
+            _ => trouble(&Subject::Ports, settled),
+        };
+        if unusable.is_some() || scope.places.contains(&Place::Ports) {
+            self.judged(Subject::Ports, unusable.as_ref(), settled, now);
+        }
+    }
+
+    /// Notes when to try again, and logs a trouble that is new.
+    fn judged(&mut self, subject: Subject, trouble: Option<&Refusal>, settled: &Settled, now: Instant) {
+        let Some(trouble) = trouble else {
+            self.retries.settled(&subject);
+            self.complaints.remove(&subject);
+            return;
+        };
+        let tried = !settled.plan.refusals.contains_key(&subject) && subject != Subject::Ports;
+        self.retries.failed(subject.clone(), if tried { Cause::Failed } else { Cause::Refused }, now);
+        if self.complaints.get(&subject) != Some(trouble) {
+            tracing::warn!(object = %subject, reason = trouble.reason, "{}", trouble.message);
+            self.complaints.insert(subject, trouble.clone());
+        }
+    }
+
+    /// Objects to be taken down that have nothing left, in an order in which nobody refers to the missing.
+    fn gone(&self, fabric: &Fabric, scope: &Scope, settled: &Settled) -> BTreeSet<(Kind, Name)> {
+        let mut gone = BTreeSet::new();
+        for (name, port) in
+            fabric.ports.iter().filter(|(name, port)| !lives(port) && scope.ports.contains(*name))
+        {
+            if !settled.failures.contains_key(&Subject::Port(name.clone()))
+                && self.has_nothing(name, &port.spec)
+            {
+                gone.insert((Kind::Port, name.clone()));
+            }
+        }
+        let left = |name: &Name| !gone.contains(&(Kind::Port, name.clone()));
+        let ports: Vec<_> =
+            fabric.ports.iter().filter(|(name, _)| left(name)).map(|(_, port)| &port.spec).collect();
+        let used = |name: &Name| ports.iter().any(|port| Place::of(port) == Place::Namespace(name.clone()));
+        for (name, namespace) in fabric.namespaces.iter().filter(|(_, namespace)| !lives(namespace)) {
+            if !used(name) && self.is_left(name, namespace) {
+                gone.insert((Kind::Namespace, name.clone()));
+            }
+        }
+        if !self.refused {
+            let attached = |name: &Name| ports.iter().any(|port| port.network == *name);
+            let networks =
+                fabric.networks.iter().filter(|(name, network)| !lives(network) && !attached(name));
+            gone.extend(networks.map(|(name, _)| (Kind::Network, name.clone())));
+            let last = |name: &Name| !gone.contains(&(Kind::Network, name.clone()));
+            let hangs = |name: &Name| {
+                fabric
+                    .networks
+                    .iter()
+                    .any(|(n, network)| last(n) && network.spec.router.as_ref() == Some(name))
+            };
+            let routers = fabric.routers.iter().filter(|(name, router)| !lives(router) && !hangs(name));
+            let routers: Vec<_> = routers.map(|(name, _)| (Kind::Router, name.clone())).collect();
+            gone.extend(routers);
+        }
+        gone
+    }
+
+    /// Whether a Port has no device left where the daemon may look.
+    fn has_nothing(&self, name: &Name, port: &Port) -> bool {
+        let nothing_at = |place: &Place| match self.observed.places.get(place) {
+            Some(PlaceState::Present(view)) => view.owned_by(name).next().is_none(),
+            Some(PlaceState::Unusable(refusal)) => refusal.reason != "Unreadable",
+            Some(PlaceState::Absent) | None => true,
+        };
+        let end = self.observed.view(&Place::Ports).and_then(|view| view.named(&host_end(name)));
+        let end = end.filter(|end| end.owner.as_ref().is_none_or(|owner| owner == name));
+        nothing_at(&Place::of(port)) && end.is_none()
+    }
+
+    /// Whether the daemon is done with a namespace that is to be taken down.
+    fn is_left(&self, name: &Name, namespace: &Object<Namespace>) -> bool {
+        if namespace.spec != Namespace::Make {
+            return true;
+        }
+        match self.observed.places.get(&Place::Namespace(name.clone())) {
+            Some(PlaceState::Present(_)) => false,
+            Some(PlaceState::Unusable(refusal)) => refusal.reason != "Unreadable",
+            Some(PlaceState::Absent) => {
+                let path = self.kernel.folders.namespace(name, &namespace.spec);
+                if let Err(error) = remove_left_over(&path) {
+                    tracing::warn!("{} stays behind: {}", path.display(), told(&error));
+                }
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Why `subject` is not as wished after all rounds.
+fn trouble(subject: &Subject, settled: &Settled) -> Option<Refusal> {
+    if let Some(refusal) = settled.plan.refusals.get(subject) {
+        return Some(refusal.clone());
+    }
+    if let Some(errors) = settled.failures.get(subject).filter(|errors| !errors.is_empty()) {
+        let message = errors.iter().map(|error| told(error)).collect::<Vec<_>>().join("; ");
+        return Some(Refusal { reason: errors[0].reason(), message });
+    }
+    let unsettled = settled.plan.operations.iter().any(|operation| operation.subject == *subject);
+    unsettled.then(|| Refusal {
+        reason: "Unsettled",
+        message: "it does not stay as it is set: look for another program that changes it".to_owned(),
+    })
+}
+
+fn report(
+    trouble: Option<Refusal>,
+    well: impl FnOnce() -> String,
+    observed: Option<Seen>,
+    generation: u64,
+) -> Report {
+    match trouble {
+        None => Report { ready: true, reason: REALIZED, message: well(), observed, generation },
+        Some(Refusal { reason, message }) => Report { ready: false, reason, message, observed, generation },
+    }
+}
+
+/// Networks and Routers live in the workers' picture alone.
+fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, Report)> {
+    let trouble = || refused.map(|message| Refusal { reason: "PictureRefused", message: message.to_owned() });
+    let mut reports = Vec::new();
+    for (name, network) in fabric.networks.iter().filter(|(_, network)| lives(network)) {
+        let well = || "frames are switched".to_owned();
+        let report = report(trouble(), well, Some(Seen::Network {}), network.metadata.generation);
+        reports.push((Kind::Network, name.clone(), report));
+    }
+    for (name, router) in fabric.routers.iter().filter(|(_, router)| lives(router)) {
+        let well = || "packets are routed".to_owned();
+        let observed = router_state(fabric, name, &router.spec);
+        let report = report(trouble(), well, Some(observed), router.metadata.generation);
+        reports.push((Kind::Router, name.clone(), report));
+    }
+    reports
+}
+
+fn router_state(fabric: &Fabric, name: &Name, router: &Router) -> Seen {
+    let hangs = |network: &Object<Network>| lives(network) && network.spec.router.as_ref() == Some(name);
+    let attached: Vec<_> = fabric.networks.iter().filter(|(_, network)| hangs(network)).collect();
+    let connected =
+        attached.iter().flat_map(|(_, network)| &network.spec.subnets).map(|subnet| subnet.prefix);
+    let prefixes: BTreeSet<_> = connected.chain(router.routes.iter().map(|route| route.prefix)).collect();
+    Seen::Router {
+        networks: attached.iter().map(|(name, _)| (*name).clone()).collect(),
+        // A fabric has far fewer routes than this holds.
+        routes: u32::try_from(prefixes.len()).unwrap_or(u32::MAX),
+    }
+}
+
+fn offload_names(open: &OpenPort) -> Vec<&'static str> {
+    let offloads = open.offloads;
+    let names = [
+        (offloads.checksum, "csum"),
+        (offloads.tso4, "tso4"),
+        (offloads.tso6, "tso6"),
+        (offloads.uso, "uso"),
+    ];
+    names.into_iter().filter(|(taken, _)| *taken).map(|(_, name)| name).collect()
+}

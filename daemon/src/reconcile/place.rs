@@ -1,0 +1,139 @@
+//! Where devices are looked for, and what the daemon's own are called there.
+//!
+//! Owns the marks by which a later daemon knows what an earlier one made. Reading and writing them is
+//! left to [`observe`](super::observe) and [`realize`](super::realize).
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::model::{Attachment, Name, Namespace, Port};
+
+/// A network namespace that may hold devices of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// The namespace that the daemon runs in: `host` ports.
+    Own,
+    /// The namespace that the daemon keeps for the stack's ends of veth pairs.
+    Ports,
+    /// The namespace of this object.
+    Namespace(Name),
+}
+
+impl Place {
+    /// Where the device of `port` appears.
+    pub fn of(port: &Port) -> Place {
+        match &port.attachment {
+            Attachment::Tap(namespace) | Attachment::Veth(namespace) => Place::Namespace(namespace.clone()),
+            Attachment::Host => Place::Own,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Own => f.write_str("the daemon's own namespace"),
+            Place::Ports => f.write_str("the namespace of veth host ends"),
+            Place::Namespace(name) => write!(f, "Namespace/{name}"),
+        }
+    }
+}
+
+/// Whether `port` is a veth pair.
+pub fn is_veth(port: &Port) -> bool {
+    matches!(port.attachment, Attachment::Veth(_))
+}
+
+/// The name of the stack's end of a veth pair: `w` and ten hexadecimal digits of the Port's name (FNV-1a).
+pub fn host_end(port: &Name) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in port.as_str().bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let folded = (hash ^ (hash >> 40)) & 0xff_ffff_ffff;
+    format!("w{folded:010x}")
+}
+
+/// The marks (ifalias) of one daemon instance: `weft:<instance>:<kind>/<name>`.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    prefix: String,
+}
+
+impl Marks {
+    /// The marks of the daemon whose state carries this instance id.
+    pub fn new(instance: &str) -> Marks {
+        Marks { prefix: format!("weft:{instance}:") }
+    }
+
+    /// The mark of a Port's device, both ends of a veth pair.
+    pub fn port(&self, name: &Name) -> String {
+        format!("{}port/{name}", self.prefix)
+    }
+
+    /// The mark of a namespace that the daemon made for this object.
+    pub fn namespace(&self, name: &Name) -> String {
+        format!("{}namespace/{name}", self.prefix)
+    }
+
+    /// The mark of the namespace of the stack's ends. No object can have it: names hold no '/'.
+    pub fn ports_namespace(&self) -> String {
+        format!("{}ports", self.prefix)
+    }
+
+    /// The Port that a device with this alias was made for; `None`: the device is not this daemon's.
+    pub fn owner(&self, alias: &str) -> Option<Name> {
+        let name = alias.strip_prefix(&self.prefix)?.strip_prefix("port/")?;
+        Name::new(name).ok()
+    }
+}
+
+/// The folders where namespaces are reached by path.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Of the namespaces that the daemon makes for Namespace objects.
+    pub netns: PathBuf,
+    /// Of the daemon's own state of this boot.
+    pub run: PathBuf,
+}
+
+impl Folders {
+    /// Where the namespace of an object is entered.
+    pub fn namespace(&self, name: &Name, spec: &Namespace) -> PathBuf {
+        match spec {
+            Namespace::Make => self.netns.join(name.as_str()),
+            Namespace::Adopt(path) => path.clone(),
+        }
+    }
+
+    /// Where the namespace of the stack's ends is entered.
+    pub fn ports(&self) -> PathBuf {
+        self.run.join("netns").join("ports")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_leads_back_to_its_port_only() {
+        let marks = Marks::new("4f2a");
+        let name = Name::new("web-1").unwrap();
+        assert_eq!(marks.port(&name), "weft:4f2a:port/web-1");
+        assert_eq!(marks.owner("weft:4f2a:port/web-1"), Some(name.clone()));
+        for foreign in ["", "web-1", "weft:9999:port/web-1", "weft:4f2a:namespace/web-1", "weft:4f2a:port/A"]
+        {
+            assert_eq!(marks.owner(foreign), None, "{foreign}");
+        }
+        assert_eq!(marks.owner(&marks.namespace(&name)), None);
+    }
+
+    #[test]
+    fn a_host_end_is_a_device_name_and_stable() {
+        let end = host_end(&Name::new("web-1").unwrap());
+        assert_eq!(end.len(), 11);
+        assert_eq!(end, host_end(&Name::new("web-1").unwrap()));
+        assert_ne!(end, host_end(&Name::new("web-2").unwrap()));
+    }
+}

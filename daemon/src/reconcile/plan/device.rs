@@ -1,0 +1,69 @@
+//! One device: from the attributes that it has to those that its Port wishes.
+//!
+//! A device is taken down for a new name or Ethernet address, so that its link-local address follows. The
+//! kernel forgets routes and IPv6 addresses then; the next plan puts them back.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Change, Operation, Planner, Subject};
+use crate::model::{Name, Port};
+use crate::reconcile::observe::Device;
+use crate::reconcile::place::Place;
+
+impl Planner<'_> {
+    /// Plans what a device that exists still lacks.
+    pub(super) fn configure(&mut self, name: &Name, port: &Port, place: &Place, device: &Device) {
+        let wanted = port.device.as_str().to_owned();
+        let change = difference(port, device);
+        let down = device.up && (change.name.is_some() || change.mac.is_some());
+        let mut actions = Vec::new();
+        if down {
+            actions.push(Action::Down(device.name.clone()));
+        }
+        if change != Change::default() {
+            actions.push(Action::Change(device.name.clone(), change));
+        }
+        let addresses: BTreeSet<_> = port.addresses.iter().copied().collect();
+        let removed = device.addresses.difference(&addresses);
+        actions.extend(removed.map(|address| Action::RemoveAddress(wanted.clone(), *address)));
+        // In the order of the specification: the first IPv4 address of a subnet is the primary one.
+        let added = port.addresses.iter().filter(|address| !device.addresses.contains(address));
+        actions.extend(added.map(|address| Action::AddAddress(wanted.clone(), *address)));
+        if down || !device.up {
+            actions.push(Action::Up(wanted.clone()));
+        }
+        let routes: BTreeSet<_> = port.routes.iter().copied().collect();
+        let removed = device.routes.difference(&routes);
+        actions.extend(removed.map(|route| Action::RemoveRoute(wanted.clone(), *route)));
+        let added = port.routes.iter().filter(|route| !device.routes.contains(route));
+        actions.extend(added.map(|route| Action::AddRoute(wanted.clone(), *route)));
+        self.push_all(name, place, actions);
+    }
+
+    /// Plans what a device lacks that was made with its attributes.
+    pub(super) fn configure_new(&mut self, name: &Name, port: &Port, place: &Place) {
+        let device = || port.device.as_str().to_owned();
+        let mut actions = Vec::new();
+        actions.extend(port.addresses.iter().map(|address| Action::AddAddress(device(), *address)));
+        actions.push(Action::Up(device()));
+        actions.extend(port.routes.iter().map(|route| Action::AddRoute(device(), *route)));
+        self.push_all(name, place, actions);
+    }
+
+    fn push_all(&mut self, name: &Name, place: &Place, actions: Vec<Action>) {
+        let subject = Subject::Port(name.clone());
+        let step = |action| Operation { subject: subject.clone(), place: place.clone(), action };
+        self.configuring.extend(actions.into_iter().map(step));
+    }
+}
+
+/// The attributes in which `device` differs from what `port` wishes.
+fn difference(port: &Port, device: &Device) -> Change {
+    let name = port.device.as_str();
+    Change {
+        name: (device.name != name).then(|| name.to_owned()),
+        mac: (device.mac != Some(port.mac)).then_some(port.mac),
+        mtu: (device.mtu != port.mtu.get()).then(|| port.mtu.get()),
+        txqueuelen: (device.txqueuelen != port.txqueuelen).then_some(port.txqueuelen),
+    }
+}

@@ -1,0 +1,263 @@
+//! One world and one expectation each.
+
+use super::simulated::{Kernel, settle};
+use super::*;
+use crate::model::Attachment::{Host, Tap, Veth};
+
+fn web() -> Place {
+    Place::Namespace(name("web"))
+}
+
+fn all(kernel: &Kernel, fabric: &Fabric) -> Plan {
+    plan(&kernel.observed, fabric, &Scope::everything(fabric))
+}
+
+fn actions(plan: &Plan) -> Vec<&Action> {
+    plan.operations.iter().map(|operation| &operation.action).collect()
+}
+
+fn delete<T>(object: &mut Object<T>) {
+    object.metadata.deleting = Some(SystemTime::UNIX_EPOCH);
+}
+
+#[test]
+fn a_tap_is_made_in_its_namespace_which_is_made_first() {
+    let mut tap = port("web", Tap(name("web")), "eth0");
+    tap.spec.addresses = vec![address("198.18.1.10/24")];
+    tap.spec.routes = vec![route("0.0.0.0/0", "198.18.1.1")];
+    let fabric = fabric(&[("web", Namespace::Make)], vec![tap]);
+    let plan = all(&Kernel::new(), &fabric);
+    assert!(
+        matches!(
+            actions(&plan)[..],
+            [
+                Action::MakeNamespace,
+                Action::MakeTap(_),
+                Action::AddAddress(..),
+                Action::Up(_),
+                Action::AddRoute(..)
+            ]
+        ),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn a_veth_pair_needs_the_namespace_of_the_ends_once() {
+    let ports = vec![port("a", Veth(name("web")), "eth0"), port("b", Veth(name("web")), "eth1")];
+    let fabric = fabric(&[("web", Namespace::Make)], ports);
+    let plan = all(&Kernel::new(), &fabric);
+    let made =
+        plan.operations.iter().filter(|o| o.place == Place::Ports && o.action == Action::MakeNamespace);
+    assert_eq!(made.count(), 1);
+    assert_eq!(plan.uprooted().cloned().collect::<Vec<_>>(), [name("a"), name("b")]);
+}
+
+#[test]
+fn what_was_made_needs_nothing_more() {
+    let ports = vec![
+        port("a", Veth(name("web")), "eth0"),
+        port("b", Tap(name("web")), "eth1"),
+        port("node", Host, "weft0"),
+    ];
+    let fabric = fabric(&[("web", Namespace::Make)], ports);
+    let mut kernel = Kernel::new();
+    kernel.run(&all(&kernel, &fabric));
+    assert_eq!(all(&kernel, &fabric), Plan::default());
+}
+
+#[test]
+fn a_foreign_device_with_the_wanted_name_is_left_alone_and_named() {
+    let fabric = fabric(&[], vec![port("node", Host, "weft0")]);
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, foreign(7, "weft0"));
+    let plan = all(&kernel, &fabric);
+    assert!(plan.operations.is_empty(), "{plan:?}");
+    let refusal = &plan.refusals[&Subject::Port(name("node"))];
+    assert_eq!(refusal.reason, "DeviceNameTaken");
+    assert!(
+        refusal.message.contains("weft0") && refusal.message.contains("spec.device"),
+        "{}",
+        refusal.message
+    );
+}
+
+#[test]
+fn an_adopted_namespace_that_is_missing_refuses_its_ports_only() {
+    let ports = vec![port("a", Tap(name("gone")), "eth0"), port("b", Tap(name("web")), "eth0")];
+    let fabric = fabric(&[("gone", adopt("/run/netns/gone")), ("web", Namespace::Make)], ports);
+    let plan = all(&Kernel::new(), &fabric);
+    assert_eq!(plan.refusals[&Subject::Namespace(name("gone"))].reason, "NamespaceMissing");
+    assert_eq!(plan.refusals[&Subject::Port(name("a"))].reason, "NamespaceMissing");
+    assert_eq!(plan.refusals.len(), 2);
+    assert_eq!(plan.uprooted().cloned().collect::<Vec<_>>(), [name("b")]);
+}
+
+#[test]
+fn an_unusable_namespace_is_neither_made_nor_removed() {
+    let mut fabric = fabric(&[("web", Namespace::Make)], vec![port("a", Tap(name("web")), "eth0")]);
+    let mut kernel = Kernel::new();
+    let refusal = Refusal { reason: "NamespaceTaken", message: "somebody made it".to_owned() };
+    kernel.observed.places.insert(web(), PlaceState::Unusable(refusal));
+    let first = all(&kernel, &fabric);
+    assert!(first.operations.is_empty());
+    assert_eq!(first.refusals[&Subject::Port(name("a"))].reason, "NamespaceTaken");
+    fabric.namespaces.values_mut().for_each(delete);
+    fabric.ports.values_mut().for_each(delete);
+    assert_eq!(all(&kernel, &fabric), Plan::default());
+}
+
+#[test]
+fn devices_are_removed_before_their_namespace() {
+    let ports = vec![port("a", Veth(name("web")), "eth0"), port("b", Tap(name("web")), "eth1")];
+    let mut fabric = fabric(&[("web", Namespace::Make)], ports);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    fabric.namespaces.values_mut().for_each(delete);
+    fabric.ports.values_mut().for_each(delete);
+    let last = all(&kernel, &fabric);
+    assert_eq!(last.operations.last().unwrap().action, Action::RemoveNamespace);
+    kernel.run(&last);
+    assert!(kernel.view(&Place::Ports).devices.is_empty());
+    assert_eq!(all(&kernel, &fabric), Plan::default());
+}
+
+#[test]
+fn an_adopted_namespace_is_left_where_it_is() {
+    let mut fabric = fabric(&[("web", adopt("/run/netns/web"))], vec![port("a", Tap(name("web")), "eth0")]);
+    let mut kernel = Kernel::new();
+    kernel.make_namespace(&web());
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    fabric.namespaces.values_mut().for_each(delete);
+    fabric.ports.values_mut().for_each(delete);
+    let last = all(&kernel, &fabric);
+    assert!(matches!(actions(&last)[..], [Action::RemoveDevice { .. }]), "{last:?}");
+}
+
+#[test]
+fn a_pair_cut_short_by_a_crash_is_made_anew() {
+    let fabric = fabric(&[("web", Namespace::Make)], vec![port("a", Veth(name("web")), "eth0")]);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    kernel.device(&Place::Ports, &host_end(&name("a"))).owner = None;
+    kernel.device(&web(), "eth0").owner = None;
+    let plan = all(&kernel, &fabric);
+    assert!(plan.refusals.is_empty(), "{plan:?}");
+    assert!(
+        matches!(actions(&plan)[..2], [Action::RemoveDevice { .. }, Action::MakeVeth { .. }]),
+        "{plan:?}"
+    );
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+}
+
+#[test]
+fn a_lost_end_takes_the_whole_pair_and_both_are_made_again() {
+    let fabric = fabric(&[("web", Namespace::Make)], vec![port("a", Veth(name("web")), "eth0")]);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    kernel.view(&Place::Ports).devices.clear();
+    let plan = all(&kernel, &fabric);
+    assert!(
+        matches!(actions(&plan)[..2], [Action::RemoveDevice { .. }, Action::MakeVeth { .. }]),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn a_new_ethernet_address_is_set_on_a_device_that_is_down_and_routes_return() {
+    let mut tap = port("a", Tap(name("web")), "eth0");
+    tap.spec.addresses = vec![address("198.18.1.10/24"), address("2001:db8:1::10/64")];
+    tap.spec.routes = vec![route("::/0", "2001:db8:1::1")];
+    let mut fabric = fabric(&[("web", Namespace::Make)], vec![tap]);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    fabric.ports.values_mut().for_each(|port| port.spec.mac = MacAddr([2, 0, 0, 0, 0, 9]));
+    let change = all(&kernel, &fabric);
+    assert!(
+        matches!(actions(&change)[..], [Action::Down(_), Action::Change(..), Action::Up(_)]),
+        "{change:?}"
+    );
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    let device = kernel.device(&web(), "eth0");
+    assert_eq!((device.addresses.len(), device.routes.len()), (2, 1));
+}
+
+#[test]
+fn addresses_and_routes_follow_the_wish() {
+    let mut tap = port("a", Tap(name("web")), "eth0");
+    tap.spec.addresses = vec![address("198.18.1.10/24"), address("198.18.1.11/24")];
+    tap.spec.routes = vec![route("0.0.0.0/0", "198.18.1.1")];
+    let mut fabric = fabric(&[("web", Namespace::Make)], vec![tap]);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    let spec = &mut fabric.ports.get_mut("a").unwrap().spec;
+    spec.addresses = vec![address("198.18.1.11/24")];
+    spec.routes = vec![route("0.0.0.0/0", "198.18.1.2")];
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    let device = kernel.device(&web(), "eth0");
+    assert_eq!(device.addresses, BTreeSet::from([address("198.18.1.11/24")]));
+    assert_eq!(device.routes, BTreeSet::from([route("0.0.0.0/0", "198.18.1.2")]));
+}
+
+#[test]
+fn a_port_of_another_kind_replaces_the_device() {
+    let mut fabric = fabric(&[("web", Namespace::Make)], vec![port("a", Veth(name("web")), "eth0")]);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    fabric.ports.get_mut("a").unwrap().spec.attachment = Tap(name("web"));
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    assert_eq!(kernel.device(&web(), "eth0").kind, DeviceKind::Tap);
+    assert!(kernel.view(&Place::Ports).devices.is_empty());
+}
+
+#[test]
+fn a_device_of_a_port_that_is_no_more_is_removed() {
+    let mut kernel = Kernel::new();
+    let mut old = foreign(7, "old0");
+    old.owner = Some(name("old"));
+    kernel.add_device(&Place::Own, old);
+    let plan = all(&kernel, &Fabric::default());
+    assert!(matches!(actions(&plan)[..], [Action::RemoveDevice { index: 7, .. }]), "{plan:?}");
+}
+
+#[test]
+fn a_name_passes_from_a_port_that_goes_to_one_that_comes() {
+    let mut fabric = fabric(&[("web", Namespace::Make)], vec![port("old", Tap(name("web")), "eth0")]);
+    let mut kernel = Kernel::new();
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    fabric.ports.values_mut().for_each(delete);
+    fabric.ports.insert(name("new"), port("new", Tap(name("web")), "eth0"));
+    let plan = all(&kernel, &fabric);
+    assert!(matches!(actions(&plan)[..2], [Action::RemoveDevice { .. }, Action::MakeTap(_)]), "{plan:?}");
+}
+
+#[test]
+fn a_namespace_reached_by_two_paths_keeps_the_ports_of_both() {
+    let ports = vec![port("a", Tap(name("one")), "eth0"), port("b", Tap(name("two")), "eth1")];
+    let fabric = fabric(&[("one", adopt("/proc/7/ns/net")), ("two", adopt("/run/netns/x"))], ports);
+    let mut kernel = Kernel::new();
+    let (one, two) = (Place::Namespace(name("one")), Place::Namespace(name("two")));
+    kernel.make_namespace(&one);
+    let mut a = foreign(7, "eth0");
+    a.owner = Some(name("a"));
+    let mut b = foreign(8, "eth1");
+    b.owner = Some(name("b"));
+    kernel.add_device(&one, a);
+    kernel.add_device(&one, b);
+    let same = kernel.observed.places[&one].clone();
+    kernel.observed.places.insert(two, same);
+    let removed = |plan: &Plan| actions(plan).iter().any(|a| matches!(a, Action::RemoveDevice { .. }));
+    assert!(!removed(&all(&kernel, &fabric)));
+    let narrow = Scope::closed(&fabric, BTreeSet::from([one]), BTreeSet::new());
+    assert!(!removed(&plan(&kernel.observed, &fabric, &narrow)));
+}
+
+#[test]
+fn a_narrow_scope_leaves_the_rest_of_the_fabric_alone() {
+    let ports = vec![port("a", Tap(name("web")), "eth0"), port("b", Tap(name("db")), "eth0")];
+    let fabric = fabric(&[("web", Namespace::Make), ("db", Namespace::Make)], ports);
+    let scope = Scope::closed(&fabric, BTreeSet::new(), BTreeSet::from([name("a")]));
+    let plan = plan(&Kernel::new().observed, &fabric, &scope);
+    assert!(plan.operations.iter().all(|operation| operation.place == web()), "{plan:?}");
+    assert_eq!(plan.uprooted().collect::<Vec<_>>(), [&name("a")]);
+}

@@ -1,0 +1,160 @@
+//! Steps on a device that exists. Doing again what is done already is no error.
+
+use weft_host::link::{LinkChange, ROUTE_PROTOCOL_WEFT, Route};
+
+use super::Run;
+use crate::model::{InterfaceAddress, Name, PortRoute};
+use crate::reconcile::error::StepError;
+use crate::reconcile::observe::Refusal;
+use crate::reconcile::place::{Place, host_end};
+use crate::reconcile::plan::Change;
+
+impl Run<'_> {
+    /// The interface index of a device by its name.
+    pub(super) fn index(&mut self, place: &Place, device: &str) -> Result<u32, StepError> {
+        let key = (place.clone(), device.to_owned());
+        if let Some(index) = self.indices.get(&key) {
+            return Ok(*index);
+        }
+        let link = self.session(place)?.netlink.link_by_name(device)?;
+        let index = link.ok_or_else(|| StepError::DeviceGone(device.to_owned()))?.index;
+        self.indices.insert(key, index);
+        Ok(index)
+    }
+
+    /// Removes a device after a last look at whose it is. False: it was gone already.
+    pub(super) fn remove_device(
+        &mut self,
+        place: &Place,
+        port: &Name,
+        index: u32,
+        name: &str,
+    ) -> Result<bool, StepError> {
+        self.indices.retain(|(at, device), _| at != place || device != name);
+        let mark = self.kernel.marks.port(port);
+        let own_end = *place == Place::Ports && name == host_end(port);
+        let netlink = &mut self.session(place)?.netlink;
+        let Some(link) = netlink.link_by_name(name)?.filter(|link| link.index == index) else {
+            return Ok(false);
+        };
+        if link.alias.as_ref() != Some(&mark) && !own_end {
+            return Ok(false);
+        }
+        match netlink.delete_link(index) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes a device down.
+    pub(super) fn take_down(&mut self, place: &Place, device: &str) -> Result<(), StepError> {
+        self.set(place, device, &LinkChange { up: Some(false), ..LinkChange::default() })
+    }
+
+    /// Brings a device up.
+    pub(super) fn bring_up(&mut self, place: &Place, device: &str) -> Result<(), StepError> {
+        self.set(place, device, &LinkChange { up: Some(true), ..LinkChange::default() })?;
+        // A new carrier is acted on in the background, up to a second later, and IPv6 waits for it. Asking for
+        // the link makes the kernel (6.8 and later: linkwatch_sync_dev in rtnl_getlink) do it now.
+        self.session(place)?.netlink.link_by_name(device)?;
+        Ok(())
+    }
+
+    /// Sets a device's attributes.
+    pub(super) fn change(&mut self, place: &Place, device: &str, change: &Change) -> Result<(), StepError> {
+        let change = LinkChange {
+            name: change.name.clone(),
+            mac: change.mac.map(|mac| mac.0),
+            mtu: change.mtu,
+            txqueuelen: change.txqueuelen,
+            ..LinkChange::default()
+        };
+        self.set(place, device, &change)?;
+        if change.name.is_some() {
+            self.indices.remove(&(place.clone(), device.to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn set(&mut self, place: &Place, device: &str, change: &LinkChange) -> Result<(), StepError> {
+        let index = self.index(place, device)?;
+        Ok(self.session(place)?.netlink.set_link(index, change)?)
+    }
+
+    /// Gives a device an address.
+    pub(super) fn add_address(
+        &mut self,
+        place: &Place,
+        device: &str,
+        address: &InterfaceAddress,
+    ) -> Result<(), StepError> {
+        let index = self.index(place, device)?;
+        let netlink = &mut self.session(place)?.netlink;
+        match netlink.add_address(index, address.address, address.prefix_length) {
+            Err(error) if !error.is_exists() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes an address from a device.
+    pub(super) fn remove_address(
+        &mut self,
+        place: &Place,
+        device: &str,
+        address: &InterfaceAddress,
+    ) -> Result<(), StepError> {
+        let index = self.index(place, device)?;
+        let netlink = &mut self.session(place)?.netlink;
+        match netlink.remove_address(index, address.address, address.prefix_length) {
+            Err(error) if !error.is_gone() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a route by a device; `onlink` when no prefix of the device covers the next hop.
+    pub(super) fn add_route(
+        &mut self,
+        place: &Place,
+        device: &str,
+        route: &PortRoute,
+        onlink: bool,
+    ) -> Result<(), StepError> {
+        let index = self.index(place, device)?;
+        match self.session(place)?.netlink.add_route(&host_route(index, route, onlink)) {
+            Err(error) if error.is_exists() => Err(StepError::Refused(Refusal {
+                reason: "RouteTaken",
+                message: format!(
+                    "there is a route to {} that Weft did not make: remove it, or take it from spec.routes",
+                    route.prefix
+                ),
+            })),
+            other => Ok(other?),
+        }
+    }
+
+    /// Removes a route by a device.
+    pub(super) fn remove_route(
+        &mut self,
+        place: &Place,
+        device: &str,
+        route: &PortRoute,
+    ) -> Result<(), StepError> {
+        let index = self.index(place, device)?;
+        match self.session(place)?.netlink.remove_route(&host_route(index, route, false)) {
+            Err(error) if !error.is_gone() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn host_route(index: u32, route: &PortRoute, onlink: bool) -> Route {
+    Route {
+        prefix: (route.prefix.address(), route.prefix.length()),
+        via: Some(route.via),
+        index: Some(index),
+        protocol: ROUTE_PROTOCOL_WEFT,
+        metric: None,
+        onlink,
+    }
+}

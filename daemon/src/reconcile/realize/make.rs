@@ -1,0 +1,114 @@
+//! Making devices, so that an end at any moment leaves nothing that cannot be told for the daemon's own.
+//!
+//! A TAP goes away with its queues until it is marked and only then made to stay. The stack's end of a veth
+//! pair is marked last, and found by its name until then.
+
+use weft_host::ingress::drop_at_ingress;
+use weft_host::link::{LinkChange, VethSpec};
+use weft_host::sysctl;
+use weft_host::tap::Tap;
+
+use super::Run;
+use crate::model::Name;
+use crate::reconcile::error::{StepError, told};
+use crate::reconcile::observe::Refusal;
+use crate::reconcile::place::Place;
+use crate::reconcile::plan::NewDevice;
+
+impl Run<'_> {
+    /// Makes a TAP with its attributes, marked and persistent, down.
+    pub(super) fn make_tap(
+        &mut self,
+        place: &Place,
+        port: &Name,
+        device: &NewDevice,
+    ) -> Result<Tap, StepError> {
+        let queues = self.port(port).and_then(|port| port.queues).unwrap_or(self.queues);
+        let mark = self.kernel.marks.port(port);
+        let session = self.session(place)?;
+        // Opening an existing TAP would take it over, whoever made it.
+        if session.netlink.link_by_name(&device.name)?.is_some() {
+            return Err(taken(&device.name));
+        }
+        let tap = {
+            let _entered = session.namespace.enter()?;
+            let tap = Tap::attach(&device.name, queues as usize)?;
+            prepare(&device.name);
+            tap
+        };
+        let change = LinkChange {
+            mac: Some(device.mac.0),
+            mtu: Some(device.mtu),
+            txqueuelen: Some(device.txqueuelen),
+            alias: Some(mark),
+            ..LinkChange::default()
+        };
+        self.set(place, &device.name, &change)?;
+        tap.persist(true)?;
+        Ok(tap)
+    }
+
+    /// Makes a veth pair with its attributes, both ends marked and down.
+    pub(super) fn make_veth(
+        &mut self,
+        place: &Place,
+        port: &Name,
+        device: &NewDevice,
+        host_end: &str,
+    ) -> Result<(), StepError> {
+        let mark = LinkChange { alias: Some(self.kernel.marks.port(port)), ..LinkChange::default() };
+        let peer_netns = self.session(place)?.namespace.try_clone()?;
+        let spec = VethSpec {
+            name: host_end,
+            mac: None,
+            peer_name: &device.name,
+            peer_mac: Some(device.mac.0),
+            peer_netns: &peer_netns,
+            mtu: device.mtu,
+            txqueuelen: device.txqueuelen,
+        };
+        match self.session(&Place::Ports)?.netlink.add_veth(&spec) {
+            Err(error) if error.is_exists() => return Err(taken(&device.name)),
+            other => other?,
+        }
+        {
+            let _entered = peer_netns.enter()?;
+            prepare(&device.name);
+        }
+        self.set(place, &device.name, &mark)?;
+        self.seclude(host_end)?;
+        self.set(&Place::Ports, host_end, &mark)
+    }
+
+    /// Keeps what the packet socket reads from the kernel's own network stack.
+    fn seclude(&mut self, host_end: &str) -> Result<(), StepError> {
+        let index = self.index(&Place::Ports, host_end)?;
+        let session = self.session(&Place::Ports)?;
+        let _entered = session.namespace.enter()?;
+        // Without it frames are looked at once more, in a namespace that has no addresses: slower, not wrong.
+        if let Err(error) = drop_at_ingress(index) {
+            tracing::debug!(device = host_end, "frames are not dropped at ingress: {}", told(&error));
+        }
+        Ok(())
+    }
+}
+
+/// IPv6 of a device of the thread's namespace, before it comes up: its link-local address is usable at once,
+/// and the stack's word alone counts for addresses and routes.
+fn prepare(device: &str) {
+    for parameter in ["accept_dad", "accept_ra"] {
+        match sysctl::set(&format!("net/ipv6/conf/{device}/{parameter}"), "0") {
+            // A kernel without IPv6, or a namespace where it is off.
+            Err(error) if error.is_gone() => {}
+            Err(error) => tracing::warn!(device, "{}: its first IPv6 packets may wait", told(&error)),
+            Ok(()) => {}
+        }
+    }
+}
+
+fn taken(device: &str) -> StepError {
+    StepError::Refused(Refusal {
+        reason: "DeviceNameTaken",
+        message: format!("a device {device} appeared meanwhile that is not Weft's: rename or remove it"),
+    })
+}

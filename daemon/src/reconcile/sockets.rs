@@ -1,0 +1,164 @@
+//! The open ends of the Ports' devices: what the workers read and write.
+//!
+//! They stay open from pass to pass. One is dropped only after the workers have got a picture without it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use weft_host::netns::NetNsId;
+use weft_host::packet::PacketSocket;
+use weft_host::tap::Tap;
+use weft_stack::config::Offloads;
+
+use super::error::StepError;
+use super::observe::kernel::Kernel;
+use super::place::Place;
+use super::plan::Standing;
+use crate::dataplane::PortIo;
+use crate::model::{Fabric, Name, Port};
+
+/// How many packet sockets close at a time.
+const CLOSERS: usize = 16;
+
+/// The open end of one Port's device.
+#[derive(Debug, Clone)]
+pub struct OpenPort {
+    /// What the workers use.
+    pub io: Arc<PortIo>,
+    /// What the device takes without help.
+    pub offloads: Offloads,
+    /// Receive queues.
+    pub queues: u32,
+    /// The device that it is the end of.
+    device: (NetNsId, u32),
+}
+
+/// The open ends by Port.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    open: BTreeMap<Name, OpenPort>,
+}
+
+impl Sockets {
+    /// The open end of a Port.
+    pub fn get(&self, port: &Name) -> Option<&OpenPort> {
+        self.open.get(port)
+    }
+
+    /// The Ports that have one.
+    pub fn ports(&self) -> impl Iterator<Item = &Name> {
+        self.open.keys()
+    }
+
+    /// Whether the open end of `port` is of this very device, with as many queues as wished.
+    pub fn fits(&self, port: &Name, standing: &Standing<'_>, queues: u32) -> bool {
+        self.open.get(port).is_some_and(|open| {
+            let packet = matches!(*open.io, PortIo::Packet(_));
+            open.device == standing.opened()
+                && packet == standing.end.is_some()
+                && (packet || open.queues == queues)
+        })
+    }
+
+    /// All ends, for the workers.
+    pub fn shared(&self) -> HashMap<String, Arc<PortIo>> {
+        self.open.iter().map(|(name, open)| (name.as_str().to_owned(), Arc::clone(&open.io))).collect()
+    }
+
+    /// Takes an end out; it is closed when the last that uses it lets go.
+    pub fn take(&mut self, port: &Name) -> Option<OpenPort> {
+        self.open.remove(port)
+    }
+
+    /// Opens the end of a device that stands; `made` are its queues if it was made just now.
+    pub fn open(
+        &mut self,
+        kernel: &mut Kernel,
+        fabric: &Fabric,
+        (name, port): (&Name, &Port),
+        standing: &Standing<'_>,
+        made: Option<Tap>,
+        queues: u32,
+    ) -> Result<(), StepError> {
+        let device = standing.opened();
+        let open = match (standing.end, made) {
+            (Some(end), _) => packet(kernel, end.index, device)?,
+            (None, Some(tap)) => tap_port(tap, device),
+            (None, None) => tap_port(attach(kernel, fabric, port, queues)?, device),
+        };
+        self.open.insert(name.clone(), open);
+        Ok(())
+    }
+}
+
+/// Ends that are being closed. Dropping this waits until they are.
+#[derive(Debug, Default)]
+pub struct Closing(Vec<JoinHandle<()>>);
+
+impl Closing {
+    /// Closes ends that the workers have let go of.
+    ///
+    /// The kernel takes some 15 ms for a packet socket, most of it waiting: several close at a time, while the
+    /// caller goes on. A TAP's queues close at once, and are free to be opened again when this returns.
+    pub fn start(&mut self, ends: Vec<OpenPort>) {
+        let mut packets = Vec::new();
+        for end in ends {
+            match *end.io {
+                PortIo::Packet(_) => packets.push(end),
+                PortIo::Tap(_) => drop(end),
+            }
+        }
+        let share = packets.len().div_ceil(CLOSERS).max(1);
+        while !packets.is_empty() {
+            let some = packets.split_off(packets.len().saturating_sub(share));
+            // A thread that does not start drops its share here and now.
+            let thread = std::thread::Builder::new().name("weft-close".to_owned()).spawn(move || drop(some));
+            self.0.extend(thread);
+        }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            // Closing does not panic; if it did, there would be nothing left to wait for.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn packet(kernel: &mut Kernel, index: u32, device: (NetNsId, u32)) -> Result<OpenPort, StepError> {
+    let session = kernel.kept(&Place::Ports).ok_or(StepError::NoGround)?;
+    let _entered = session.namespace.enter()?;
+    let io = Arc::new(PortIo::Packet(PacketSocket::bind(index)?));
+    // A veth takes all that its kernel can segment.
+    let offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
+    Ok(OpenPort { io, offloads, queues: 1, device })
+}
+
+fn attach(kernel: &mut Kernel, fabric: &Fabric, port: &Port, queues: u32) -> Result<Tap, StepError> {
+    let place = Place::of(port);
+    let opened;
+    let namespace = match kernel.kept(&place) {
+        Some(session) => &session.namespace,
+        None => {
+            opened = kernel.enter(fabric, &place)?;
+            &opened.namespace
+        }
+    };
+    let _entered = namespace.enter()?;
+    Ok(Tap::open(port.device.as_str(), queues as usize)?)
+}
+
+fn tap_port(tap: Tap, device: (NetNsId, u32)) -> OpenPort {
+    let weft_host::tap::Offloads { checksum, tso4, tso6, tso_ecn, uso } = tap.offloads;
+    // At most 16 queues are ever asked for.
+    let queues = u32::try_from(tap.queues.len()).unwrap_or(u32::MAX);
+    OpenPort {
+        io: Arc::new(PortIo::Tap(tap.queues)),
+        offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso },
+        queues,
+        device,
+    }
+}

@@ -1,0 +1,136 @@
+//! The daemon's life: what is started and stopped, in which order.
+//!
+//! Stopping leaves devices and namespaces where they are; the next daemon adopts them.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime};
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::{Api, Node};
+use crate::config::Config;
+use crate::dataplane::{Dataplane, WorkerOptions};
+use crate::error::{Error, Result};
+use crate::reconcile::{ReconcileOptions, Reconciler};
+use crate::status::StatusBoard;
+use crate::store::Store;
+
+/// Threads of the API: it waits most of the time.
+const API_THREADS: usize = 2;
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub fn run(config: &Config) -> Result<()> {
+    let started = SystemTime::now();
+    let store = Arc::new(Store::open(&config.state_dir)?);
+    if let Err(error) = weft_host::netns::share_folder(&config.netns_dir) {
+        tracing::warn!("{error}; namespaces are named there all the same");
+    }
+    let status = Arc::new(StatusBoard::new());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(API_THREADS)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let stop = runtime.block_on(async { StopSignals::new() })?;
+    let workers = worker_count(config);
+    let (dataplane, reconciler) = start_forwarding(config, workers, &store, &status)?;
+    let api = Api::bind(&config.socket)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %config.socket.display(),
+        workers,
+        revision = store.revision(),
+        "weftd is up"
+    );
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    let (close, closing) = watch::channel(false);
+    let realizer = Arc::clone(&reconciler);
+    let node = Node { store, status, dataplane: Arc::clone(&dataplane), realizer, started, closing };
+    let served = runtime.block_on(async {
+        tokio::spawn(async move {
+            stop.received().await;
+            notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+            close.send_replace(true);
+        });
+        api.serve(node).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    reconciler.stop();
+    drop(reconciler);
+    drop(dataplane);
+    tracing::info!("weftd has stopped; devices and namespaces stay");
+    served
+}
+
+/// The workers and the reconciler, which tell each other of devices.
+fn start_forwarding(
+    config: &Config,
+    workers: usize,
+    store: &Arc<Store>,
+    status: &Arc<StatusBoard>,
+) -> Result<(Arc<Dataplane>, Arc<Reconciler>)> {
+    let told: Arc<OnceLock<Weak<Reconciler>>> = Arc::default();
+    let teller = Arc::clone(&told);
+    let lost = move |port: &str| {
+        if let Some(reconciler) = teller.get().and_then(Weak::upgrade) {
+            reconciler.port_lost(port);
+        }
+    };
+    let options = WorkerOptions { workers, busy_poll_us: config.busy_poll_us };
+    let dataplane = Arc::new(Dataplane::start(&options, lost).map_err(Error::Workers)?);
+    let options = ReconcileOptions {
+        run_dir: config.run_dir.clone(),
+        netns_dir: config.netns_dir.clone(),
+        workers,
+        instance: store.instance().to_owned(),
+        debounce: Duration::from_millis(config.reconcile.debounce_ms.into()),
+        resync: Duration::from_secs(config.reconcile.resync_seconds.into()),
+        retry_max: Duration::from_secs(config.reconcile.retry_max_seconds.into()),
+    };
+    let reconciler =
+        Reconciler::start(Arc::clone(store), Arc::clone(status), Arc::clone(&dataplane), options)
+            .map_err(Error::Reconciler)?;
+    let reconciler = Arc::new(reconciler);
+    // It is set here only, so it cannot be set already.
+    let _ = told.set(Arc::downgrade(&reconciler));
+    Ok((dataplane, reconciler))
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers as usize,
+    }
+}
+
+/// SIGTERM and SIGINT, caught from the moment this is made.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<StopSignals> {
+        let catch = |kind| signal(kind).map_err(Error::Runtime);
+        Ok(StopSignals {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+    }
+}
+
+/// Tells systemd, if it asked to be told.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told of the daemon's state");
+    }
+}

@@ -1,0 +1,175 @@
+//! The wish, kept: what the user applied, durable, and its parsed picture for whoever needs it.
+//!
+//! A change is worked out in memory (`change`), written in one transaction that is on disk before the
+//! call returns (`records`), and only then seen by others. A deleted object stays as a tombstone
+//! until the reconciler has taken it down and calls [`Store::purge`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use weft_proto::v1;
+
+use crate::error::{Error, Result};
+use crate::model::parse::{self, Resources};
+use crate::model::{Fabric, Kind, Name, ObjectRef};
+
+use change::Outcome;
+pub use change::{Applied, Change};
+use records::Records;
+
+mod change;
+mod records;
+
+/// One revision of everything: as the user gave it and as the daemon understands it.
+#[derive(Debug, Default)]
+pub struct Picture {
+    /// The messages, status left out, tombstones included.
+    pub resources: Resources,
+    /// The same, parsed.
+    pub fabric: Arc<Fabric>,
+}
+
+/// Says whether a path is a namespace that can be adopted, and if not, why.
+pub type Adoptable<'a> = &'a dyn Fn(&Path) -> std::result::Result<(), String>;
+
+/// What an Apply asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Objects to make or change.
+    pub resources: Vec<v1::Resource>,
+    /// Delete the objects with all these labels that are not in `resources`; empty: none.
+    pub prune: BTreeMap<String, String>,
+    /// Check only.
+    pub dry_run: bool,
+}
+
+/// The wish, kept.
+#[derive(Debug)]
+pub struct Store {
+    records: Mutex<Records>,
+    instance: String,
+    picture: ArcSwap<Picture>,
+    revision: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens the state in `state_dir`, or begins a new one there. Fails when another daemon has it open, and
+    /// names the object when a stored one cannot be understood.
+    pub fn open(state_dir: &Path) -> Result<Store> {
+        let (records, loaded) = Records::open(state_dir)?;
+        let fabric = parse::fabric(&loaded.resources, loaded.revision).map_err(|found| {
+            let first = found.into_iter().next();
+            let (object, reason) = first.map(|wrong| (wrong.field, wrong.description)).unwrap_or_default();
+            Error::StateObject { path: records.path().to_owned(), object, reason }
+        })?;
+        let picture = Picture { resources: loaded.resources, fabric: Arc::new(fabric) };
+        Ok(Store {
+            records: Mutex::new(records),
+            instance: loaded.instance,
+            picture: ArcSwap::from_pointee(picture),
+            revision: watch::Sender::new(loaded.revision),
+        })
+    }
+
+    /// Names this state for ever: devices that were made for it carry this.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The present revision.
+    pub fn revision(&self) -> u64 {
+        *self.revision.borrow()
+    }
+
+    /// The parsed picture of now, tombstones included.
+    pub fn fabric(&self) -> Arc<Fabric> {
+        Arc::clone(&self.picture.load().fabric)
+    }
+
+    /// The picture of now with the messages.
+    pub fn picture(&self) -> Arc<Picture> {
+        self.picture.load_full()
+    }
+
+    /// Follows the revision.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Makes, changes and prunes, all or nothing. On disk when it returns.
+    pub fn apply(&self, wish: Wish, adoptable: Adoptable<'_>) -> Result<Applied> {
+        let mut records = self.lock();
+        let before = self.picture();
+        let dry_run = wish.dry_run;
+        let outcome = change::apply(&before, wish, SystemTime::now(), adoptable)?;
+        let changes = outcome.changes.clone();
+        let revision = if dry_run { self.revision() } else { self.commit(&mut records, outcome)? };
+        Ok(Applied { changes, revision })
+    }
+
+    /// Marks objects for deletion, all or none, and returns those that were there and the revision. On disk
+    /// when it returns.
+    pub fn delete(&self, objects: &[ObjectRef], ignore_missing: bool) -> Result<(Vec<ObjectRef>, u64)> {
+        let mut records = self.lock();
+        let outcome = change::delete(&self.picture(), objects, ignore_missing, SystemTime::now())?;
+        let deleted = outcome.changes.iter().map(|(object, _)| object.clone()).collect();
+        let revision = self.commit(&mut records, outcome)?;
+        Ok((deleted, revision))
+    }
+
+    /// Forgets a tombstone. Does nothing to an object that was applied again meanwhile.
+    pub fn purge(&self, kind: Kind, name: &Name) -> Result<()> {
+        self.purge_all(&[ObjectRef::new(kind, name.clone())])
+    }
+
+    /// Forgets several tombstones in one transaction.
+    pub fn purge_all(&self, objects: &[ObjectRef]) -> Result<()> {
+        let mut records = self.lock();
+        let outcome = change::purge(&self.picture(), objects)?;
+        self.commit(&mut records, outcome).map(|_| ())
+    }
+
+    /// Writes what an outcome changed, then shows it.
+    fn commit(&self, records: &mut Records, outcome: Outcome) -> Result<u64> {
+        let revision = outcome.fabric.revision;
+        if outcome.written.is_empty() {
+            return Ok(revision);
+        }
+        records.write(&outcome.resources, &outcome.written, revision)?;
+        let picture = Picture { resources: outcome.resources, fabric: Arc::new(outcome.fabric) };
+        self.picture.store(Arc::new(picture));
+        self.revision.send_replace(revision);
+        Ok(revision)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        // A transaction that a panic ended was not committed, and the picture is stored after it.
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Picture {
+    /// The objects of a kind (`None`: of all) that have all these labels, in order.
+    pub fn select<'a>(
+        &'a self,
+        kind: Option<Kind>,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = (&'a ObjectRef, &'a Arc<v1::Resource>)> {
+        self.resources.iter().filter(move |(object, resource)| {
+            kind.is_none_or(|kind| kind == object.kind) && has_labels(resource, labels)
+        })
+    }
+}
+
+/// Whether a resource has all these labels.
+pub fn has_labels(resource: &v1::Resource, wanted: &BTreeMap<String, String>) -> bool {
+    let labels = resource.metadata.as_ref().map(|metadata| &metadata.labels);
+    wanted.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+}
+
+#[cfg(test)]
+mod tests;

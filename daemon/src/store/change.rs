@@ -1,0 +1,274 @@
+//! From one picture and a request to the next picture: no disk, no clock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use weft_proto::v1;
+
+use super::{Adoptable, Picture, Wish, has_labels, records};
+use crate::error::{Error, Result};
+use crate::model::parse::{self, Resources};
+use crate::model::{Fabric, Kind, Namespace, ObjectRef, Violation, check};
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Created,
+    /// Its spec or labels changed.
+    Updated,
+    /// It was like this already.
+    Unchanged,
+    /// It is being taken down.
+    Deleted,
+}
+
+/// What an Apply did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// In the order of the request, pruned objects last.
+    pub changes: Vec<(ObjectRef, Change)>,
+    /// The store's revision afterwards.
+    pub revision: u64,
+}
+
+/// A picture to come.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub resources: Resources,
+    pub fabric: Fabric,
+    pub changes: Vec<(ObjectRef, Change)>,
+    /// The objects whose record differs, or is gone.
+    pub written: BTreeSet<ObjectRef>,
+}
+
+/// The next picture while it is worked out.
+struct Draft {
+    resources: Resources,
+    revision: u64,
+    now: SystemTime,
+    changes: Vec<(ObjectRef, Change)>,
+    written: BTreeSet<ObjectRef>,
+}
+
+pub(super) fn apply(
+    before: &Picture,
+    wish: Wish,
+    now: SystemTime,
+    adoptable: Adoptable<'_>,
+) -> Result<Outcome> {
+    let named = identify(wish.resources)?;
+    let mut draft = Draft::of(before, now);
+    let touched: BTreeSet<ObjectRef> = named.iter().map(|(object, _)| object.clone()).collect();
+    for (object, resource) in named {
+        draft.put(object, resource)?;
+    }
+    let mut pruned = Vec::new();
+    if !wish.prune.is_empty() {
+        let matching = before.resources.iter().filter(|(object, resource)| {
+            !touched.contains(object) && !is_going(resource) && has_labels(resource, &wish.prune)
+        });
+        pruned.extend(matching.map(|(object, _)| object.clone()));
+    }
+    for object in &pruned {
+        draft.bury(object);
+    }
+    let outcome = draft.finish(before)?;
+    check_unused(&outcome.fabric, &pruned)?;
+    let mut wrong = fixed_fields(before, &outcome.fabric)?;
+    wrong.extend(check::fabric(&outcome.fabric, &touched));
+    wrong.extend(missing_namespaces(&outcome, adoptable));
+    if wrong.is_empty() { Ok(outcome) } else { Err(Error::Refused(wrong)) }
+}
+
+pub(super) fn delete(
+    before: &Picture,
+    objects: &[ObjectRef],
+    ignore_missing: bool,
+    now: SystemTime,
+) -> Result<Outcome> {
+    let (there, missing): (BTreeSet<&ObjectRef>, BTreeSet<&ObjectRef>) =
+        objects.iter().partition(|object| before.resources.contains_key(object));
+    if !missing.is_empty() && !ignore_missing {
+        return Err(Error::NotFound(missing.into_iter().cloned().collect()));
+    }
+    let mut draft = Draft::of(before, now);
+    for object in &there {
+        draft.bury(object);
+    }
+    let outcome = draft.finish(before)?;
+    check_unused(&outcome.fabric, there)?;
+    Ok(outcome)
+}
+
+pub(super) fn purge(before: &Picture, objects: &[ObjectRef]) -> Result<Outcome> {
+    let mut draft = Draft::of(before, SystemTime::UNIX_EPOCH);
+    for object in objects {
+        if draft.resources.get(object).is_some_and(|resource| is_going(resource)) {
+            draft.resources.remove(object);
+            draft.written.insert(object.clone());
+        }
+    }
+    draft.finish(before)
+}
+
+impl Draft {
+    fn of(before: &Picture, now: SystemTime) -> Draft {
+        Draft {
+            resources: before.resources.clone(),
+            revision: before.fabric.revision + 1,
+            now,
+            changes: Vec::new(),
+            written: BTreeSet::new(),
+        }
+    }
+
+    /// Puts an object where it was, or as a new one. A tombstone comes to a new life.
+    fn put(&mut self, object: ObjectRef, given: v1::Resource) -> Result<()> {
+        let before = self.resources.get(&object).filter(|resource| !is_going(resource));
+        let (metadata, change) = match before.and_then(|old| Some((old, old.metadata.clone()?))) {
+            Some((old, metadata)) => self.renewed(old, metadata, &given),
+            None => (self.fresh(&object, &given)?, Change::Created),
+        };
+        if change != Change::Unchanged {
+            let resource = v1::Resource { metadata: Some(metadata), kind: given.kind };
+            self.resources.insert(object.clone(), Arc::new(resource));
+            self.written.insert(object.clone());
+        }
+        self.changes.push((object, change));
+        Ok(())
+    }
+
+    fn renewed(
+        &self,
+        old: &v1::Resource,
+        mut metadata: v1::Metadata,
+        given: &v1::Resource,
+    ) -> (v1::Metadata, Change) {
+        let labels = given.metadata.as_ref().map(|given| given.labels.clone()).unwrap_or_default();
+        let same_spec = old.kind == given.kind;
+        if same_spec && metadata.labels == labels {
+            return (metadata, Change::Unchanged);
+        }
+        metadata.labels = labels;
+        metadata.generation += u64::from(!same_spec);
+        metadata.revision = self.revision;
+        (metadata, Change::Updated)
+    }
+
+    fn fresh(&self, object: &ObjectRef, given: &v1::Resource) -> Result<v1::Metadata> {
+        Ok(v1::Metadata {
+            name: object.name.to_string(),
+            labels: given.metadata.as_ref().map(|given| given.labels.clone()).unwrap_or_default(),
+            uid: records::random_id()?,
+            generation: 1,
+            revision: self.revision,
+            created: Some(self.now.into()),
+            deleting: None,
+        })
+    }
+
+    /// Makes a tombstone; one that is there already stays as it is.
+    fn bury(&mut self, object: &ObjectRef) {
+        self.changes.push((object.clone(), Change::Deleted));
+        let Some(resource) = self.resources.get_mut(object).filter(|resource| !is_going(resource)) else {
+            return;
+        };
+        let metadata = Arc::make_mut(resource).metadata.get_or_insert_default();
+        metadata.deleting = Some(self.now.into());
+        metadata.revision = self.revision;
+        self.written.insert(object.clone());
+    }
+
+    /// Reads the whole as the model. Without a change the revision stays.
+    fn finish(self, before: &Picture) -> Result<Outcome> {
+        let revision = if self.written.is_empty() { before.fabric.revision } else { self.revision };
+        let fabric = parse::fabric(&self.resources, revision).map_err(Error::Refused)?;
+        Ok(Outcome { resources: self.resources, fabric, changes: self.changes, written: self.written })
+    }
+}
+
+/// Whether a resource is a tombstone.
+fn is_going(resource: &v1::Resource) -> bool {
+    resource.metadata.as_ref().is_some_and(|metadata| metadata.deleting.is_some())
+}
+
+/// The objects of a request by name, their status dropped and an absent spec filled in.
+fn identify(resources: Vec<v1::Resource>) -> Result<Vec<(ObjectRef, v1::Resource)>> {
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut named = Vec::with_capacity(resources.len());
+    for (index, mut resource) in resources.into_iter().enumerate() {
+        match parse::identity(index, &resource) {
+            Ok(object) => {
+                if !seen.insert(object.clone()) {
+                    wrong.push(Violation::new(&object, "metadata.name", "given twice in one request"));
+                }
+                strip(&mut resource);
+                named.push((object, resource));
+            }
+            Err(found) => wrong.extend(found),
+        }
+    }
+    if wrong.is_empty() { Ok(named) } else { Err(Error::Refused(wrong)) }
+}
+
+fn strip(resource: &mut v1::Resource) {
+    match &mut resource.kind {
+        Some(v1::resource::Kind::Namespace(it)) => {
+            it.status = None;
+            it.spec.get_or_insert_default();
+        }
+        Some(v1::resource::Kind::Network(it)) => {
+            it.status = None;
+            it.spec.get_or_insert_default();
+        }
+        Some(v1::resource::Kind::Port(it)) => {
+            it.status = None;
+            it.spec.get_or_insert_default();
+        }
+        Some(v1::resource::Kind::Router(it)) => {
+            it.status = None;
+            it.spec.get_or_insert_default();
+        }
+        None => {}
+    }
+}
+
+fn check_unused<'a>(after: &Fabric, gone: impl IntoIterator<Item = &'a ObjectRef>) -> Result<()> {
+    for object in gone {
+        let by = check::referrers(after, object);
+        if !by.is_empty() {
+            return Err(Error::InUse { object: object.clone(), by });
+        }
+    }
+    Ok(())
+}
+
+/// What may not change. A tombstone in another place must be gone first.
+fn fixed_fields(before: &Picture, after: &Fabric) -> Result<Vec<Violation>> {
+    let mut wrong = Vec::new();
+    for (object, violation) in check::fixed_fields(&before.fabric, after) {
+        if before.resources.get(&object).is_some_and(|resource| is_going(resource)) {
+            return Err(Error::Going(object));
+        }
+        wrong.push(violation);
+    }
+    Ok(wrong)
+}
+
+/// The namespaces that shall be adopted from now on, and cannot be.
+fn missing_namespaces(outcome: &Outcome, adoptable: Adoptable<'_>) -> Vec<Violation> {
+    let created = outcome.changes.iter().filter(|(_, change)| *change == Change::Created);
+    created
+        .filter(|(object, _)| object.kind == Kind::Namespace)
+        .filter_map(|(object, _)| match &outcome.fabric.namespaces.get(&object.name)?.spec {
+            Namespace::Make => None,
+            Namespace::Adopt(path) => {
+                let reason = adoptable(path).err()?;
+                Some(Violation::new(object, "spec.path", reason))
+            }
+        })
+        .collect()
+}

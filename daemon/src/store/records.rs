@@ -1,0 +1,198 @@
+//! The state file: one redb table of resources by name, one of facts about the whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prost::Message;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use weft_proto::v1;
+
+use crate::error::{Error, Result};
+use crate::model::ObjectRef;
+use crate::model::parse::{self, Resources};
+
+const FILE_NAME: &str = "weft.redb";
+/// Encoded `weft.v1.Resource` by "Port/web".
+const RESOURCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resources");
+/// Numbers by name.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// Texts by name.
+const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
+/// Raised whenever an older daemon could not read what this one writes.
+const FORMAT: u64 = 1;
+/// The state is small and read once: a page cache of 1 MiB is plenty.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// The open state file.
+#[derive(Debug)]
+pub(super) struct Records {
+    database: Database,
+    path: PathBuf,
+}
+
+/// What the file held when it was opened.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub resources: Resources,
+    pub revision: u64,
+    pub instance: String,
+}
+
+impl Records {
+    /// Opens the file in `dir` and reads everything; begins an empty one when there is none.
+    pub fn open(dir: &Path) -> Result<(Records, Loaded)> {
+        let file_error = |path: &Path, operation| {
+            let path = path.to_owned();
+            move |source| Error::File { path, operation, source }
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))?;
+        let path = dir.join(FILE_NAME);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(file_error(&path, "opened"))?;
+        // The file's name must survive a power failure as its content does.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))?;
+        let opened = FileBackend::new(file)
+            .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
+        let database = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => Error::StateLocked { path: path.clone() },
+            other => Error::State { path: path.clone(), operation: "opened", source: Box::new(other.into()) },
+        })?;
+        let records = Records { database, path };
+        records.begin().map_err(records.failed("written"))?;
+        let loaded = records.load()?;
+        Ok((records, loaded))
+    }
+
+    /// The state file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the named objects as they are in `resources`, or removes them where they are not, and the
+    /// revision: one transaction, on disk when this returns.
+    pub fn write(&mut self, resources: &Resources, named: &BTreeSet<ObjectRef>, revision: u64) -> Result<()> {
+        self.try_write(resources, named, revision).map_err(self.failed("written"))
+    }
+
+    fn try_write(
+        &self,
+        resources: &Resources,
+        named: &BTreeSet<ObjectRef>,
+        revision: u64,
+    ) -> std::result::Result<(), redb::Error> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut table = transaction.open_table(RESOURCES)?;
+            for object in named {
+                let key = object.to_string();
+                match resources.get(object) {
+                    Some(resource) => table.insert(&*key, &*resource.encode_to_vec())?,
+                    None => table.remove(&*key)?,
+                };
+            }
+            transaction.open_table(NUMBERS)?.insert("revision", revision)?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Makes what a new file lacks.
+    fn begin(&self) -> std::result::Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            transaction.open_table(RESOURCES)?;
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            if numbers.get("format")?.is_none() {
+                numbers.insert("format", FORMAT)?;
+                numbers.insert("revision", 0)?;
+                transaction.open_table(TEXTS)?.insert("instance", &*hex(&random::<6>()?))?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn load(&self) -> Result<Loaded> {
+        let raw = self.read().map_err(self.failed("read"))?;
+        if raw.format != FORMAT {
+            return Err(Error::StateFormat { path: self.path.clone(), found: raw.format, expected: FORMAT });
+        }
+        let mut resources = Resources::new();
+        for (key, bytes) in raw.resources {
+            let wrong =
+                |reason: String| Error::StateObject { path: self.path.clone(), object: key.clone(), reason };
+            let resource = v1::Resource::decode(&*bytes).map_err(|error| wrong(error.to_string()))?;
+            let object = parse::identity(0, &resource)
+                .map_err(|found| wrong(found.into_iter().map(|violation| violation.description).collect()))?;
+            if object.to_string() != key {
+                return Err(wrong(format!("the record is that of {object}")));
+            }
+            resources.insert(object, Arc::new(resource));
+        }
+        Ok(Loaded { resources, revision: raw.revision, instance: raw.instance })
+    }
+
+    fn read(&self) -> std::result::Result<Raw, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let numbers = transaction.open_table(NUMBERS)?;
+        let number = |name| Ok::<u64, redb::Error>(numbers.get(name)?.map_or(0, |value| value.value()));
+        let instance = transaction.open_table(TEXTS)?.get("instance")?;
+        let mut resources = BTreeMap::new();
+        for entry in transaction.open_table(RESOURCES)?.iter()? {
+            let (key, value) = entry?;
+            resources.insert(key.value().to_owned(), value.value().to_vec());
+        }
+        Ok(Raw {
+            format: number("format")?,
+            revision: number("revision")?,
+            instance: instance.map(|value| value.value().to_owned()).unwrap_or_default(),
+            resources,
+        })
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(redb::Error) -> Error + use<> {
+        let path = self.path.clone();
+        move |error| Error::State { path, operation, source: Box::new(error) }
+    }
+}
+
+/// The file's content as it is.
+struct Raw {
+    format: u64,
+    revision: u64,
+    instance: String,
+    resources: BTreeMap<String, Vec<u8>>,
+}
+
+/// An identifier that no other object has or had (RFC 9562 version 4).
+pub(super) fn random_id() -> Result<String> {
+    let mut bytes =
+        random::<16>().map_err(|source| Error::File { path: RANDOM.into(), operation: "read", source })?;
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex = hex(&bytes);
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// Where random bytes come from.
+const RANDOM: &str = "/dev/urandom";
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open(RANDOM)?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

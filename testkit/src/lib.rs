@@ -1,0 +1,25 @@
+//! Labs of network namespaces for Weft's tests and benchmarks.
+//!
+//! A [`Lab`] is a private copy of a node: a network and a mount namespace with its own `/run`, where a daemon,
+//! the command line and real programs run. Nothing in it is visible outside, and it disappears with the
+//! process that made it, also when that panics or is killed. Needs root.
+//!
+//! This crate starts programs and reads what they say; what is expected of them is the tests' business.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod binaries;
+pub mod frame;
+pub mod kernel;
+pub mod lab;
+pub mod manifest;
+pub mod process;
+pub mod raw;
+pub mod topology;
+pub mod wait;
+
+pub use lab::{Lab, LabOptions, Place};
+pub use manifest::Manifest;
+pub use process::{Output, Process};
+pub use topology::PortKind;
+pub use wait::wait_until;
