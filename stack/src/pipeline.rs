@@ -16,7 +16,7 @@ use crate::limit::Limits;
 use crate::packet::Packet;
 use crate::stage::{Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source};
 use crate::time::Instant;
-use crate::trace::{self, PacketSpec, Trace, Tracer, step};
+use crate::trace::{self, PacketSpec, Trace, Tracer};
 use crate::verdict::Verdict;
 
 /// All stages, in the order in which a frame meets them.
@@ -216,9 +216,6 @@ impl Stack {
         let mut cx = context(now, usize::MAX, &config, &mut self.state, &mut output);
         cx.tracer = Some(Tracer::default());
         let verdict = run(&mut cx, packet, Origin::Received(0), from);
-        if let Verdict::Dropped(reason) = verdict {
-            step!(cx, "verdict", "dropped: {} ({})", reason.name(), reason.description().trim());
-        }
         let steps = cx.tracer.map(|tracer| tracer.steps).unwrap_or_default();
         let frames = output.sends().iter().map(|send| {
             let bytes = match send.origin {

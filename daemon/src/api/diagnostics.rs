@@ -130,6 +130,9 @@ fn trace(report: TraceReport) -> v1::TraceResponse {
     }
 }
 
+/// What a kernel that was asked for no certain port might choose (RFC 6335 section 6).
+const FIRST_EPHEMERAL_PORT: u16 = 49152;
+
 /// The description of a packet, checked.
 fn packet(spec: &v1::PacketSpec) -> Result<PacketSpec, Status> {
     let destination: IpAddr = optional("destination", &spec.destination, "an IP address")?
@@ -143,7 +146,10 @@ fn packet(spec: &v1::PacketSpec) -> Result<PacketSpec, Status> {
         source,
         destination,
         protocol: protocol(spec.protocol)?,
-        source_port: within("sourcePort", spec.source_port, "0 to 65535")?,
+        source_port: match within("sourcePort", spec.source_port, "0 to 65535")? {
+            0 => FIRST_EPHEMERAL_PORT,
+            port => port,
+        },
         destination_port: within("destinationPort", spec.destination_port, "0 to 65535")?,
         length: match spec.length {
             0 => None,

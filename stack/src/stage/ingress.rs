@@ -14,23 +14,21 @@ use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, tcp};
 const UDP_HEADER_LENGTH: usize = 8;
 
 pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
-    let frame = parse(packet.frame()).map_err(|(reason, malformed)| {
-        step!(cx, "ingress", "{malformed}: dropped");
-        reason
-    })?;
+    step!(cx, "ingress", "port {} took in {}", from.name, crate::trace::describe(packet.frame()));
+    let checked = check_frame(packet, from);
+    if let Err(reason) = checked {
+        step!(cx, "ingress", "{}", reason.description().trim());
+    }
+    checked
+}
+
+fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
+    let frame = parse(packet.frame()).map_err(|(reason, _)| reason)?;
     check_ethernet(&frame.ethernet)?;
     check_offload(packet, &frame)?;
     if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 {
         return Err(DropReason::FrameTooLong);
     }
-    step!(
-        cx,
-        "ingress",
-        "port {} took in {} octets: {}",
-        from.name,
-        packet.len(),
-        crate::trace::describe(packet.frame())
-    );
     Ok(frame)
 }
 

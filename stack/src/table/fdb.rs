@@ -181,7 +181,9 @@ fn port_of(value: u64) -> PortId {
 }
 
 fn expired(now: Instant, ageing: Duration, value: u64) -> bool {
-    u64::from((now.as_secs() as u32).wrapping_sub(value as u32)) >= ageing.as_secs()
+    // Signed: another worker's clock may be a little ahead of this one's.
+    let age = (now.as_secs() as u32).wrapping_sub(value as u32).cast_signed();
+    i64::from(age) >= i64::try_from(ageing.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -214,6 +216,13 @@ mod tests {
         assert_eq!(fdb.learn(at(2), AGEING, 0, mac(1), port(2)), Learned::Moved);
         assert_eq!(fdb.lookup(at(301), AGEING, 0, mac(1)), Some(port(2)));
         assert_eq!(fdb.lookup(at(302), AGEING, 0, mac(1)), None);
+    }
+
+    #[test]
+    fn an_address_heard_a_moment_ahead_is_not_old() {
+        let fdb = Fdb::new(16);
+        fdb.learn(at(8), AGEING, 0, mac(1), port(1));
+        assert_eq!(fdb.lookup(at(7), AGEING, 0, mac(1)), Some(port(1)));
     }
 
     #[test]
