@@ -27,7 +27,7 @@ check: ## Formatting, lints, documentation, dependencies, generated code
 	@scripts/install-deps check
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
 	cargo test --locked --quiet -p weft-proto --test generated
 

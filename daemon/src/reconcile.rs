@@ -1,6 +1,6 @@
 //! Making the kernel follow the wish: observe, plan, apply, observe again, tell.
 //!
-//! One thread does all of it; a second one hears what the kernel tells. [`pass`] is one turn, [`plan`] the
+//! One thread does all of it; a second one hears what the kernel tells. `pass` is one turn, `plan` the
 //! pure difference between wish and world. Packets are left to [`dataplane`](crate::dataplane).
 
 use std::path::PathBuf;
@@ -213,10 +213,9 @@ fn tell(outcome: Outcome, store: &Store, status: &StatusBoard) -> bool {
 
 /// Hears the kernel until it is told to stop.
 fn listen(mut monitor: Monitor, agenda: &Agenda) {
-    loop {
+    // A wake-up may come along with events, so it is not known by their absence.
+    while !agenda.is_stopped() {
         match monitor.next() {
-            // Only a wake-up brings none.
-            Ok(events) if events.is_empty() => return,
             Ok(events) => agenda.kernel_changed(events),
             Err(error) => {
                 tracing::error!(

@@ -39,7 +39,6 @@ impl PortId {
         (self.0 & ((1 << Self::SLOT_BITS) - 1)) as usize
     }
 
-
     pub(crate) fn to_u32(self) -> u32 {
         self.0
     }

@@ -152,7 +152,8 @@ fn ipv6_addresses_are_usable_at_once() {
     Lab::test(|lab| {
         lab.apply(&topology::one_network(PortKind::Tap, PortKind::Veth))?;
         for name in ["a", "b"] {
-            let tentative = lab.container(name).run("ip -6 address show dev eth0 tentative")?.ok()?;
+            let tentative =
+                lab.container(name).run("ip -6 address show dev eth0 scope global tentative")?.ok()?;
             if !tentative.trim().is_empty() {
                 bail!("{name} still checks for duplicates:\n{tentative}");
             }

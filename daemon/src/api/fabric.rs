@@ -1,4 +1,4 @@
-//! The Fabric service: Apply, Get, List, Delete; Watch is in [`watching`](super::watching).
+//! The Fabric service: Apply, Get, List, Delete; Watch is in [`super::watching`].
 
 use std::path::Path;
 use std::sync::Arc;

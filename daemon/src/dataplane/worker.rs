@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -29,6 +30,12 @@ const WAKE: u64 = u64::MAX;
 const ROUNDS: usize = 16;
 
 const EVENTS: usize = 256;
+
+/// Queues that had packets lately are read without asking epoll, this many of them...
+const HOT: usize = 4;
+
+/// ...and so many times in a row before the other queues are looked at.
+const HOT_ROUNDS: u32 = 16;
 
 /// A frame of this size or more is large: fewer buffers are offered at once then.
 const LARGE: usize = 8 * 1024;
@@ -63,6 +70,8 @@ pub(super) struct Worker {
     acknowledge: Sender<u64>,
     epoll: Epoll,
     queues: HashMap<u64, Queue>,
+    /// Tokens of the queues that had packets since the last sleep, the latest first.
+    hot: Vec<u64>,
     snapshot: Arc<Snapshot>,
     stack: Stack,
     batch: Batch,
@@ -89,6 +98,7 @@ impl Worker {
             acknowledge,
             epoll,
             queues: HashMap::new(),
+            hot: Vec::with_capacity(HOT + 1),
             snapshot,
             batch: Batch::new(),
             output: Output::new(),
@@ -99,24 +109,51 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         let mut polling_until: Option<Instant> = None;
+        let mut rounds = 0;
         while !self.shared.stop.load(Relaxed) {
-            let timeout = match polling_until {
-                Some(_) => Some(Duration::ZERO),
-                None => self.sleep(),
-            };
-            if let Err(error) = self.epoll.wait(&mut events, timeout) {
-                tracing::error!(worker = self.index, %error, "epoll failed; trying again");
-                std::thread::yield_now();
-            }
             let now = self.shared.now();
-            let worked = self.serve_all(now, &events);
+            let mut worked = polling_until.is_some() && rounds < HOT_ROUNDS && self.serve_hot(now);
+            rounds += 1;
+            if !worked {
+                rounds = 0;
+                worked = self.wait_and_serve(&mut events, polling_until.is_some());
+            }
             self.run_timers(now);
-            if self.shared.generation.load(std::sync::atomic::Ordering::Acquire)
-                != self.snapshot.config.generation()
-            {
+            if self.shared.generation.load(Acquire) != self.snapshot.config.generation() {
                 self.adopt();
             }
             polling_until = self.look_again(now, worked, polling_until);
+        }
+    }
+
+    /// Serves what epoll names; sleeps until there is something, unless it is `polling`.
+    fn wait_and_serve(&mut self, events: &mut Events, polling: bool) -> bool {
+        let timeout = if polling { Some(Duration::ZERO) } else { self.sleep() };
+        if let Err(error) = self.epoll.wait(events, timeout) {
+            tracing::error!(worker = self.index, %error, "epoll failed; trying again");
+            std::thread::yield_now();
+        }
+        let now = self.shared.now();
+        self.serve_all(now, events)
+    }
+
+    /// Serves the queues that had packets last.
+    fn serve_hot(&mut self, now: Instant) -> bool {
+        let mut worked = false;
+        let mut tokens = [0; HOT];
+        let count = self.hot.len().min(HOT);
+        tokens[..count].copy_from_slice(&self.hot[..count]);
+        for token in &tokens[..count] {
+            worked |= self.serve(now, *token);
+        }
+        worked
+    }
+
+    fn heat(&mut self, token: u64) {
+        if self.hot.first() != Some(&token) {
+            self.hot.retain(|known| *known != token);
+            self.hot.insert(0, token);
+            self.hot.truncate(HOT);
         }
     }
 
@@ -138,7 +175,8 @@ impl Worker {
     }
 
     /// How long to sleep at most.
-    fn sleep(&self) -> Option<Duration> {
+    fn sleep(&mut self) -> Option<Duration> {
+        self.hot.clear();
         add(&self.counters.sleeps, 1);
         self.stack.poll_at().map(|at| at.since(self.shared.now()))
     }
@@ -171,6 +209,7 @@ impl Worker {
             }
             if !self.batch.packets().is_empty() {
                 worked = true;
+                self.heat(token);
                 add(&self.counters.rx_packets, self.batch.packets().len() as u64);
                 self.stack.process(now, port, &mut self.batch, &mut self.output);
                 self.flush();
@@ -290,6 +329,7 @@ impl Worker {
     }
 
     fn drop_queue(&mut self, token: u64) {
+        self.hot.retain(|known| *known != token);
         if let Some(queue) = self.queues.remove(&token) {
             // Closing the descriptor ends the registration too, should this fail.
             let _ = self.epoll.remove(queue.io.fd(queue.index));

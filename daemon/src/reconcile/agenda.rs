@@ -128,6 +128,11 @@ impl Agenda {
         self.write(|state| state.stop = true);
     }
 
+    /// Whether the reconciler shall end.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().stop
+    }
+
     /// Waits for news, at most until `deadline`; the news are then taken off the agenda.
     pub fn wait(&self, deadline: Instant) -> Woken {
         let mut state = self.lock();

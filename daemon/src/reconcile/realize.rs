@@ -71,6 +71,7 @@ impl Run<'_> {
             (Action::RemoveNamespace, _) => self.remove_namespace(place),
             (Action::RemoveDevice { index, name }, Subject::Port(port)) => {
                 if self.remove_device(place, port, *index, name)? {
+                    tracing::info!(object = %operation.subject, %place, device = %name, "device removed");
                     done.removed.push(operation.subject.clone());
                 }
                 Ok(())
@@ -125,9 +126,8 @@ impl Run<'_> {
                 tracing::info!(object = %subject, "namespace removed");
                 done.removed.push(subject.clone());
             }
-            Action::RemoveDevice { name, .. } => {
-                tracing::info!(object = %subject, %place, device = %name, "device removed");
-            }
+            // Told where it is known whether it was there still.
+            Action::RemoveDevice { .. } => {}
             other => tracing::debug!(object = %subject, %place, step = ?other, "done"),
         }
     }

@@ -42,7 +42,11 @@ impl Config {
     ///
     /// # Errors
     /// The description contradicts itself.
-    pub fn build(spec: &FabricSpec, previous: Option<&Config>, workers: usize) -> Result<Config, ConfigError> {
+    pub fn build(
+        spec: &FabricSpec,
+        previous: Option<&Config>,
+        workers: usize,
+    ) -> Result<Config, ConfigError> {
         if spec.ports.len() > MAX_PORTS {
             return Err(ConfigError::TooManyPorts(spec.ports.len()));
         }
@@ -109,9 +113,8 @@ impl Config {
         self.ports = vec![None; previous.ports.len().max(spec.ports.len())];
         let mut fresh = Vec::new();
         for port in &spec.ports {
-            let network = *networks.get(port.network.as_str()).ok_or_else(|| ConfigError::UnknownNetwork {
-                port: port.name.clone(),
-                network: port.network.clone(),
+            let network = *networks.get(port.network.as_str()).ok_or_else(|| {
+                ConfigError::UnknownNetwork { port: port.name.clone(), network: port.network.clone() }
             })?;
             match previous.port_by_name(&port.name) {
                 // A port that changed its network is another one to the FDB.

@@ -36,7 +36,12 @@ pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) {
 }
 
 /// Decides where a frame that came from `from` goes.
-pub(crate) fn decide(cx: &mut Context, packet: &[u8], frame: &Frame, from: &Port) -> Result<Next, DropReason> {
+pub(crate) fn decide(
+    cx: &mut Context,
+    packet: &[u8],
+    frame: &Frame,
+    from: &Port,
+) -> Result<Next, DropReason> {
     let network = &cx.config.networks[from.network];
     let destination = frame.ethernet.destination;
     let gateway_here = network.router.is_some() && from.vlan == 0;

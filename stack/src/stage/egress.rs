@@ -80,7 +80,8 @@ pub(crate) fn routed(
     network: &Network,
     neighbor: MacAddr,
 ) -> Result<Verdict, Rejection> {
-    let found = bridge::find(cx, network, 0, neighbor).map(|id| cx.config.port(id).ok_or(DropReason::PortDown));
+    let found =
+        bridge::find(cx, network, 0, neighbor).map(|id| cx.config.port(id).ok_or(DropReason::PortDown));
     let port = found.transpose()?;
     let mtu = port.map_or(network.mtu, |port| port.mtu.min(network.mtu));
     let fragment = segment_length(packet) > mtu && must_fragment(cx, packet, frame, mtu)?;

@@ -35,7 +35,11 @@ fn send_v4(
 ) {
     let about_error = header.protocol == ipv4::ICMP
         && frame.transport(original).first().is_none_or(|kind| icmpv4::is_error(*kind));
-    if about_error || header.fragment_offset != 0 || !is_host_v4(header.source) || !is_host_v4(header.destination) {
+    if about_error
+        || header.fragment_offset != 0
+        || !is_host_v4(header.source)
+        || !is_host_v4(header.destination)
+    {
         return;
     }
     let gateway = &cx.config.networks[from.network].gateway;

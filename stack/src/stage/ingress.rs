@@ -74,8 +74,7 @@ fn check_offload(packet: &mut Packet, frame: &Frame) -> Result<(), DropReason> {
         }
     }
     if let Some(gso) = packet.offload.gso {
-        let header_length =
-            super_packet_headers(packet, frame, &gso).ok_or(DropReason::OffloadInvalid)?;
+        let header_length = super_packet_headers(packet, frame, &gso).ok_or(DropReason::OffloadInvalid)?;
         packet.offload.gso = Some(Gso { header_length: header_length as u16, ..gso });
     }
     Ok(())

@@ -28,7 +28,9 @@ pub(crate) fn deliver(
         return Err(DropReason::FragmentForGateway.into());
     }
     match (&frame.network, protocol) {
-        (Layer3::Ipv4(_), ipv4::ICMP) | (Layer3::Ipv6(_), ipv6::ICMPV6) => echo(cx, packet, origin, frame, from),
+        (Layer3::Ipv4(_), ipv4::ICMP) | (Layer3::Ipv6(_), ipv6::ICMPV6) => {
+            echo(cx, packet, origin, frame, from)
+        }
         (_, ipv4::TCP) => reset(cx, packet, frame, from),
         (Layer3::Ipv4(_), ipv4::UDP) => {
             Err(Rejection::v4(DropReason::GatewayPortClosed, icmpv4::Error::PortUnreachable))

@@ -57,7 +57,12 @@ pub(crate) fn overhear(cx: &mut Context, frame: &Frame, from: &Port) {
     }
 }
 
-fn receive_arp(cx: &mut Context, message: &arp::Message, frame: &Frame, from: &Port) -> Result<(), Rejection> {
+fn receive_arp(
+    cx: &mut Context,
+    message: &arp::Message,
+    frame: &Frame,
+    from: &Port,
+) -> Result<(), Rejection> {
     let gateway = &cx.config.networks[from.network].gateway;
     let for_us = gateway.has_v4(message.target);
     let asks = message.operation == arp::Operation::Request;
@@ -98,7 +103,8 @@ fn check_discovery(
     }
     let neighbor = icmpv6::Neighbor::parse(message).map_err(|_| malformed)?;
     let probe = header.source.is_unspecified();
-    if probe && neighbor.solicitation && (neighbor.link_layer.is_some() || !header.destination.is_multicast()) {
+    if probe && neighbor.solicitation && (neighbor.link_layer.is_some() || !header.destination.is_multicast())
+    {
         return Err(malformed);
     }
     Ok(neighbor)
@@ -190,8 +196,7 @@ pub(crate) fn resolve(
             (mac, cx.now + RETRANSMIT)
         }
         state @ (Lookup::Start | Lookup::Pending) => {
-            let waiting =
-                Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id };
+            let waiting = Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id };
             let queued = network.neighbors.enqueue(hop.address, waiting);
             if matches!(state, Lookup::Start) {
                 solicit(cx, network, hop.address, None);
@@ -208,7 +213,12 @@ fn peek(cx: &mut Context, network: &Network, address: IpAddr) -> Option<MacAddr>
     match known {
         Some(mac) => step!(cx, "neighbor", "{address} on network {} is at {mac}", network.name),
         None => {
-            step!(cx, "neighbor", "{address} on network {} is not known yet: would be asked for", network.name);
+            step!(
+                cx,
+                "neighbor",
+                "{address} on network {} is not known yet: would be asked for",
+                network.name
+            );
         }
     }
     known
@@ -287,8 +297,7 @@ fn send_arp(cx: &mut Context, message: &arp::Message, to: MacAddr, ports: &[crat
     let (origin, mut packet) = cx.output.take();
     packet.reset(L3 + arp::LENGTH);
     let bytes = packet.frame_mut();
-    let header =
-        ethernet::Header { destination: to, source: message.sender_mac, ethertype: ethernet::ARP };
+    let header = ethernet::Header { destination: to, source: message.sender_mac, ethertype: ethernet::ARP };
     header.emit(bytes);
     message.emit(&mut bytes[L3..]);
     egress::spread(cx, &mut packet, origin, ports, None);

@@ -24,7 +24,12 @@ pub(crate) enum Next {
     Hop(NextHop),
 }
 
-pub(crate) fn decide(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<Next, Rejection> {
+pub(crate) fn decide(
+    cx: &mut Context,
+    packet: &Packet,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Next, Rejection> {
     let next = match &frame.network {
         Layer3::Ipv4(header) => decide_v4(cx, packet, frame, from, header),
         Layer3::Ipv6(header) => decide_v6(cx, packet, frame, from, header),
@@ -33,7 +38,13 @@ pub(crate) fn decide(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Po
     match &next {
         Ok(Next::Local) => step!(cx, "route", "the destination is the gateway itself"),
         Ok(Next::Hop(hop)) => {
-            step!(cx, "route", "next hop {} on network {}", hop.address, cx.config.networks[hop.network].name);
+            step!(
+                cx,
+                "route",
+                "next hop {} on network {}",
+                hop.address,
+                cx.config.networks[hop.network].name
+            );
         }
         Err(rejection) => step!(cx, "route", "{}", rejection.reason.description().trim()),
     }
@@ -83,7 +94,9 @@ fn is_subnet_broadcast(cx: &Context, hop: NextHop, header: &ipv4::Header) -> boo
     gateway.v4.iter().any(|(_, prefix)| {
         let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
         let host = header.destination.to_bits() & host_bits;
-        prefix.length() <= 30 && prefix.contains(header.destination.into()) && (host == 0 || host == host_bits)
+        prefix.length() <= 30
+            && prefix.contains(header.destination.into())
+            && (host == 0 || host == host_bits)
     })
 }
 

@@ -14,12 +14,7 @@ use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::{icmpv6, ipv6};
 
-pub(crate) fn check(
-    cx: &mut Context,
-    packet: &Packet,
-    frame: &Frame,
-    from: &Port,
-) -> Result<(), DropReason> {
+pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<(), DropReason> {
     if !from.source_check {
         step!(cx, "source", "not checked on this port");
         return Ok(());
@@ -58,7 +53,6 @@ fn check_all(packet: &Packet, frame: &Frame, from: &Port, network: &Network) -> 
         }
     }
 }
-
 
 fn check_discovery(message: &[u8], from: &Port, network: &Network) -> Result<(), DropReason> {
     match message.first() {

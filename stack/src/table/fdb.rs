@@ -118,7 +118,8 @@ impl Fdb {
 
     /// Takes one of the free places, after sweeping at most once a second when there is none.
     fn reserve(&self, now: Instant, ageing: Duration) -> bool {
-        let take = || self.used.fetch_update(AcqRel, Relaxed, |used| (used < self.capacity).then_some(used + 1));
+        let take =
+            || self.used.fetch_update(AcqRel, Relaxed, |used| (used < self.capacity).then_some(used + 1));
         if take().is_ok() {
             return true;
         }
@@ -182,7 +183,7 @@ fn port_of(value: u64) -> PortId {
 
 fn expired(now: Instant, ageing: Duration, value: u64) -> bool {
     // Signed: another worker's clock may be a little ahead of this one's.
-    let age = (now.as_secs() as u32).wrapping_sub(value as u32).cast_signed();
+    let age = (now.as_secs() as u32).wrapping_sub(value as u32) as i32;
     i64::from(age) >= i64::try_from(ageing.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -235,7 +236,8 @@ mod tests {
     #[test]
     fn a_full_table_keeps_what_it_has_until_something_ages() {
         let fdb = Fdb::new(64);
-        let learned = (0..1000).filter(|n| fdb.learn(at(1), AGEING, 0, mac(*n), port(1)) == Learned::New).count();
+        let learned =
+            (0..1000).filter(|n| fdb.learn(at(1), AGEING, 0, mac(*n), port(1)) == Learned::New).count();
         assert_eq!((learned, fdb.len(at(1), AGEING)), (64, 64));
         assert_eq!(fdb.learn(at(400), AGEING, 0, mac(5000), port(2)), Learned::New);
         assert_eq!(fdb.len(at(400), AGEING), 1);

@@ -315,7 +315,10 @@ mod tests {
     fn waiting_packets_are_bounded_in_number_and_octets() {
         let table = Neighbors::new(1 << 20);
         table.lookup(at(0), address(0));
-        assert_eq!((0..100).filter(|_| table.enqueue(address(0), waiting(60)).is_ok()).count(), QUEUE_PACKETS);
+        assert_eq!(
+            (0..100).filter(|_| table.enqueue(address(0), waiting(60)).is_ok()).count(),
+            QUEUE_PACKETS
+        );
         let stored = (1..1000).filter(|number| {
             table.lookup(at(0), address(*number));
             table.enqueue(address(*number), waiting(60_000)).is_ok()

@@ -81,7 +81,8 @@ fn destination_mac(config: &Config, network: &Network, spec: &PacketSpec) -> Mac
 fn request(mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let mut bytes = vec![0; arp::LENGTH];
     let operation = arp::Operation::Request;
-    arp::Message { operation, sender_mac: mac, sender, target_mac: MacAddr::default(), target }.emit(&mut bytes);
+    arp::Message { operation, sender_mac: mac, sender, target_mac: MacAddr::default(), target }
+        .emit(&mut bytes);
     bytes
 }
 

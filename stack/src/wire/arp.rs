@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn a_request_of_linux_is_read_and_written_back() {
         let bytes = [
-            0, 1, 8, 0, 6, 4, 0, 1, 0x02, 0x42, 0xc6, 0x12, 0, 2, 198, 18, 0, 2, 0, 0, 0, 0, 0, 0, 198, 18, 0, 1,
+            0, 1, 8, 0, 6, 4, 0, 1, 0x02, 0x42, 0xc6, 0x12, 0, 2, 198, 18, 0, 2, 0, 0, 0, 0, 0, 0, 198, 18,
+            0, 1,
         ];
         let message = Message::parse(&bytes).unwrap();
         assert_eq!(message.operation, Operation::Request);
@@ -91,6 +92,11 @@ mod tests {
     #[test]
     fn other_hardware_and_short_messages_are_refused() {
         assert!(Message::parse(&[0; 27]).is_err());
-        assert!(Message::parse(&[0, 6, 8, 0, 6, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(
+            Message::parse(&[
+                0, 6, 8, 0, 6, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+            ])
+            .is_err()
+        );
     }
 }

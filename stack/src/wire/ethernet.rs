@@ -154,7 +154,14 @@ mod tests {
     fn addresses_are_read_and_written_the_usual_way() {
         let mac: MacAddr = "02:00:5e:10:00:01".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:5e:10:00:01");
-        for wrong in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "2:0:5e:10:0:1", "02-00-5e-10-00-01", "gg:00:5e:10:00:01"] {
+        for wrong in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "2:0:5e:10:0:1",
+            "02-00-5e-10-00-01",
+            "gg:00:5e:10:00:01",
+        ] {
             assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
         }
     }

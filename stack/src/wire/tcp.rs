@@ -38,7 +38,8 @@ pub fn emit_reset(segment: &[u8], reset: &mut [u8]) -> Option<()> {
         reset[4..8].copy_from_slice(&segment[8..12]);
         reset[13] = RST;
     } else {
-        let occupied = segment.len() - data_offset + usize::from(flags & SYN != 0) + usize::from(flags & FIN != 0);
+        let occupied =
+            segment.len() - data_offset + usize::from(flags & SYN != 0) + usize::from(flags & FIN != 0);
         let acknowledged = read_u32(segment, 4).wrapping_add(occupied as u32);
         reset[8..12].copy_from_slice(&acknowledged.to_be_bytes());
         reset[13] = RST | ACK;
@@ -53,7 +54,9 @@ mod tests {
 
     fn segment(flags: u8) -> [u8; 22] {
         let mut bytes = [0; 22];
-        bytes[..20].copy_from_slice(&[0x9c, 0x40, 0, 80, 0, 0, 0, 9, 0, 0, 0, 5, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        bytes[..20].copy_from_slice(&[
+            0x9c, 0x40, 0, 80, 0, 0, 0, 9, 0, 0, 0, 5, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0,
+        ]);
         bytes
     }
 

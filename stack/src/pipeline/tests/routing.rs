@@ -39,7 +39,10 @@ fn a_routed_packet_has_new_addresses_and_one_hop_less() {
 fn the_first_packet_waits_for_the_neighbour_and_then_goes() {
     let mut fabric = Fabric::two_networks();
     let question = fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.10"));
-    assert_eq!(told(&question), [("b1".into(), "ARP who has 198.18.2.10? tell 198.18.2.1, 42 octets".into())]);
+    assert_eq!(
+        told(&question),
+        [("b1".into(), "ARP who has 198.18.2.10? tell 198.18.2.1, 42 octets".into())]
+    );
     let again = fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.10"));
     assert!(again.is_empty());
     let answer = answer_arp(&question[0].1);
@@ -254,7 +257,10 @@ fn a_traced_drop_names_its_reason() {
     let trace = fabric.stack.trace(fabric.now, id, &mut packet).unwrap();
     assert_eq!(trace.verdict, Verdict::Dropped(DropReason::NoRoute));
     let answer = trace.steps.last().unwrap();
-    assert_eq!((answer.stage, answer.message.as_str()), ("icmp", "NetUnreachable from 198.18.1.1 to 198.18.1.10"));
+    assert_eq!(
+        (answer.stage, answer.message.as_str()),
+        ("icmp", "NetUnreachable from 198.18.1.1 to 198.18.1.10")
+    );
     assert_eq!(fabric.dropped("a1", DropReason::NoRoute), 0);
 }
 

@@ -176,7 +176,8 @@ fn made(subject: &Subject, new: &NewDevice, kind: DeviceKind) -> Device {
 
 /// Plans and runs until a plan is empty; the last plan and how many were run.
 pub fn settle(kernel: &mut Kernel, fabric: &Fabric, scope: &Scope) -> (Plan, usize) {
-    for round in 0..4 {
+    // Devices that hand their names on in a chain take a round a link, and addresses one more.
+    for round in 0..6 {
         let next = plan(&kernel.observed, fabric, scope);
         if next.operations.is_empty() {
             return (next, round);
