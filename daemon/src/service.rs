@@ -23,6 +23,9 @@ const API_THREADS: usize = 2;
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(config: &Config) -> Result<()> {
     let started = SystemTime::now();
+    if let Err(error) = weft_host::limits::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is: raise it for more than a few hundred ports");
+    }
     let store = Arc::new(Store::open(&config.state_dir)?);
     if let Err(error) = weft_host::netns::share_folder(&config.netns_dir) {
         tracing::warn!("{error}; namespaces are named there all the same");

@@ -9,6 +9,7 @@
 
 pub mod error;
 pub mod ingress;
+pub mod limits;
 pub mod link;
 pub mod monitor;
 pub mod netns;
@@ -16,7 +17,6 @@ pub mod packet;
 pub mod poll;
 pub mod sysctl;
 pub mod tap;
-pub mod thread;
 
 mod descriptor;
 mod socket;
