@@ -212,11 +212,6 @@ impl Config {
         Some((macs, network.neighbors.len()))
     }
 
-    /// Neighbour entries that were given up early, in all networks.
-    pub fn neighbor_evictions(&self) -> u64 {
-        self.networks.iter().map(|network| network.neighbors.evictions()).sum()
-    }
-
     pub(crate) fn network_by_id(&self, id: u32) -> Option<usize> {
         self.networks.iter().position(|network| network.id == id)
     }

@@ -44,6 +44,8 @@ pub(crate) struct Limits {
     hash: FixedState,
     /// Questions for neighbours that no port is known to have.
     pub solicitations: TokenBucket,
+    /// Refusals of TCP connections to a gateway.
+    pub resets: TokenBucket,
 }
 
 impl Limits {
@@ -53,6 +55,7 @@ impl Limits {
             by_destination: vec![TokenBucket::new(100, 50); DESTINATIONS].into(),
             hash: FixedState::default(),
             solicitations: TokenBucket::new(2_000, 400),
+            resets: TokenBucket::new(2_000, 400),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::MacAddr;
-use crate::batch::{Batch, Origin, Output};
+use crate::batch::{BATCH, Batch, Origin, Output};
 use crate::config::{Config, Port, PortId};
 use crate::counters::StackCounters;
 use crate::limit::Limits;
@@ -29,7 +29,7 @@ fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) ->
     match bridge::decide(cx, packet.frame(), &frame, from)? {
         bridge::Next::Port(to) => return egress::to_port(cx, packet, origin, to).map_err(refuse),
         bridge::Next::Flood => {
-            neighbor::overhear(cx, &frame, from);
+            neighbor::overhear(cx, packet, &frame, from);
             let destination = frame.ethernet.destination;
             return egress::flood(cx, packet, origin, from, destination).map_err(refuse);
         }
@@ -168,7 +168,8 @@ impl Stack {
 
     /// Goes on by another picture.
     pub fn set_config(&mut self, config: Arc<Config>) {
-        self.config = config;
+        let previous = std::mem::replace(&mut self.config, config);
+        self.config.forget_moved_addresses(&previous);
     }
 
     /// Puts the packets of `batch`, received on `port`, through the stages. What is to be sent is in
@@ -187,13 +188,12 @@ impl Stack {
         counters.rx_bytes.add(octets);
     }
 
-    /// Does what is due at `now`. Call it when [`Stack::poll_at`] says so.
+    /// Does what is due at `now`, a batch of it at most. Call it when [`Stack::poll_at`] says so.
     pub fn poll(&mut self, now: Instant, output: &mut Output) {
         let config = self.config.clone();
-        while let Some(Reverse((at, network, address))) = self.state.timers.peek().copied() {
-            if at > now {
-                break;
-            }
+        for _ in 0..BATCH {
+            let due = self.state.timers.peek().filter(|Reverse((at, ..))| *at <= now);
+            let Some(Reverse((_, network, address))) = due.copied() else { break };
             self.state.timers.pop();
             let Some(position) = config.network_by_id(network) else { continue };
             let mut cx = context(now, self.worker, &config, &mut self.state, output);

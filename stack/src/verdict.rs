@@ -83,11 +83,11 @@ drop_reasons! {
     SamePort = "same_port",
     /// No other port may have it.
     NoOtherPort = "no_other_port",
-    /// The FDB names a port that has no device now.
+    /// The outgoing port has no device now.
     PortDown = "port_down",
     /// An ARP message that breaks RFC 826, or is not about IPv4 over Ethernet.
     ArpMalformed = "arp_malformed",
-    /// Header lengths or version that contradict the frame.
+    /// Header lengths, version or fragment offset that cannot be true.
     Ipv4Malformed = "ipv4_malformed",
     /// The IPv4 header checksum is wrong.
     Ipv4ChecksumBad = "ipv4_checksum_bad",
@@ -105,11 +105,12 @@ drop_reasons! {
     FragmentForGateway = "fragment_for_gateway",
     /// The source address can be nobody's: unspecified, loopback or multicast.
     SourceInvalid = "source_invalid",
-    /// The destination cannot be routed: loopback, multicast or broadcast.
+    /// The destination cannot be routed (loopback, multicast, broadcast), or the gateway is asked for an address
+    /// that it does not have.
     DestinationInvalid = "destination_invalid",
     /// A link-local address would leave its link.
     ScopeExceeded = "scope_exceeded",
-    /// The network hangs on no router, or speaks no IP.
+    /// Sent to the gateway, and not IP: there is nothing to route it by.
     NoRouter = "no_router",
     /// The forwarding table has no route.
     NoRoute = "no_route",
@@ -119,8 +120,10 @@ drop_reasons! {
     PacketTooBig = "packet_too_big",
     /// Nobody answered for the next hop's address.
     NeighborUnreachable = "neighbor_unreachable",
-    /// Too many packets wait for this next hop.
+    /// Too many packets wait for this next hop, or for all of its network.
     NeighborQueueFull = "neighbor_queue_full",
+    /// The next hop is unknown, and too many others are being asked for.
+    NeighborTableFull = "neighbor_table_full",
     /// The gateway has no such service.
     GatewayPortClosed = "gateway_port_closed",
     /// The outgoing device's queue is full.

@@ -89,10 +89,12 @@ impl Config {
             })?),
         };
         let before = previous.networks.iter().find(|network| *network.name == *spec.name);
-        let id = before.map_or(self.next_network, |network| network.id);
-        self.next_network += u32::from(before.is_none());
-        let fdb = before.map(|network| &network.fdb).filter(|fdb| fdb.capacity() == spec.max_macs);
-        let neighbors = before.map(|n| &n.neighbors).filter(|n| n.capacity() == spec.max_neighbors);
+        let fdb = before.map(|network| &network.fdb).filter(|fdb| fdb.capacity() == spec.max_macs.max(1));
+        // Workers remember neighbours by the network's id: another table is another network to them.
+        let same = before.filter(|network| network.neighbors.capacity() == spec.max_neighbors.max(1));
+        let id = same.map_or(self.next_network, |network| network.id);
+        self.next_network += u32::from(same.is_none());
+        let neighbors = same.map(|network| &network.neighbors);
         Ok(Network {
             id,
             name: spec.name.as_str().into(),
@@ -170,6 +172,20 @@ impl Config {
     fn forget_gone_ports(&self, previous: &Config) {
         for gone in previous.ports().filter(|port| self.port(port.id).is_none()) {
             previous.networks[gone.network].fdb.forget_port(gone.id);
+        }
+    }
+
+    /// Forgets where the gateways found addresses whose station has gone or changed since `previous`.
+    /// Each worker does so when it has let go of `previous`, by which it may just have asked once more.
+    pub(crate) fn forget_moved_addresses(&self, previous: &Config) {
+        for old in previous.ports() {
+            let network = &previous.networks[old.network];
+            let kept = self.port(old.id).filter(|port| (port.mac, port.vlan) == (old.mac, old.vlan));
+            let lost = old
+                .addresses
+                .iter()
+                .filter(|address| !kept.is_some_and(|port| port.addresses.contains(address)));
+            lost.for_each(|address| network.neighbors.forget(*address, old.mac));
         }
     }
 }
@@ -256,6 +272,17 @@ mod tests {
         assert_eq!(new.slot(), old.slot());
         assert_ne!(new, old);
         assert!(third.port(old).is_none());
+    }
+
+    #[test]
+    fn a_network_with_a_new_neighbour_table_is_another_one_to_the_workers() {
+        let mut spec = testing::two_networks();
+        let first = Config::build(&spec, None, 1).unwrap();
+        let same = Config::build(&spec, Some(&first), 1).unwrap();
+        spec.networks[0].max_neighbors += 1;
+        let other = Config::build(&spec, Some(&same), 1).unwrap();
+        let ids = |config: &Config| [config.networks[0].id, config.networks[1].id];
+        assert_eq!((ids(&first), ids(&same), ids(&other)), ([0, 1], [0, 1], [2, 1]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bridging;
 mod gateway;
+mod resolution;
 mod routing;
 
 use std::sync::Arc;
@@ -31,6 +32,12 @@ impl Fabric {
 
     pub fn two_networks() -> Fabric {
         Fabric::new(&testing::two_networks())
+    }
+
+    /// Goes on by another description.
+    pub fn reconfigure(&mut self, spec: &FabricSpec) {
+        let config = Config::build(spec, Some(self.stack.config()), 1).unwrap();
+        self.stack.set_config(Arc::new(config));
     }
 
     /// Lets a frame come in at a port.

@@ -2,7 +2,7 @@
 
 use super::{Frame, Layer3};
 use crate::MacAddr;
-use crate::config::{Network, Port, PortId};
+use crate::config::{Network, Port};
 use crate::pipeline::Context;
 use crate::table::fdb::Learned;
 use crate::trace::step;
@@ -10,10 +10,10 @@ use crate::verdict::DropReason;
 use crate::wire::{arp, icmpv6, ipv6};
 
 /// Where a frame goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Next<'a> {
     /// To one port of the network.
-    Port(PortId),
+    Port(&'a Port),
     /// To all other ports of the VLAN.
     Flood,
     /// To the router's interface.
@@ -36,12 +36,12 @@ pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) {
 }
 
 /// Decides where a frame that came from `from` goes.
-pub(crate) fn decide(
-    cx: &mut Context,
+pub(crate) fn decide<'a>(
+    cx: &mut Context<'a>,
     packet: &[u8],
     frame: &Frame,
     from: &Port,
-) -> Result<Next, DropReason> {
+) -> Result<Next<'a>, DropReason> {
     let network = &cx.config.networks[from.network];
     let destination = frame.ethernet.destination;
     let gateway_here = network.router.is_some() && from.vlan == 0;
@@ -54,13 +54,12 @@ pub(crate) fn decide(
         return Ok(Next::Flood);
     }
     match find(cx, network, from.vlan, destination) {
-        Some(port) if port == from.id => {
+        Some(port) if port.id == from.id => {
             step!(cx, "bridge", "{destination} is on the port it came from");
             Err(DropReason::SamePort)
         }
         Some(port) => {
-            let name = cx.config.port(port).map_or("(gone)", |port| &port.name);
-            step!(cx, "bridge", "{destination} on network {}: to port {name}", network.name);
+            step!(cx, "bridge", "{destination} on network {}: to port {}", network.name, port.name);
             Ok(Next::Port(port))
         }
         None => {
@@ -70,10 +69,12 @@ pub(crate) fn decide(
     }
 }
 
-/// The port where a station is.
-pub(crate) fn find(cx: &Context, network: &Network, vlan: u16, mac: MacAddr) -> Option<PortId> {
+/// The port where a station is. A worker may still have learned it there while the port went away or
+/// changed its VLAN: then nobody knows.
+pub(crate) fn find<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
     let configured = network.stations.get(&(vlan, mac)).copied();
-    configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))
+    let id = configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))?;
+    cx.config.port(id).map(|port| &**port).filter(|port| port.vlan == vlan)
 }
 
 /// An ARP request or neighbour solicitation for an address of the gateway: it needs to reach nobody else.

@@ -16,17 +16,16 @@ pub(crate) fn to_port(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
-    to: PortId,
+    port: &Port,
 ) -> Result<Verdict, Rejection> {
-    let port = cx.config.port(to).ok_or(DropReason::PortDown)?;
     if segment_length(packet) > port.mtu {
         step!(cx, "egress", "larger than the {} octets of port {}", port.mtu, port.name);
         return Err(DropReason::FrameTooLong.into());
     }
     fit_offloads(packet, port.offloads)?;
     step!(cx, "egress", "to port {}", port.name);
-    cx.output.push(origin, to);
-    Ok(Verdict::Forwarded { port: to, rewrite: None })
+    cx.output.push(origin, port.id);
+    Ok(Verdict::Forwarded { port: port.id, rewrite: None })
 }
 
 /// Sends a bridged frame to every port of a VLAN but the one it came from.
@@ -80,9 +79,19 @@ pub(crate) fn routed(
     network: &Network,
     neighbor: MacAddr,
 ) -> Result<Verdict, Rejection> {
-    let found =
-        bridge::find(cx, network, 0, neighbor).map(|id| cx.config.port(id).ok_or(DropReason::PortDown));
-    let port = found.transpose()?;
+    if let Some(length) = ip_length(frame) {
+        // What follows the packet is padding, and needs no room on the next link.
+        packet.truncate(L3 + length);
+    }
+    let port = bridge::find(cx, network, 0, neighbor);
+    let targets = match port {
+        Some(port) => std::slice::from_ref(&port.id),
+        None => network.members(0),
+    };
+    if targets.is_empty() {
+        step!(cx, "egress", "network {} has no ports", network.name);
+        return Err(DropReason::NoOtherPort.into());
+    }
     let mtu = port.map_or(network.mtu, |port| port.mtu.min(network.mtu));
     let fragment = segment_length(packet) > mtu && must_fragment(cx, packet, frame, mtu)?;
     if let Some(port) = port {
@@ -91,10 +100,6 @@ pub(crate) fn routed(
     let rewrite = Rewrite { destination: neighbor, source: network.gateway.mac, decrement_ttl: true };
     apply(packet, frame, &rewrite);
     step!(cx, "egress", "on network {} from {} to {neighbor}, TTL down by one", network.name, rewrite.source);
-    let targets = match port {
-        Some(port) => std::slice::from_ref(&port.id),
-        None => network.members(0),
-    };
     if fragment {
         step!(cx, "fragment", "into pieces of at most {mtu} octets");
         fragment::split(cx, packet, mtu, targets);
@@ -104,6 +109,15 @@ pub(crate) fn routed(
     match port {
         Some(port) => Ok(Verdict::Forwarded { port: port.id, rewrite: Some(rewrite) }),
         None => Ok(Verdict::Flooded),
+    }
+}
+
+/// Octets of the IP packet that the frame carries.
+fn ip_length(frame: &Frame) -> Option<usize> {
+    match &frame.network {
+        Layer3::Ipv4(ip) => Some(ip.total_length),
+        Layer3::Ipv6(ip) => Some(ip.total_length),
+        Layer3::Arp(_) | Layer3::Other => None,
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn split(cx: &mut Context, packet: &mut Packet, mtu: usize, ports: &[
     while offset < payload.len() {
         let kept = if offset == 0 { options.to_vec() } else { copied_options(options) };
         let header_length = ipv4::HEADER_LENGTH + kept.len();
-        let room = (mtu - header_length) & !7;
+        // Offsets count in eights; an MTU below 68 (RFC 791) has no room, and the port will say so.
+        let room = (mtu.saturating_sub(header_length) & !7).max(8);
         let piece = &payload[offset..payload.len().min(offset + room)];
         let last = offset + piece.len() == payload.len();
         let (origin, mut made) = cx.output.take();

@@ -48,7 +48,7 @@ fn send_v4(
         return;
     }
     let headers = ipv4::HEADER_LENGTH + icmpv4::HEADER_LENGTH;
-    let quoted = header.total_length.min(icmpv4::MAX_ERROR - headers);
+    let quoted = header.total_length.min(icmpv4::MAX_ERROR.min(from.mtu).saturating_sub(headers));
     let (origin, made) = cx.output.make();
     made.reset(L3 + headers + quoted);
     let bytes = made.frame_mut();
@@ -84,7 +84,10 @@ fn send_v6(
 ) {
     let about_error = header.protocol == ipv6::ICMPV6
         && header.fragment_offset == 0
-        && frame.transport(original).first().is_none_or(|kind| icmpv6::is_error(*kind));
+        && frame
+            .transport(original)
+            .first()
+            .is_none_or(|kind| icmpv6::is_error(*kind) || *kind == icmpv6::REDIRECT);
     let source_is_host = !header.source.is_unspecified() && !header.source.is_multicast();
     if about_error || header.fragment_offset != 0 || !source_is_host || header.destination.is_multicast() {
         return;
@@ -95,7 +98,7 @@ fn send_v6(
         return;
     }
     let headers = ipv6::HEADER_LENGTH + icmpv6::HEADER_LENGTH;
-    let quoted = header.total_length.min(icmpv6::MAX_ERROR - headers);
+    let quoted = header.total_length.min(icmpv6::MAX_ERROR.min(from.mtu).saturating_sub(headers));
     let (origin, made) = cx.output.make();
     made.reset(L3 + headers + quoted);
     let bytes = made.frame_mut();

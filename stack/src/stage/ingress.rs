@@ -5,13 +5,15 @@
 
 use super::{Frame, L3, Layer3};
 use crate::config::Port;
-use crate::packet::{Gso, GsoKind, Packet};
+use crate::packet::{Gso, GsoKind, Packet, PartialChecksum};
 use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, tcp};
 
 const UDP_HEADER_LENGTH: usize = 8;
+const UDP_CHECKSUM: usize = 6;
+const ICMP_CHECKSUM: usize = 2;
 
 pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
     step!(cx, "ingress", "port {} took in {}", from.name, crate::trace::describe(packet.frame()));
@@ -65,19 +67,37 @@ fn check_ethernet(header: &ethernet::Header) -> Result<(), DropReason> {
 }
 
 fn check_offload(packet: &mut Packet, frame: &Frame) -> Result<(), DropReason> {
-    let length = packet.len();
-    if let Some(checksum) = packet.offload.checksum {
-        let start = usize::from(checksum.start);
-        let field_end = start + usize::from(checksum.offset) + 2;
-        if start < L3 || field_end > length {
-            return Err(DropReason::OffloadInvalid);
-        }
+    if let Some(checksum) = packet.offload.checksum
+        && !checksum_is_transports(checksum, frame, packet.len())
+    {
+        return Err(DropReason::OffloadInvalid);
     }
     if let Some(gso) = packet.offload.gso {
         let header_length = super_packet_headers(packet, frame, &gso).ok_or(DropReason::OffloadInvalid)?;
         packet.offload.gso = Some(Gso { header_length: header_length as u16, ..gso });
     }
     Ok(())
+}
+
+/// Whether a partial checksum is the one of the frame's transport protocol, or of one inside of that.
+/// Whoever completes it writes there: anywhere else it would change what the source check has seen.
+fn checksum_is_transports(checksum: PartialChecksum, frame: &Frame, length: usize) -> bool {
+    let (start, offset) = (usize::from(checksum.start), usize::from(checksum.offset));
+    let (protocol, transport, end) = match frame.network {
+        Layer3::Ipv4(ip) => (Some(ip.protocol), L3 + ip.header_length, L3 + ip.total_length),
+        Layer3::Ipv6(ip) => (Some(ip.protocol), L3 + ip.payload_offset, L3 + ip.total_length),
+        Layer3::Other => (None, L3, length),
+        Layer3::Arp(_) => return false,
+    };
+    let own = start == transport;
+    let right_field = match protocol {
+        Some(ipv4::TCP) => own && offset == tcp::CHECKSUM,
+        Some(ipv4::ICMP | ipv6::ICMPV6) => own && offset == ICMP_CHECKSUM,
+        Some(ipv4::UDP) if own => offset == UDP_CHECKSUM,
+        Some(ipv4::UDP) => start >= transport + UDP_HEADER_LENGTH,
+        _ => start >= transport,
+    };
+    right_field && start + offset + 2 <= end
 }
 
 /// Octets of all headers of a super-packet, if it really is what its offload state says.
@@ -95,7 +115,7 @@ fn super_packet_headers(packet: &Packet, frame: &Frame, gso: &Gso) -> Option<usi
     let segment = packet.frame().get(transport..end)?;
     let (header, checksum_offset) = match (gso.kind, protocol) {
         (GsoKind::TcpV4 | GsoKind::TcpV6, ipv4::TCP) => (tcp::header_length(segment).ok()?, tcp::CHECKSUM),
-        (GsoKind::Udp, ipv4::UDP) if segment.len() > UDP_HEADER_LENGTH => (UDP_HEADER_LENGTH, 6),
+        (GsoKind::Udp, ipv4::UDP) if segment.len() > UDP_HEADER_LENGTH => (UDP_HEADER_LENGTH, UDP_CHECKSUM),
         _ => return None,
     };
     let consistent = usize::from(checksum.start) == transport
@@ -110,7 +130,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet::PartialChecksum;
     use crate::testing;
 
     fn super_packet(size: u16, start: u16) -> Packet {
@@ -142,6 +161,36 @@ mod tests {
         let mut beyond = Packet::from_frame(&testing::tcp_frame(0));
         beyond.offload.checksum = Some(PartialChecksum { start: 53, offset: 0 });
         assert_eq!(checked(beyond), Err(DropReason::OffloadInvalid));
+    }
+
+    #[test]
+    fn a_partial_checksum_lies_in_the_transport_header_and_nowhere_else() {
+        let with = |start: u16, offset: u16, change: fn(&mut Vec<u8>)| {
+            let mut bytes = testing::tcp_frame(100);
+            change(&mut bytes);
+            let mut packet = Packet::from_frame(&bytes);
+            packet.offload.checksum = Some(PartialChecksum { start, offset });
+            checked(packet)
+        };
+        assert_eq!(with(34, 16, |_| ()), Ok(None));
+        let invalid = Err(DropReason::OffloadInvalid);
+        assert_eq!(with(14, 12, |_| ()), invalid, "the source address");
+        assert_eq!(with(34, 4, |_| ()), invalid, "the sequence number");
+        assert_eq!(
+            with(34, 16, |bytes| bytes[16..18].copy_from_slice(&[0, 37])),
+            invalid,
+            "behind the packet"
+        );
+        let udp = |bytes: &mut Vec<u8>| bytes[23] = ipv4::UDP;
+        assert_eq!(with(34, 6, udp), Ok(None));
+        assert_eq!(with(92, 16, udp), Ok(None), "of a packet within a tunnel");
+        assert_eq!(with(36, 0, udp), invalid, "the destination port");
+        let arp = |bytes: &mut Vec<u8>| {
+            let header = ethernet::Header::parse(bytes).unwrap();
+            ethernet::Header { ethertype: ethernet::ARP, ..header }.emit(bytes);
+            bytes[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
+        };
+        assert_eq!(with(14, 14, arp), invalid, "the sender that an ARP message claims");
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use super::{Frame, L3, Layer3, Rejection};
 use crate::batch::Origin;
 use crate::config::Port;
+use crate::offload;
 use crate::packet::{Offload, Packet};
 use crate::pipeline::Context;
 use crate::trace::step;
@@ -39,7 +40,7 @@ pub(crate) fn deliver(
             Err(Rejection::v4(DropReason::GatewayPortClosed, icmpv4::Error::ProtocolUnreachable))
         }
         (_, ipv4::UDP) => Err(Rejection::v6(DropReason::GatewayPortClosed, icmpv6::Error::PortUnreachable)),
-        (Layer3::Ipv6(header), _) => {
+        (Layer3::Ipv6(header), protocol) if protocol != ipv6::NO_NEXT_HEADER => {
             let pointer = header.protocol_offset as u32;
             Err(Rejection::v6(DropReason::GatewayPortClosed, icmpv6::Error::UnknownNextHeader(pointer)))
         }
@@ -55,15 +56,18 @@ fn echo(
     frame: &Frame,
     from: &Port,
 ) -> Result<Verdict, Rejection> {
+    offload::checksum::complete(packet);
     let message = frame.transport(packet.frame());
-    let trusted = packet.offload.checksum.is_some() || packet.offload.verified;
+    if message.len() < icmpv4::HEADER_LENGTH {
+        return Err(DropReason::IcmpUnhandled.into());
+    }
     let checked = match &frame.network {
         Layer3::Ipv6(header) => icmpv6::check(header.source, header.destination, message),
         _ => icmpv4::check(message),
     };
     let kind = match checked {
         Ok(kind) => kind,
-        Err(_) if trusted && message.len() >= icmpv4::HEADER_LENGTH => message[0],
+        Err(_) if packet.offload.verified => message[0],
         Err(malformed) => {
             step!(cx, "local", "{malformed}");
             return Err(DropReason::IcmpChecksumBad.into());
@@ -110,7 +114,7 @@ fn turn_v6(packet: &mut Packet, header: &ipv6::Header) {
 fn reset(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<Verdict, Rejection> {
     let mut segment = [0; tcp::HEADER_LENGTH];
     let refused = tcp::emit_reset(frame.transport(packet.frame()), &mut segment);
-    if refused.is_some() && (cx.tracer.is_some() || cx.state.limits.solicitations.allow(cx.now)) {
+    if refused.is_some() && (cx.tracer.is_some() || cx.state.limits.resets.allow(cx.now)) {
         send_segment(cx, frame, from, &mut segment);
         cx.counters.tcp_resets.add(1);
         step!(cx, "local", "no such port: reset");

@@ -3,13 +3,13 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Answer, Frame, L3, Layer3, Rejection, egress, icmp_error, ingress};
+use super::{Answer, Frame, L3, Layer3, Rejection, bridge, egress, icmp_error, ingress};
 use crate::MacAddr;
 use crate::config::{Network, Port};
 use crate::packet::Packet;
 use crate::pipeline::{CachedNeighbor, Context};
 use crate::table::fib::NextHop;
-use crate::table::neighbor::{Lookup, RETRANSMIT, Tick, Waiting};
+use crate::table::neighbor::{Claim, Evicted, Lookup, RETRANSMIT, Tick, Waiting};
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv6};
@@ -47,13 +47,27 @@ pub(crate) fn receive(
     }
 }
 
-/// Brings what is known up to date by a message that goes to all (a gratuitous ARP).
-pub(crate) fn overhear(cx: &mut Context, frame: &Frame, from: &Port) {
-    if let Layer3::Arp(message) = frame.network
-        && from.vlan == 0
-        && !message.sender.is_unspecified()
-    {
-        confirm(cx, from, message.sender.into(), message.sender_mac, false);
+/// Brings what is known up to date by a message that goes to all: a gratuitous ARP (RFC 5227 section
+/// 3) or an unsolicited advertisement (RFC 4861 section 7.2.6).
+pub(crate) fn overhear(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) {
+    if from.vlan != 0 {
+        return;
+    }
+    match &frame.network {
+        Layer3::Arp(message) if !message.sender.is_unspecified() => {
+            let claim = Claim { mac: message.sender_mac, create: false, replace: true };
+            confirm(cx, from, message.sender.into(), claim);
+        }
+        Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
+            let message = frame.transport(packet.frame());
+            if message.first() != Some(&icmpv6::NEIGHBOR_ADVERTISEMENT) {
+                return;
+            }
+            if let Ok(neighbor) = check_discovery(packet, header, message) {
+                receive_advertisement(cx, &neighbor, frame, from);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -68,7 +82,8 @@ fn receive_arp(
     let asks = message.operation == arp::Operation::Request;
     if !message.sender.is_unspecified() {
         let in_subnet = gateway.v4.iter().any(|(_, prefix)| prefix.contains(message.sender.into()));
-        confirm(cx, from, message.sender.into(), message.sender_mac, asks && for_us && in_subnet);
+        let create = asks && for_us && in_subnet;
+        confirm(cx, from, message.sender.into(), Claim { mac: message.sender_mac, create, replace: true });
     }
     if !asks {
         return Ok(());
@@ -102,12 +117,23 @@ fn check_discovery(
         icmpv6::check(header.source, header.destination, message).map_err(|_| malformed)?;
     }
     let neighbor = icmpv6::Neighbor::parse(message).map_err(|_| malformed)?;
-    let probe = header.source.is_unspecified();
-    if probe && neighbor.solicitation && (neighbor.link_layer.is_some() || !header.destination.is_multicast())
-    {
-        return Err(malformed);
+    let to_group = header.destination.is_multicast();
+    let contradicts = if neighbor.solicitation {
+        header.source.is_unspecified() && (neighbor.link_layer.is_some() || !to_group)
+    } else {
+        neighbor.solicited && to_group
+    };
+    if contradicts { Err(malformed) } else { Ok(neighbor) }
+}
+
+fn receive_advertisement(cx: &mut Context, message: &icmpv6::Neighbor, frame: &Frame, from: &Port) {
+    let target = IpAddr::V6(message.target);
+    let mac = message.link_layer.unwrap_or(frame.ethernet.source);
+    let neighbors = &cx.config.networks[from.network].neighbors;
+    // Without its MAC address it only says that what is known holds (RFC 4861 section 7.2.5).
+    if message.link_layer.is_some() || neighbors.peek(target) == Some(mac) {
+        confirm(cx, from, target, Claim { mac, create: false, replace: message.override_known });
     }
-    Ok(neighbor)
 }
 
 fn receive_discovery(
@@ -118,8 +144,7 @@ fn receive_discovery(
     from: &Port,
 ) -> Result<(), Rejection> {
     if !message.solicitation {
-        let mac = message.link_layer.unwrap_or(frame.ethernet.source);
-        confirm(cx, from, message.target.into(), mac, false);
+        receive_advertisement(cx, message, frame, from);
         return Ok(());
     }
     let gateway = &cx.config.networks[from.network].gateway;
@@ -128,7 +153,8 @@ fn receive_discovery(
     }
     let probe = header.source.is_unspecified();
     if let (Some(mac), false) = (message.link_layer, probe) {
-        confirm(cx, from, header.source.into(), mac, true);
+        let in_subnet = gateway.v6.iter().any(|(_, prefix)| prefix.contains(header.source.into()));
+        confirm(cx, from, header.source.into(), Claim { mac, create: in_subnet, replace: true });
     }
     step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
     let answer = icmpv6::Neighbor {
@@ -147,14 +173,24 @@ fn receive_discovery(
 }
 
 /// Notes an answer, and sends what waited for it.
-fn confirm(cx: &mut Context, from: &Port, address: IpAddr, mac: MacAddr, create: bool) {
-    if cx.tracer.is_some() || mac.is_multicast() || mac.is_zero() {
+fn confirm(cx: &mut Context, from: &Port, address: IpAddr, claim: Claim) {
+    if cx.tracer.is_some() || claim.mac.is_multicast() || claim.mac.is_zero() {
         return;
     }
     let config = cx.config;
     let network = &config.networks[from.network];
-    for waiting in network.neighbors.confirm(cx.now, address, mac, create) {
-        release(cx, network, waiting, mac);
+    let confirmed = network.neighbors.confirm(cx.now, address, claim);
+    for waiting in confirmed.released {
+        release(cx, network, waiting, claim.mac);
+    }
+    count_evicted(cx, &confirmed.evicted);
+}
+
+/// Counts what went to make room in a full table.
+fn count_evicted(cx: &Context, evicted: &Evicted) {
+    cx.counters.neighbor_evictions.add(evicted.entries);
+    for port in evicted.waiting.iter().filter_map(|waiting| cx.config.port(waiting.from)) {
+        port.counters(cx.worker).drop(DropReason::NeighborTableFull);
     }
 }
 
@@ -189,23 +225,48 @@ pub(crate) fn resolve(
     if let Some(mac) = cx.state.cached(network.id, hop.address, epoch, cx.now) {
         return Ok(Some(mac));
     }
-    let (mac, until) = match network.neighbors.lookup(cx.now, hop.address) {
+    let owner = owner_of(cx, network, hop.address);
+    let (limits, now) = (&mut cx.state.limits, cx.now);
+    let may_ask = || owner.is_some() || limits.solicitations.allow(now);
+    let (mac, until) = match network.neighbors.lookup(cx.now, hop.address, may_ask) {
         Lookup::Found(mac, until) => (mac, until),
         Lookup::Stale(mac) => {
-            solicit(cx, network, hop.address, Some(mac));
+            ask_again(cx, network, hop.address, Some(mac));
             (mac, cx.now + RETRANSMIT)
         }
-        state @ (Lookup::Start | Lookup::Pending) => {
-            let waiting = Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id };
-            let queued = network.neighbors.enqueue(hop.address, waiting);
-            if matches!(state, Lookup::Start) {
-                solicit(cx, network, hop.address, None);
-            }
-            return queued.map(|()| None).map_err(|_| DropReason::NeighborQueueFull.into());
+        Lookup::Start(evicted) => {
+            count_evicted(cx, &evicted);
+            cx.state.set_timer(cx.now + RETRANSMIT, network.id, hop.address);
+            let queued = wait(packet, from, network, hop.address);
+            solicit(cx, network, hop.address, None, owner);
+            return queued;
         }
+        Lookup::Pending => return wait(packet, from, network, hop.address),
+        Lookup::Refused => return Err(DropReason::NeighborTableFull.into()),
     };
     cx.state.cache(CachedNeighbor { network: network.id, address: hop.address, mac, epoch, until });
     Ok(Some(mac))
+}
+
+/// Lets a packet wait for its next hop.
+fn wait(
+    packet: &Packet,
+    from: &Port,
+    network: &Network,
+    address: IpAddr,
+) -> Result<Option<MacAddr>, Rejection> {
+    let copy = || Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id };
+    if network.neighbors.enqueue(address, packet.len(), copy) {
+        Ok(None)
+    } else {
+        Err(DropReason::NeighborQueueFull.into())
+    }
+}
+
+/// The port that has this address by configuration, if the gateway can reach it.
+fn owner_of<'a>(cx: &Context<'a>, network: &Network, address: IpAddr) -> Option<&'a Port> {
+    let owner = cx.config.port(*network.owners.get(&address)?)?;
+    (owner.vlan == 0).then_some(owner)
 }
 
 fn peek(cx: &mut Context, network: &Network, address: IpAddr) -> Option<MacAddr> {
@@ -224,16 +285,26 @@ fn peek(cx: &mut Context, network: &Network, address: IpAddr) -> Option<MacAddr>
     known
 }
 
-/// Asks for `address`, one station or all, and sets the timer.
-fn solicit(cx: &mut Context, network: &Network, address: IpAddr, known: Option<MacAddr>) {
+/// Asks for `address` once more, unless too much is asked, and sets the timer.
+fn ask_again(cx: &mut Context, network: &Network, address: IpAddr, known: Option<MacAddr>) {
     cx.state.set_timer(cx.now + RETRANSMIT, network.id, address);
-    // Whose address it is, is often known: then nobody else needs to hear the question.
-    let owner = network.owners.get(&address);
-    let targets = match owner {
-        Some(port) => std::slice::from_ref(port),
-        None if !cx.state.limits.solicitations.allow(cx.now) => return,
-        None => network.members(0),
-    };
+    let station = known.and_then(|mac| bridge::find(cx, network, 0, mac));
+    let whom = station.or_else(|| owner_of(cx, network, address));
+    if whom.is_some() || cx.state.limits.solicitations.allow(cx.now) {
+        solicit(cx, network, address, known, whom);
+    }
+}
+
+/// Asks for `address`, all ports or `whom` alone: whose address it is, is often known, and then nobody
+/// else needs to hear the question.
+fn solicit(
+    cx: &mut Context,
+    network: &Network,
+    address: IpAddr,
+    known: Option<MacAddr>,
+    whom: Option<&Port>,
+) {
+    let targets = whom.map_or(network.members(0), |port| std::slice::from_ref(&port.id));
     let gateway = &network.gateway;
     match address {
         IpAddr::V4(target) => {
@@ -271,8 +342,8 @@ fn solicit(cx: &mut Context, network: &Network, address: IpAddr, known: Option<M
 pub(crate) fn expire(cx: &mut Context, network: &Network, address: IpAddr) {
     match network.neighbors.tick(address) {
         Tick::Done => {}
-        Tick::Ask => solicit(cx, network, address, None),
-        Tick::AskOne(mac) => solicit(cx, network, address, Some(mac)),
+        Tick::Ask => ask_again(cx, network, address, None),
+        Tick::AskOne(mac) => ask_again(cx, network, address, Some(mac)),
         Tick::Failed(waiting) => {
             for packet in waiting {
                 fail(cx, packet);

@@ -2,7 +2,7 @@
 //! Decides only; egress carries it out.
 
 use std::hash::{BuildHasher, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
@@ -114,8 +114,8 @@ fn decide_v6(
         return Err(DropReason::DestinationInvalid.into());
     }
     let router = router_of(cx, from)?;
-    let link_local: Ipv6Addr = cx.config.networks[from.network].gateway.link_local;
-    if header.destination == link_local || router.addresses.contains(&header.destination.into()) {
+    let gateway = &cx.config.networks[from.network].gateway;
+    if gateway.has_v6(header.destination) || router.addresses.contains(&header.destination.into()) {
         return Ok(Next::Local);
     }
     if header.destination.is_unicast_link_local() || header.source.is_unicast_link_local() {

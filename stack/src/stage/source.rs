@@ -41,21 +41,24 @@ fn check_all(packet: &Packet, frame: &Frame, from: &Port, network: &Network) -> 
         }
         Layer3::Ipv4(header) => may_use_v4(header.source, from, network),
         Layer3::Ipv6(header) => {
-            let discovery = header.protocol == ipv6::ICMPV6 && !header.fragment;
-            if discovery {
-                check_discovery(frame.transport(packet.frame()), from, network)?;
-            }
-            // Duplicate address detection and multicast listener reports come from ::.
-            if header.source.is_unspecified() && discovery {
-                return Ok(());
+            let message = frame.transport(packet.frame());
+            if header.protocol == ipv6::ICMPV6 && header.fragment_offset == 0 {
+                check_discovery(message, header.fragment, from, network)?;
+                if header.source.is_unspecified() && speaks_without_address(message) {
+                    return Ok(());
+                }
             }
             may_use_v6(header.source, from, network)
         }
     }
 }
 
-fn check_discovery(message: &[u8], from: &Port, network: &Network) -> Result<(), DropReason> {
+/// Looks into neighbour discovery. A fragment is none (RFC 6980), nor may it hide one by a header chain
+/// that goes on in the next (RFC 7112).
+fn check_discovery(message: &[u8], fragment: bool, from: &Port, network: &Network) -> Result<(), DropReason> {
     match message.first() {
+        None => Err(DropReason::NdMalformed),
+        Some(icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT) if fragment => Err(DropReason::NdMalformed),
         Some(&(icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT)) => Err(DropReason::RouterMessageSpoofed),
         Some(&(icmpv6::NEIGHBOR_SOLICITATION | icmpv6::NEIGHBOR_ADVERTISEMENT)) => {
             let message = icmpv6::Neighbor::parse(message).map_err(|_| DropReason::NdMalformed)?;
@@ -64,6 +67,20 @@ fn check_discovery(message: &[u8], from: &Port, network: &Network) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+/// Duplicate address detection, router solicitations and multicast listener reports may come from ::.
+fn speaks_without_address(message: &[u8]) -> bool {
+    matches!(
+        message.first(),
+        Some(
+            &(icmpv6::NEIGHBOR_SOLICITATION
+                | icmpv6::ROUTER_SOLICITATION
+                | icmpv6::LISTENER_REPORT
+                | icmpv6::LISTENER_DONE
+                | icmpv6::LISTENER_REPORT_V2)
+        )
+    )
 }
 
 fn mac_is_own(mac: MacAddr, from: &Port) -> Result<(), DropReason> {

@@ -1,6 +1,6 @@
 //! The neighbours of a gateway: which MAC address has which IP address (RFC 826, RFC 4861 section 7).
 //!
-//! One table per network, behind a lock that only workers take, and only off the usual path: each
+//! One table per network, behind a lock that is taken for moments, and only off the usual path: each
 //! worker keeps what it looked up last beside the table's [`epoch`](Neighbors::epoch), and asks again
 //! when that has moved on. Whoever starts a resolution also keeps its timer (see [`Neighbors::tick`]).
 
@@ -25,13 +25,15 @@ pub const RETRANSMIT: Duration = Duration::from_secs(1);
 pub const ATTEMPTS: u32 = 3;
 /// Packets that wait for one neighbour.
 pub const QUEUE_PACKETS: usize = 64;
+/// Octets that wait for one neighbour, so that one silent address does not take the room of all.
+pub const NEIGHBOR_OCTETS: usize = 256 << 10;
 /// Octets that wait in one table.
 pub const QUEUE_OCTETS: usize = 4 << 20;
 
 /// A packet that waits for its next hop's MAC address.
 #[derive(Debug)]
 pub struct Waiting {
-    /// The frame as it came, TTL already taken down.
+    /// The frame as it came.
     pub frame: Box<[u8]>,
     /// Its offload state.
     pub offload: Offload,
@@ -47,9 +49,40 @@ pub enum Lookup {
     /// The address, but it is time to ask again: send a question to it and set a timer.
     Stale(MacAddr),
     /// Nobody knows; nobody asked yet: send a question to all and set a timer.
-    Start,
+    Start(Evicted),
     /// Nobody knows; the question is out.
     Pending,
+    /// Nobody knows, and nobody may be asked now.
+    Refused,
+}
+
+/// What somebody tells about a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Where it is.
+    pub mac: MacAddr,
+    /// It makes an entry where there is none: not for an answer that nobody asked for.
+    pub create: bool,
+    /// It replaces another MAC address (the override flag of RFC 4861 section 7.2.5).
+    pub replace: bool,
+}
+
+/// What a claim set free.
+#[derive(Debug, Default)]
+pub struct Confirmed {
+    /// Packets that can go now.
+    pub released: VecDeque<Waiting>,
+    /// What went to make room.
+    pub evicted: Evicted,
+}
+
+/// What was given up early since the table was full.
+#[derive(Debug, Default)]
+pub struct Evicted {
+    /// Entries.
+    pub entries: u64,
+    /// Packets that waited for them, and have no way to go.
+    pub waiting: Vec<Waiting>,
 }
 
 /// What a timer is to do.
@@ -66,10 +99,26 @@ pub enum Tick {
 }
 
 #[derive(Debug)]
+struct Entry {
+    state: State,
+    /// Its place in the queue of those asked for or of those that answered.
+    turn: u64,
+}
+
+#[derive(Debug)]
 enum State {
     Incomplete { waiting: VecDeque<Waiting>, attempts: u32 },
     Reachable { mac: MacAddr, confirmed: Instant },
     Probing { mac: MacAddr, attempts: u32 },
+}
+
+impl State {
+    fn mac(&self) -> Option<MacAddr> {
+        match self {
+            State::Reachable { mac, .. } | State::Probing { mac, .. } => Some(*mac),
+            State::Incomplete { .. } => None,
+        }
+    }
 }
 
 /// The table of one network.
@@ -77,27 +126,13 @@ enum State {
 pub struct Neighbors {
     capacity: usize,
     epoch: AtomicU64,
-    evictions: AtomicU64,
     entries: Mutex<Entries>,
-}
-
-#[derive(Debug, Default)]
-struct Entries {
-    states: HashMap<IpAddr, State, RandomState>,
-    // In order of making; an address whose entry went early stays here until its turn comes.
-    order: VecDeque<IpAddr>,
-    queued_octets: usize,
 }
 
 impl Neighbors {
     /// An empty table for at most `capacity` neighbours.
     pub fn new(capacity: usize) -> Neighbors {
-        Neighbors {
-            capacity: capacity.max(1),
-            epoch: AtomicU64::new(0),
-            evictions: AtomicU64::new(0),
-            entries: Mutex::default(),
-        }
+        Neighbors { capacity: capacity.max(1), epoch: AtomicU64::new(0), entries: Mutex::default() }
     }
 
     /// The most neighbours it holds.
@@ -110,14 +145,9 @@ impl Neighbors {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Entries given up early since the table was full.
-    pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
-    }
-
     /// How many neighbours it holds, resolved or not.
     pub fn len(&self) -> usize {
-        self.lock().states.len()
+        self.lock().table.len()
     }
 
     /// Whether it holds no neighbour.
@@ -127,120 +157,127 @@ impl Neighbors {
 
     /// What is known of `address`, without changing anything.
     pub fn peek(&self, address: IpAddr) -> Option<MacAddr> {
-        match self.lock().states.get(&address)? {
-            State::Reachable { mac, .. } | State::Probing { mac, .. } => Some(*mac),
-            State::Incomplete { .. } => None,
-        }
+        self.lock().table.get(&address)?.state.mac()
     }
 
-    /// Looks `address` up for a packet that is about to go there.
-    pub fn lookup(&self, now: Instant, address: IpAddr) -> Lookup {
+    /// Looks `address` up for a packet that is about to go there. `may_ask` is consulted when nobody
+    /// knows it and nobody was asked.
+    pub fn lookup(&self, now: Instant, address: IpAddr, may_ask: impl FnOnce() -> bool) -> Lookup {
         let mut entries = self.lock();
-        match entries.states.get_mut(&address) {
-            Some(State::Reachable { mac, confirmed }) => {
-                let (mac, until) = (*mac, *confirmed + REACHABLE);
-                if now < until {
-                    return Lookup::Found(mac, until);
-                }
-                entries.states.insert(address, State::Probing { mac, attempts: 1 });
+        let Some(entry) = entries.table.get_mut(&address) else {
+            if !may_ask() {
+                return Lookup::Refused;
+            }
+            let evicted = self.make_room(now, &mut entries);
+            let state = State::Incomplete { waiting: VecDeque::new(), attempts: 1 };
+            entries.insert(address, state, self.capacity);
+            return Lookup::Start(evicted);
+        };
+        match entry.state {
+            State::Reachable { mac, confirmed } if now < confirmed + REACHABLE => {
+                Lookup::Found(mac, confirmed + REACHABLE)
+            }
+            State::Reachable { mac, .. } => {
+                entry.state = State::Probing { mac, attempts: 1 };
                 Lookup::Stale(mac)
             }
-            Some(State::Probing { mac, .. }) => Lookup::Found(*mac, now + RETRANSMIT),
-            Some(State::Incomplete { .. }) => Lookup::Pending,
-            None => {
-                self.make_room(now, &mut entries);
-                let state = State::Incomplete { waiting: VecDeque::new(), attempts: 1 };
-                entries.states.insert(address, state);
-                entries.order.push_back(address);
-                Lookup::Start
-            }
+            State::Probing { mac, .. } => Lookup::Found(mac, now + RETRANSMIT),
+            State::Incomplete { .. } => Lookup::Pending,
         }
     }
 
-    /// Lets a packet wait for `address`. Gives it back when there is no room or no wait.
-    pub fn enqueue(&self, address: IpAddr, packet: Waiting) -> Result<(), Waiting> {
+    /// Lets a packet of `octets`, which `packet` makes, wait for `address`. False: there is no room or
+    /// no wait.
+    pub fn enqueue(&self, address: IpAddr, octets: usize, packet: impl FnOnce() -> Waiting) -> bool {
         let mut entries = self.lock();
-        if entries.queued_octets + packet.frame.len() > QUEUE_OCTETS {
-            return Err(packet);
+        if entries.queued_octets + octets > QUEUE_OCTETS {
+            return false;
         }
-        let octets = packet.frame.len();
-        match entries.states.get_mut(&address) {
-            Some(State::Incomplete { waiting, .. }) if waiting.len() < QUEUE_PACKETS => {
-                waiting.push_back(packet);
-                entries.queued_octets += octets;
-                Ok(())
-            }
-            _ => Err(packet),
+        let Some(Entry { state: State::Incomplete { waiting, .. }, .. }) = entries.table.get_mut(&address)
+        else {
+            return false;
+        };
+        if waiting.len() >= QUEUE_PACKETS || self::octets(waiting) + octets > NEIGHBOR_OCTETS {
+            return false;
         }
+        waiting.push_back(packet());
+        entries.queued_octets += octets;
+        true
     }
 
-    /// Takes in that `address` is at `mac`; gives back the packets that waited for it.
-    ///
-    /// Without `create`, only an entry that exists is brought up to date: an answer that nobody
-    /// asked for makes none.
-    pub fn confirm(&self, now: Instant, address: IpAddr, mac: MacAddr, create: bool) -> VecDeque<Waiting> {
+    /// Takes in what is claimed about `address`; gives back the packets that waited for it.
+    pub fn confirm(&self, now: Instant, address: IpAddr, claim: Claim) -> Confirmed {
         let mut entries = self.lock();
-        match entries.states.get_mut(&address) {
-            None if create => {
-                self.make_room(now, &mut entries);
-                entries.states.insert(address, State::Reachable { mac, confirmed: now });
-                entries.order.push_back(address);
-                VecDeque::new()
+        let mut confirmed = Confirmed::default();
+        let reachable = State::Reachable { mac: claim.mac, confirmed: now };
+        let Some(entry) = entries.table.get_mut(&address) else {
+            if claim.create {
+                confirmed.evicted = self.make_room(now, &mut entries);
+                entries.insert(address, reachable, self.capacity);
             }
-            None => VecDeque::new(),
-            Some(state) => {
-                let changed = !matches!(state, State::Reachable { mac: known, .. } if *known == mac);
-                let old = std::mem::replace(state, State::Reachable { mac, confirmed: now });
-                if changed {
+            return confirmed;
+        };
+        match entry.state.mac() {
+            Some(known) => {
+                if known == claim.mac || claim.replace {
+                    entry.state = reachable;
+                }
+                if known != claim.mac && claim.replace {
                     self.epoch.fetch_add(1, Ordering::Release);
                 }
-                entries.take_waiting(old)
             }
+            None => {
+                confirmed.released = entries.remove(address).map(State::into_waiting).unwrap_or_default();
+                entries.insert(address, reachable, self.capacity);
+            }
+        }
+        confirmed
+    }
+
+    /// Forgets that `address` is at `mac`: that station has gone.
+    pub fn forget(&self, address: IpAddr, mac: MacAddr) {
+        let mut entries = self.lock();
+        if entries.table.get(&address).is_some_and(|entry| entry.state.mac() == Some(mac)) {
+            entries.remove(address);
+            self.epoch.fetch_add(1, Ordering::Release);
         }
     }
 
     /// The timer of `address` ran out, [`RETRANSMIT`] after the last question.
     pub fn tick(&self, address: IpAddr) -> Tick {
         let mut entries = self.lock();
-        let attempts = match entries.states.get_mut(&address) {
-            Some(State::Incomplete { attempts, .. } | State::Probing { attempts, .. }) => attempts,
-            _ => return Tick::Done,
+        let Some(entry) = entries.table.get_mut(&address) else { return Tick::Done };
+        let (attempts, again) = match &mut entry.state {
+            State::Incomplete { attempts, .. } => (attempts, Tick::Ask),
+            State::Probing { mac, attempts } => (attempts, Tick::AskOne(*mac)),
+            State::Reachable { .. } => return Tick::Done,
         };
         if *attempts < ATTEMPTS {
             *attempts += 1;
-            return match entries.states.get(&address) {
-                Some(State::Probing { mac, .. }) => Tick::AskOne(*mac),
-                _ => Tick::Ask,
-            };
+            return again;
         }
-        self.epoch.fetch_add(1, Ordering::Release);
-        let state = entries.states.remove(&address);
-        Tick::Failed(state.map(|state| entries.take_waiting(state)).unwrap_or_default())
+        let state = entries.remove(address);
+        self.note_gone(state.as_ref());
+        Tick::Failed(state.map(State::into_waiting).unwrap_or_default())
     }
 
-    /// Gives up old entries until one more fits: first come, first to go, but those that answered
-    /// lately get a second chance.
-    fn make_room(&self, now: Instant, entries: &mut Entries) {
-        const SECOND_CHANCES: usize = 8;
-        let mut spared = 0;
-        while entries.states.len() >= self.capacity || entries.order.len() >= 2 * self.capacity {
-            let Some(oldest) = entries.order.pop_front() else { return };
-            match entries.states.get(&oldest) {
-                None => {}
-                Some(State::Reachable { confirmed, .. })
-                    if spared < SECOND_CHANCES && now.since(*confirmed) < REACHABLE =>
-                {
-                    spared += 1;
-                    entries.order.push_back(oldest);
-                }
-                Some(_) => {
-                    if let Some(state) = entries.states.remove(&oldest) {
-                        entries.take_waiting(state);
-                        self.epoch.fetch_add(1, Ordering::Release);
-                        self.evictions.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            }
+    /// Gives up entries until one more fits.
+    fn make_room(&self, now: Instant, entries: &mut Entries) -> Evicted {
+        let mut evicted = Evicted::default();
+        while entries.table.len() >= self.capacity {
+            let Some(oldest) = entries.take_turn(now) else { break };
+            let state = entries.remove(oldest);
+            self.note_gone(state.as_ref());
+            evicted.entries += 1;
+            evicted.waiting.extend(state.map(State::into_waiting).unwrap_or_default());
+        }
+        evicted
+    }
+
+    /// Only an address that was given out makes what workers remember wrong.
+    fn note_gone(&self, state: Option<&State>) {
+        if state.and_then(State::mac).is_some() {
+            self.epoch.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -249,102 +286,74 @@ impl Neighbors {
     }
 }
 
+/// Entries and the order in which they go: those that nobody answered for first, so that a scan does
+/// not push out neighbours that are there.
+#[derive(Debug, Default)]
+struct Entries {
+    table: HashMap<IpAddr, Entry, RandomState>,
+    // A place in a queue counts while the entry has the same turn.
+    asked: VecDeque<(IpAddr, u64)>,
+    answered: VecDeque<(IpAddr, u64)>,
+    next_turn: u64,
+    queued_octets: usize,
+}
+
 impl Entries {
-    fn take_waiting(&mut self, state: State) -> VecDeque<Waiting> {
-        let State::Incomplete { waiting, .. } = state else { return VecDeque::new() };
-        self.queued_octets -= waiting.iter().map(|packet| packet.frame.len()).sum::<usize>();
-        waiting
+    fn insert(&mut self, address: IpAddr, state: State, capacity: usize) {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        let queue = if state.mac().is_some() { &mut self.answered } else { &mut self.asked };
+        if queue.len() >= 2 * capacity {
+            let table = &self.table;
+            queue.retain(|(address, turn)| table.get(address).is_some_and(|entry| entry.turn == *turn));
+        }
+        queue.push_back((address, turn));
+        self.table.insert(address, Entry { state, turn });
     }
+
+    fn remove(&mut self, address: IpAddr) -> Option<State> {
+        let state = self.table.remove(&address)?.state;
+        if let State::Incomplete { waiting, .. } = &state {
+            self.queued_octets -= octets(waiting);
+        }
+        Some(state)
+    }
+
+    /// The next to go. Those that answered lately get a second chance.
+    fn take_turn(&mut self, now: Instant) -> Option<IpAddr> {
+        const SECOND_CHANCES: usize = 8;
+        while let Some((address, turn)) = self.asked.pop_front() {
+            if self.table.get(&address).is_some_and(|entry| entry.turn == turn) {
+                return Some(address);
+            }
+        }
+        let mut spared = 0;
+        while let Some((address, turn)) = self.answered.pop_front() {
+            let Some(entry) = self.table.get(&address).filter(|entry| entry.turn == turn) else { continue };
+            let lately =
+                matches!(entry.state, State::Reachable { confirmed, .. } if now < confirmed + REACHABLE);
+            if !lately || spared == SECOND_CHANCES {
+                return Some(address);
+            }
+            spared += 1;
+            self.answered.push_back((address, turn));
+        }
+        None
+    }
+}
+
+impl State {
+    fn into_waiting(self) -> VecDeque<Waiting> {
+        match self {
+            State::Incomplete { waiting, .. } => waiting,
+            State::Reachable { .. } | State::Probing { .. } => VecDeque::new(),
+        }
+    }
+}
+
+fn octets(waiting: &VecDeque<Waiting>) -> usize {
+    waiting.iter().map(|packet| packet.frame.len()).sum()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_nanos(seconds * 1_000_000_000)
-    }
-
-    fn address(number: u32) -> IpAddr {
-        std::net::Ipv4Addr::from_bits(0xc612_0000 + number).into()
-    }
-
-    fn waiting(length: usize) -> Waiting {
-        let from = PortId::from_u32(0);
-        Waiting { frame: vec![0; length].into(), offload: Offload::default(), from }
-    }
-
-    #[test]
-    fn packets_wait_for_the_answer_and_then_go() {
-        let table = Neighbors::new(16);
-        assert!(matches!(table.lookup(at(0), address(1)), Lookup::Start));
-        assert!(matches!(table.lookup(at(0), address(1)), Lookup::Pending));
-        table.enqueue(address(1), waiting(60)).unwrap();
-        assert_eq!(table.confirm(at(1), address(1), MAC, false).len(), 1);
-        assert!(matches!(table.lookup(at(2), address(1)), Lookup::Found(MAC, until) if until == at(31)));
-        assert_eq!(table.lock().queued_octets, 0);
-    }
-
-    #[test]
-    fn nobody_answers_and_the_packets_fail() {
-        let table = Neighbors::new(16);
-        table.lookup(at(0), address(1));
-        table.enqueue(address(1), waiting(60)).unwrap();
-        assert!(matches!(table.tick(address(1)), Tick::Ask));
-        assert!(matches!(table.tick(address(1)), Tick::Ask));
-        assert!(matches!(table.tick(address(1)), Tick::Failed(packets) if packets.len() == 1));
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn a_stale_neighbour_is_used_while_it_is_asked_again() {
-        let table = Neighbors::new(16);
-        table.confirm(at(0), address(1), MAC, true);
-        assert!(matches!(table.lookup(at(30), address(1)), Lookup::Stale(MAC)));
-        assert!(matches!(table.lookup(at(30), address(1)), Lookup::Found(MAC, _)));
-        assert!(matches!(table.tick(address(1)), Tick::AskOne(MAC)));
-        let before = table.epoch();
-        table.tick(address(1));
-        assert!(matches!(table.tick(address(1)), Tick::Failed(_)));
-        assert_ne!(table.epoch(), before);
-    }
-
-    #[test]
-    fn waiting_packets_are_bounded_in_number_and_octets() {
-        let table = Neighbors::new(1 << 20);
-        table.lookup(at(0), address(0));
-        assert_eq!(
-            (0..100).filter(|_| table.enqueue(address(0), waiting(60)).is_ok()).count(),
-            QUEUE_PACKETS
-        );
-        let stored = (1..1000).filter(|number| {
-            table.lookup(at(0), address(*number));
-            table.enqueue(address(*number), waiting(60_000)).is_ok()
-        });
-        assert_eq!(stored.count(), QUEUE_OCTETS / 60_000);
-    }
-
-    #[test]
-    fn a_scan_does_not_push_out_neighbours_that_answer() {
-        let table = Neighbors::new(64);
-        for number in 0..8 {
-            table.confirm(at(0), address(number), MAC, true);
-        }
-        for number in 1000..5000 {
-            table.lookup(at(1), address(number));
-        }
-        assert!(table.len() <= 64);
-        assert!(table.lock().order.len() <= 128);
-        assert!((0..8).all(|number| table.peek(address(number)) == Some(MAC)));
-        assert!(table.evictions() > 3000);
-    }
-
-    #[test]
-    fn an_answer_that_nobody_asked_for_makes_no_entry() {
-        let table = Neighbors::new(16);
-        table.confirm(at(0), address(1), MAC, false);
-        assert!(table.is_empty());
-    }
-}
+mod tests;

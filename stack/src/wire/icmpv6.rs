@@ -18,6 +18,14 @@ pub const NEIGHBOR_LENGTH: usize = 32;
 pub const ECHO_REQUEST: u8 = 128;
 /// Type of an echo reply.
 pub const ECHO_REPLY: u8 = 129;
+/// Type of a multicast listener report (RFC 2710).
+pub const LISTENER_REPORT: u8 = 131;
+/// Type of a multicast listener's farewell (RFC 2710).
+pub const LISTENER_DONE: u8 = 132;
+/// Type of a multicast listener report of version 2 (RFC 3810).
+pub const LISTENER_REPORT_V2: u8 = 143;
+/// Type of a router solicitation.
+pub const ROUTER_SOLICITATION: u8 = 133;
 /// Type of a router advertisement.
 pub const ROUTER_ADVERTISEMENT: u8 = 134;
 /// Type of a neighbour solicitation.
@@ -176,7 +184,8 @@ fn link_layer_option(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, 
         }
         if kind == wanted && length == 8 {
             let [_, _, a, b, c, d, e, f, ..] = *options else { break };
-            found = Some(MacAddr([a, b, c, d, e, f]));
+            // Of several the first holds, as for the kernels behind the ports.
+            found = found.or(Some(MacAddr([a, b, c, d, e, f])));
         }
         options = &options[length..];
     }
@@ -205,6 +214,15 @@ mod tests {
         advertisement.emit(source, destination, &mut message);
         assert_eq!(check(source, destination, &message), Ok(NEIGHBOR_ADVERTISEMENT));
         assert_eq!(Neighbor::parse(&message), Ok(advertisement));
+    }
+
+    #[test]
+    fn of_two_link_layer_addresses_the_first_holds() {
+        let mut message = [0; 40];
+        message[0] = NEIGHBOR_SOLICITATION;
+        message[24..32].copy_from_slice(&[1, 1, 2, 0, 0, 0, 0, 1]);
+        message[32..40].copy_from_slice(&[1, 1, 2, 0, 0, 0, 0, 2]);
+        assert_eq!(Neighbor::parse(&message).unwrap().link_layer, Some(MacAddr([2, 0, 0, 0, 0, 1])));
     }
 
     #[test]

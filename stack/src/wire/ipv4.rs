@@ -14,6 +14,8 @@ pub const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const UDP: u8 = 17;
 
+/// Octets of the longest packet.
+const MAX_LENGTH: usize = 65_535;
 const TTL: usize = 8;
 const CHECKSUM: usize = 10;
 
@@ -63,6 +65,10 @@ impl Header {
             return Err(Malformed("total length is beyond the end of the frame"));
         }
         let flags = read_u16(bytes, 6);
+        let fragment_offset = usize::from(flags & 0x1fff) * 8;
+        if fragment_offset + total_length > MAX_LENGTH {
+            return Err(Malformed("fragment ends beyond the longest packet"));
+        }
         Ok(Header {
             header_length,
             total_length,
@@ -70,7 +76,7 @@ impl Header {
             id: read_u16(bytes, 4),
             dont_fragment: flags & 0x4000 != 0,
             more_fragments: flags & 0x2000 != 0,
-            fragment_offset: usize::from(flags & 0x1fff) * 8,
+            fragment_offset,
             ttl: bytes[TTL],
             protocol: bytes[9],
             source: Ipv4Addr::new(bytes[12], bytes[13], bytes[14], bytes[15]),
@@ -166,6 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fragment_beyond_the_longest_packet_is_refused() {
+        let mut bytes = [0; 40];
+        bytes[..20].copy_from_slice(&PING);
+        bytes[3] = 40;
+        bytes[6..8].copy_from_slice(&[0x1f, 0xfa]); // 65,488 + 40 octets
+        assert!(Header::parse(&bytes).is_ok());
+        bytes[6..8].copy_from_slice(&[0x1f, 0xfc]); // 65,504 + 40 octets
+        assert!(Header::parse(&bytes).is_err());
+    }
+
+    #[test]
     fn decrementing_the_ttl_keeps_the_checksum_right() {
         let mut bytes = PING;
         fill_checksum(&mut bytes);
@@ -196,7 +213,7 @@ mod tests {
         ) {
             let header = Header {
                 header_length: 20, total_length: 28, tos, id, dont_fragment: df, more_fragments: mf,
-                fragment_offset: offset * 8, ttl, protocol, source: source.into(), destination: destination.into(),
+                fragment_offset: offset.min(8188) * 8, ttl, protocol, source: source.into(), destination: destination.into(),
             };
             let mut packet = [0; 28];
             header.emit(&mut packet);

@@ -8,6 +8,8 @@ use super::{Malformed, read_u16, write_u16};
 pub const HEADER_LENGTH: usize = 40;
 /// Next-header value of ICMPv6.
 pub const ICMPV6: u8 = 58;
+/// Next-header value that says that nothing follows; what does is to be ignored (RFC 8200 section 4.7).
+pub const NO_NEXT_HEADER: u8 = 59;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

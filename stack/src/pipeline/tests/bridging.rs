@@ -153,6 +153,90 @@ fn access_vlans_keep_ports_apart() {
 }
 
 #[test]
+fn what_was_learned_on_a_port_does_not_follow_it_into_another_vlan() {
+    let mut spec = testing::two_networks();
+    unchecked(&mut spec);
+    let mut fabric = Fabric::new(&spec);
+    let guest = MacAddr([2, 9, 9, 9, 9, 9]);
+    fabric.receive_frame("a2", &with_source(fabric.echo("a2", "198.18.1.10"), guest));
+    let mut frame = tcp_frame(10);
+    frame[..6].copy_from_slice(&guest.0);
+    assert_eq!(ports(&fabric.receive_frame("a1", &frame)), ["a2"]);
+    spec.ports[1].vlan = Some(7);
+    fabric.reconfigure(&spec);
+    assert_eq!(ports(&fabric.receive_frame("a1", &frame)), ["a3"]);
+}
+
+#[test]
+fn a_station_learned_on_a_port_that_went_meanwhile_is_flooded() {
+    let mut spec = testing::two_networks();
+    unchecked(&mut spec);
+    let mut fabric = Fabric::new(&spec);
+    let before = fabric.stack.config().clone();
+    let guest = MacAddr([2, 9, 9, 9, 9, 9]);
+    spec.ports.remove(1);
+    let after = Arc::new(Config::build(&spec, Some(&before), 1).unwrap());
+    // The worker still has the picture before when the one after is ready.
+    fabric.receive_frame("a2", &with_source(fabric.echo("a2", "198.18.1.10"), guest));
+    fabric.stack.set_config(after);
+    let mut frame = tcp_frame(10);
+    frame[..6].copy_from_slice(&guest.0);
+    assert_eq!(ports(&fabric.receive_frame("a1", &frame)), ["a3"]);
+}
+
+#[test]
+fn a_fragment_cannot_hide_a_router_advertisement() {
+    let mut fabric = Fabric::two_networks();
+    let plain = advertisement(&fabric, 134);
+    for header in [[58, 0, 0, 0, 0, 0, 0, 1], [58, 0, 0, 1, 0, 0, 0, 1]] {
+        let mut frame = plain.clone();
+        frame.splice(54..54, header);
+        let length = frame.len() as u16 - 54;
+        frame[18..20].copy_from_slice(&length.to_be_bytes());
+        frame[20] = 44;
+        assert!(fabric.receive_frame("a1", &frame).is_empty());
+    }
+    assert_eq!(fabric.dropped("a1", DropReason::NdMalformed), 2);
+    // The header chain goes on in a second fragment.
+    let mut frame = plain[..54].to_vec();
+    frame.extend([60, 0, 0, 1, 0, 0, 0, 1, 58, 0, 1, 4, 0, 0, 0, 0]);
+    frame[18..20].copy_from_slice(&16u16.to_be_bytes());
+    frame[20] = 44;
+    assert!(fabric.receive_frame("a1", &frame).is_empty());
+    assert_eq!(fabric.dropped("a1", DropReason::NdMalformed), 3);
+}
+
+#[test]
+fn nobody_but_a_starting_host_speaks_from_the_unspecified_address() {
+    let mut fabric = Fabric::two_networks();
+    let from_nowhere = |kind: u8, fabric: &Fabric| {
+        let mut frame = advertisement(fabric, kind);
+        frame[22..38].fill(0);
+        frame
+    };
+    assert_eq!(ports(&fabric.receive_frame("a1", &from_nowhere(143, &fabric))), ["a2", "a3"]);
+    assert!(fabric.receive_frame("a1", &from_nowhere(128, &fabric)).is_empty());
+    assert_eq!(fabric.dropped("a1", DropReason::SourceAddressSpoofed), 1);
+}
+
+#[test]
+fn a_flooded_frame_is_right_for_ports_with_and_without_checksum_offload() {
+    for without in [1, 2] {
+        let mut spec = testing::two_networks();
+        spec.ports[without].offloads = Default::default();
+        let mut fabric = Fabric::new(&spec);
+        let mut frame = tcp_frame(100);
+        frame[..6].copy_from_slice(&MacAddr::BROADCAST.0);
+        let mut packet = Packet::from_frame(&frame);
+        packet.offload.checksum = Some(PartialChecksum { start: 34, offset: 16 });
+        let sent = fabric.receive("a1", packet);
+        assert_eq!(ports(&sent), ["a2", "a3"]);
+        assert!(sent.iter().all(|(_, packet)| packet.offload.checksum.is_none()));
+        assert_eq!(sent[0].1.frame(), sent[1].1.frame());
+    }
+}
+
+#[test]
 fn reserved_groups_and_tags_are_not_forwarded() {
     let mut fabric = Fabric::two_networks();
     let mut frame = tcp_frame(10);

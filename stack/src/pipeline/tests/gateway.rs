@@ -1,8 +1,10 @@
 //! The gateway itself: ARP, neighbour discovery, echo, and refusing what it does not serve.
 
 use super::*;
+use crate::packet::PartialChecksum;
 use crate::testing::{gateway_mac, mac};
-use crate::wire::{arp, icmpv6, ipv4};
+use crate::wire::checksum::pseudo_header;
+use crate::wire::{arp, icmpv6, ipv4, ipv6};
 
 #[test]
 fn arp_for_the_gateway_is_answered_to_the_asker_alone() {
@@ -71,6 +73,19 @@ fn an_echo_with_a_wrong_checksum_is_not_answered() {
 }
 
 #[test]
+fn an_echo_whose_checksum_was_left_open_is_answered_with_the_right_one() {
+    let mut fabric = Fabric::two_networks();
+    let mut frame = fabric.echo("a1", "2001:db8:1::1");
+    let (source, gateway) = ("2001:db8:1::a".parse().unwrap(), "2001:db8:1::1".parse().unwrap());
+    let pseudo = pseudo_header(IpAddr::V6(source), IpAddr::V6(gateway), ipv6::ICMPV6, frame.len() - 54);
+    frame[56..58].copy_from_slice(&pseudo.folded().to_be_bytes());
+    let mut packet = Packet::from_frame(&frame);
+    packet.offload.checksum = Some(PartialChecksum { start: 54, offset: 2 });
+    let sent = fabric.receive("a1", packet);
+    assert_eq!(icmpv6::check(gateway, source, &sent[0].1.frame()[54..]), Ok(icmpv6::ECHO_REPLY));
+}
+
+#[test]
 fn closed_ports_are_refused_the_way_hosts_do() {
     let mut fabric = Fabric::two_networks();
     for (protocol, destination, expected) in [
@@ -87,6 +102,17 @@ fn closed_ports_are_refused_the_way_hosts_do() {
         assert!(told(&sent)[0].1.contains(expected), "{:?}", told(&sent));
     }
     assert_eq!(fabric.dropped("a1", DropReason::GatewayPortClosed), 4);
+}
+
+#[test]
+fn an_unknown_next_header_is_told_of_but_not_the_one_that_says_nothing_follows() {
+    let mut fabric = Fabric::two_networks();
+    for (next, answers) in [(132, 1), (ipv6::NO_NEXT_HEADER, 0)] {
+        let mut frame = fabric.echo("a1", "2001:db8:1::1");
+        frame[20] = next;
+        assert_eq!(fabric.receive_frame("a1", &frame).len(), answers, "{next}");
+    }
+    assert_eq!(fabric.dropped("a1", DropReason::GatewayPortClosed), 2);
 }
 
 #[test]

@@ -154,6 +154,54 @@ fn packets_that_may_be_cut_are_and_add_up_to_the_original() {
 }
 
 #[test]
+fn padding_takes_no_room_on_the_next_link() {
+    let mut fabric = narrow(1400);
+    let mut frame = fabric.frame("a1", |spec| {
+        spec.destination = "198.18.2.10".parse().unwrap();
+        spec.dont_fragment = true;
+    });
+    frame.resize(1514, 0xaa);
+    let sent = fabric.receive_frame("a1", &frame);
+    assert_eq!((ports(&sent), sent[0].1.len()), (vec!["b1"], 14 + 28));
+}
+
+#[test]
+fn the_smallest_mtu_takes_the_longest_options() {
+    let mut spec = testing::two_networks();
+    spec.ports[3].mtu = 68;
+    let mut fabric = Fabric::new(&spec);
+    fabric.receive_frame("b1", &fabric.resolve("b1", "198.18.2.1"));
+    let mut frame = fabric.frame("a1", |spec| {
+        spec.destination = "198.18.2.10".parse().unwrap();
+        spec.length = Some(600);
+    });
+    frame[14] = 0x4f;
+    frame[34..74].fill(1);
+    frame[34] = 130;
+    frame[35] = 40;
+    ipv4::fill_checksum(&mut frame[14..74]);
+    let sent = fabric.receive_frame("a1", &frame);
+    assert!(sent.iter().all(|(_, packet)| packet.len() <= 14 + 68));
+    assert_eq!(sent.iter().map(|(_, packet)| packet.len() - 74).sum::<usize>(), 540);
+    let too_long_for_b = fabric.frame("b1", |spec| {
+        spec.destination = "203.0.113.1".parse().unwrap();
+        spec.length = Some(68);
+    });
+    let told = fabric.receive_frame("b1", &too_long_for_b);
+    assert_eq!(told[0].1.len(), 14 + 68);
+}
+
+#[test]
+fn an_mtu_without_room_for_a_header_loses_packets_and_nothing_else() {
+    let mut fabric = narrow(1500);
+    let mut spec = testing::two_networks();
+    spec.ports[3].mtu = 10;
+    fabric.reconfigure(&spec);
+    assert!(fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.10")).is_empty());
+    assert!(fabric.dropped("b1", DropReason::FrameTooLong) > 0);
+}
+
+#[test]
 fn a_super_packet_is_measured_by_its_segments() {
     let mut fabric = narrow(1400);
     let mut send = |size: u16| {
@@ -272,4 +320,61 @@ fn ipv6_keeps_its_traffic_class_and_flow_label_on_the_way() {
     let sent = fabric.receive_frame("a1", &frame);
     assert_eq!(sent[0].1.frame()[14..18], [0x6a, 0xbc, 0xde, 0xf1]);
     assert_eq!(ipv6::Header::parse(&sent[0].1.frame()[14..]).unwrap().traffic_class, 0xab);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_packet_that_is_routed_makes_the_stack_panic(
+        mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 74..700),
+        v6 in proptest::prelude::any::<bool>(),
+        to_gateway in proptest::prelude::any::<bool>(),
+        protocol in proptest::sample::select(vec![0u8, 1, 6, 17, 43, 44, 58, 60, 132]),
+        lengths in (5u8..16, 0u16..700, 0u32..300),
+        checksum in proptest::option::of((0u16..110, 0u16..24)),
+        gso in proptest::option::of((0u16..900, 0usize..3)),
+        offloads in proptest::prelude::any::<bool>(),
+    ) {
+        let (words, length, mtu) = lengths;
+        let mut spec = testing::two_networks();
+        spec.ports[0].source_check = false;
+        if !offloads {
+            spec.ports.iter_mut().for_each(|port| port.offloads = Default::default());
+        }
+        let mut fabric = Fabric::new(&spec);
+        fabric.introduce("b1", GATEWAYS_B);
+        spec.ports[3].mtu = mtu;
+        spec.ports[0].mtu = 1500 - mtu * 5;
+        fabric.reconfigure(&spec);
+        let ethertype = if v6 { ethernet::IPV6 } else { ethernet::IPV4 };
+        ethernet::Header { destination: gateway_mac("a"), source: mac("a1"), ethertype }.emit(&mut bytes);
+        if v6 {
+            let text = if to_gateway { "2001:db8:1::1" } else { "2001:db8:2::a" };
+            let fields = ipv6::Fields {
+                payload_length: usize::from(length).min(bytes.len() - 54),
+                next_header: protocol,
+                hop_limit: 255,
+                source: "2001:db8:1::a".parse().unwrap(),
+                destination: text.parse().unwrap(),
+            };
+            fields.emit(&mut bytes[14..]);
+        } else {
+            let last = if to_gateway { [1, 1] } else { [2, 10] };
+            bytes[14] = 0x40 | words;
+            bytes[16..18].copy_from_slice(&length.to_be_bytes());
+            bytes[22..24].copy_from_slice(&[64, protocol]);
+            bytes[26..34].copy_from_slice(&[198, 18, 1, 10, 198, 18, last[0], last[1]]);
+            ipv4::fill_checksum(&mut bytes[14..14 + usize::from(words) * 4]);
+        }
+        let mut packet = Packet::from_frame(&bytes);
+        packet.offload.checksum = checksum.map(|(start, offset)| PartialChecksum { start, offset });
+        packet.offload.gso = gso.map(|(size, kind)| Gso {
+            kind: [GsoKind::TcpV4, GsoKind::TcpV6, GsoKind::Udp][kind],
+            size,
+            header_length: 0,
+            ecn: false,
+        });
+        for (_, sent) in fabric.receive("a1", packet) {
+            proptest::prop_assert!(crate::stage::ingress::parse(sent.frame()).is_ok());
+        }
+    }
 }
