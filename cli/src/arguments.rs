@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the request was refused or failed
   2  wrong usage
-  3  the daemon cannot be reached
+  3  the daemon cannot be reached, or went away
   4  an object does not exist
   5  applied, but something is not ready";
 

@@ -33,7 +33,7 @@ pub enum Error {
     #[error("{}", .0.message())]
     Call(Box<Status>),
     /// Some of several objects do not exist.
-    #[error("{} do not exist", .0.join(", "))]
+    #[error("there is no {}", .0.join(", no "))]
     Missing(Vec<String>),
     /// Applied, but these objects are not ready.
     #[error("{} of {total} objects not ready: {}; `weft describe` tells more", not_ready.len(), not_ready.join(", "))]
@@ -74,9 +74,7 @@ impl Error {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Error::Manifest(errors) => errors.iter().map(ToString::to_string).collect(),
-            Error::Missing(objects) => {
-                objects.iter().map(|object| format!("{object} does not exist")).collect()
-            }
+            Error::Missing(objects) => objects.iter().map(|object| format!("there is no {object}")).collect(),
             Error::Call(status) => call_lines(status),
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),
             other => vec![other.to_string()],
@@ -88,7 +86,7 @@ impl Error {
         match self {
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Error::Client(ClientError::Endpoint(_)) => 2,
-            Error::Client(ClientError::Unreachable { .. }) => 3,
+            Error::Client(ClientError::Unreachable { .. }) | Error::WatchEnded => 3,
             Error::Call(status) if is_unreachable(status) => 3,
             Error::Call(status) if status.code() == Code::NotFound => 4,
             Error::Missing(_) => 4,

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::arguments::Arguments;
 use crate::error::Error;
@@ -19,20 +20,42 @@ mod error;
 mod output;
 mod quantity;
 mod table;
+mod usage;
 mod view;
 
+/// The exit code when the arguments are wrong.
+const WRONG_USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are asked for in the form of errors.
+        Err(other) if !other.use_stderr() || asks_for_help(&other) => other.exit(),
+        Err(wrong) => {
+            let arguments = std::env::args_os().skip(1);
+            tell(&[usage::line(&wrong, arguments.map(|word| word.to_string_lossy().into_owned()))]);
+            return WRONG_USAGE.into();
+        }
+    };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut stderr = io::stderr().lock();
-            for line in error.lines() {
-                // Nobody is left to tell when stderr itself is closed.
-                drop(writeln!(stderr, "error: {line}"));
-            }
+            tell(&error.lines());
             error.exit_code().into()
         }
+    }
+}
+
+/// `weft` alone shows the help.
+fn asks_for_help(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+fn tell(lines: &[String]) {
+    let mut stderr = io::stderr().lock();
+    for line in lines {
+        // Nobody is left to tell when stderr itself is closed.
+        drop(writeln!(stderr, "error: {line}"));
     }
 }
 

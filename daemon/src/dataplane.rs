@@ -129,12 +129,11 @@ impl Dataplane {
         let previous = self.shared.snapshot.load_full();
         let config = Config::build(&spec, Some(&previous.config), self.workers.len())?;
         let generation = config.generation();
-        control.retire(&previous.config, &config);
         self.shared.snapshot.store(Arc::new(Snapshot::new(config, &io)));
-        drop(previous);
         self.shared.generation.store(generation, Ordering::Release);
         self.workers.iter().for_each(|worker| worker.wake.wake());
         control.wait_for(generation, self.workers.len());
+        control.retire(&previous.config, &self.shared.snapshot.load().config);
         Ok(())
     }
 

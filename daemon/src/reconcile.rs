@@ -19,9 +19,10 @@ use agenda::{Agenda, Woken};
 use error::told;
 use observe::kernel::Kernel;
 use pass::{Outcome, Publish, Reconciliation};
-use place::{Folders, Marks};
+use place::Folders;
 
 pub use error::Error;
+pub use place::Marks;
 
 mod agenda;
 mod error;
@@ -186,7 +187,7 @@ fn run(
         let outcome = work.pass(store.fabric(), &news, Instant::now());
         report.lock().unwrap_or_else(PoisonError::into_inner).clone_from(work.tally());
         if !tell(outcome, store, status) {
-            work.look_at_everything();
+            work.look_again_soon();
         }
     }
 }

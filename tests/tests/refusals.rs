@@ -18,9 +18,7 @@ fn port(name: &str) -> Manifest {
 }
 
 fn bent(field: &str, value: Value, named: &'static str, reason: &'static str) -> Case {
-    // Without a default route, which would be wrong as well when the address is.
-    let manifest = port("c").with("Port", "c", "defaultRoute", json!(false));
-    Case { manifest: manifest.with("Port", "c", field, value), field: named, reason }
+    Case { manifest: port("c").with("Port", "c", field, value), field: named, reason }
 }
 
 fn network(field: &str, value: Value, named: &'static str, reason: &'static str) -> Case {
@@ -75,6 +73,21 @@ fn cases() -> Vec<Case> {
             reason: "/etc/passwd",
         },
         Case {
+            manifest: Manifest::new().adopted("again", "/run/netns/a"),
+            field: "Namespace/again: spec.path",
+            reason: "/run/netns/a was made by this daemon, use Namespace/a instead",
+        },
+        Case {
+            manifest: Manifest::new().adopted("ends", "/run/weft/netns/ports"),
+            field: "Namespace/ends: spec.path",
+            reason: "was made by this daemon for its ends of veth pairs",
+        },
+        Case {
+            manifest: Manifest::new().adopted("own", "/proc/thread-self/ns/net"),
+            field: "Namespace/own: spec.path",
+            reason: "is the namespace of the daemon, where ports of type host appear",
+        },
+        Case {
             manifest: Manifest::new().namespace("d").namespace("d"),
             field: "Namespace/d",
             reason: "twice",
@@ -89,6 +102,11 @@ fn cases() -> Vec<Case> {
                 .port("a-port-whose-name-is-no-device", json!({ "network": "front", "type": "host" })),
             field: "Port/a-port-whose-name-is-no-device: spec.device",
             reason: "too long for a device",
+        },
+        Case {
+            manifest: Manifest::new().port("lo", json!({ "network": "front", "type": "host" })),
+            field: "Port/lo: spec.device",
+            reason: "a name that the kernel keeps for itself",
         },
     ]
 }
@@ -131,7 +149,7 @@ fn all_wrong_fields_of_a_request_are_told_at_once() {
 fn malformed_documents_are_refused_with_their_place() {
     Lab::test(|lab| {
         let cases = [
-            ("kind: [", "-"),
+            ("kind: [", "stdin: document 1"),
             ("apiVersion: weft.dev/v1\nkind: Gizmo\nmetadata: {name: x}\n", "Gizmo"),
             ("apiVersion: weft.dev/v9\nkind: Namespace\nmetadata: {name: x}\n", "weft.dev/v9"),
             ("apiVersion: weft.dev/v1\nmetadata: {name: x}\n", "kind"),

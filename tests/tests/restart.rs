@@ -153,3 +153,39 @@ fn a_delete_that_sigkill_interrupts_is_finished_after_the_restart() {
         })
     });
 }
+
+#[test]
+fn an_apply_on_a_full_disk_is_refused_and_works_again_when_there_is_room() {
+    Lab::test(|lab| {
+        lab.apply(&topology::one_network(PortKind::Tap, PortKind::Veth))?;
+        lab.stop_daemon()?;
+        let node = lab.node();
+        node.run("mv /run/lab/state /run/lab/before")?.ok()?;
+        node.run("mkdir /run/lab/state")?.ok()?;
+        node.run("mount -t tmpfs -o size=2m tmpfs /run/lab/state")?.ok()?;
+        node.run("cp --archive /run/lab/before/. /run/lab/state")?.ok()?;
+        lab.restart()?;
+        let filled = lab.node().run("dd if=/dev/zero of=/run/lab/state/filler bs=4096")?;
+        ensure!(filled.stderr.contains("No space left"), "the disk is not full: {filled}");
+        let large = (0..64).fold(Manifest::new().namespace("more"), |manifest, n| {
+            manifest.label(&format!("label{n}"), &"v".repeat(250))
+        });
+        for _ in 0..2 {
+            let text = lab.try_apply(&large.to_string())?.fails_with(1)?;
+            ensure!(text.contains("/run/lab/state/weft.redb cannot be"), "the state file expected: {text}");
+        }
+        ensure!(lab.namespaces()? == ["a", "b"], "a refused Apply made something: {:?}", lab.namespaces()?);
+        lab.container("a").reaches(NEAR_B4)?;
+        lab.node().run("rm /run/lab/state/filler")?.ok()?;
+        lab.apply(&large)?;
+        lab.kill_daemon();
+        lab.restart()?;
+        ensure!(
+            lab.namespaces()? == ["a", "b", "more"],
+            "three namespaces expected: {:?}",
+            lab.namespaces()?
+        );
+        ensure!(ports(lab)? == 2, "two ports expected");
+        lab.weft(&["get", "namespace", "more"])?.ok().map(drop)
+    });
+}

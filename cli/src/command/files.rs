@@ -1,5 +1,6 @@
 //! Reading manifests from files, folders and stdin.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Resource>, Error> {
     let mut resources = Vec::new();
     let mut errors = Vec::new();
     for file in files.iter().map(|file| expand(file)).collect::<Result<Vec<_>, _>>()?.concat() {
-        match manifest::parse(&text(&file)?, &file.to_string_lossy()) {
+        match manifest::parse(&text(&file)?, &called(&file)) {
             Ok(more) => resources.extend(more),
             Err(more) => errors.extend(more),
         }
@@ -22,10 +23,15 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Resource>, Error> {
         return Err(Error::Manifest(errors));
     }
     if resources.is_empty() {
-        let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        let names: Vec<_> = files.iter().map(|file| called(file)).collect();
         return Err(Error::Nothing(names.join(", ")));
     }
     Ok(resources)
+}
+
+/// What messages call a file.
+fn called(file: &Path) -> Cow<'_, str> {
+    if is_stdin(file) { Cow::Borrowed("stdin") } else { file.to_string_lossy() }
 }
 
 fn is_stdin(file: &Path) -> bool {
@@ -58,5 +64,5 @@ fn text(file: &Path) -> Result<String, Error> {
         }
         false => std::fs::read_to_string(file),
     };
-    text.map_err(|source| Error::File { path: file.to_owned(), source })
+    text.map_err(|source| Error::File { path: called(file).as_ref().into(), source })
 }

@@ -130,7 +130,7 @@ fn what_does_not_exist_ends_with_exit_code_4() {
     let file = fake.file("a.yaml", &namespace("a"));
     fake.weft(&["apply", "-f", &file]);
     let some = ended(fake.weft(&["get", "ns", "a", "x", "-o", "name"]));
-    assert_eq!(some, failed(4, "namespace/a\n", "error: Namespace/x does not exist\n"));
+    assert_eq!(some, failed(4, "namespace/a\n", "error: there is no Namespace/x\n"));
     let described = ended(fake.weft(&["describe", "port", "x"]));
     assert_eq!(described, failed(4, "", "error: Port/x does not exist\n"));
     let deleted = ended(fake.weft(&["delete", "ns", "x"]));
@@ -181,7 +181,7 @@ fn watch_prints_each_event_and_says_when_the_daemon_ends_it() {
     let ended_by_daemon = "error: the daemon ended the watch; start it again to go on\n";
     assert_eq!(
         ended(fake.weft(&["watch"])),
-        failed(1, "present   namespace/a               Ready\nsynced\n", ended_by_daemon)
+        failed(3, "present   namespace/a               Ready\nsynced\n", ended_by_daemon)
     );
     let (_, json, _) = ended(fake.weft(&["watch", "-o", "json"]));
     let events: Vec<serde_json::Value> =
@@ -225,8 +225,20 @@ fn a_daemon_that_is_not_there_is_exit_code_3_and_one_that_starts_is_1() {
 fn wrong_usage_is_exit_code_2() {
     let fake = Fake::start("usage");
     for arguments in [&["get"] as &[_], &["get", "pods"], &["-s", "tcp://x", "status"], &["trace", "web"]] {
-        assert_eq!(fake.weft(arguments).status.code(), Some(2), "{arguments:?}");
+        let (code, _, err) = ended(fake.weft(arguments));
+        assert_eq!((code, err.lines().count()), (2, 1), "{arguments:?}: {err}");
     }
+    let told = |arguments: &[&str]| ended(fake.weft(arguments)).2;
+    assert_eq!(
+        told(&["apply"]),
+        "error: the following required arguments were not provided: --file <FILE>; `weft apply --help` tells more\n"
+    );
+    assert_eq!(
+        told(&["completion", "tcsh"]),
+        "error: invalid value 'tcsh' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh]; a similar \
+         value exists: 'zsh'; `weft completion --help` tells more\n"
+    );
+    assert_eq!(told(&["aply"]).matches("; `weft --help` tells more").count(), 1);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use weft_proto::v1::fabric_server::Fabric;
 use super::{Node, answer, resource, watching};
 use crate::error::Error;
 use crate::model::ObjectRef;
+use crate::reconcile::Marks;
 use crate::store::{Change, Wish};
 
 /// How long Apply and Delete wait for the kernel to follow.
@@ -70,7 +71,8 @@ impl Fabric for FabricService {
         let wish = Wish { resources, prune, dry_run };
         let applied = self
             .blocking(move |node| {
-                let applied = node.store.apply(wish, &adoptable)?;
+                let marks = Marks::new(node.store.instance());
+                let applied = node.store.apply(wish, &|path| adoptable(path, &marks))?;
                 if !dry_run {
                     // Also when the client has gone meanwhile: the wish is stored.
                     node.realizer.wake();
@@ -158,16 +160,26 @@ impl From<Change> for v1::Change {
     }
 }
 
-/// Whether a path is a network namespace.
-fn adoptable(path: &Path) -> Result<(), String> {
+/// Whether a path is a network namespace that is somebody else's.
+fn adoptable(path: &Path, marks: &Marks) -> Result<(), String> {
+    let shown = path.display();
     if let Err(error) = std::fs::metadata(path) {
         return Err(match error.kind() {
-            std::io::ErrorKind::NotFound => format!("{} does not exist", path.display()),
-            _ => format!("{} cannot be read: {error}", path.display()),
+            std::io::ErrorKind::NotFound => format!("{shown} does not exist"),
+            _ => format!("{shown} cannot be read: {error}"),
         });
     }
-    match NetNs::open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("{} is not a network namespace: {error}", path.display())),
+    let namespace = NetNs::open(path).map_err(|error| error.to_string())?;
+    let unreadable = |error| format!("{shown} cannot be looked into: {error}");
+    if namespace.id() == NetNs::current().map_err(unreadable)?.id() {
+        return Err(format!("{shown} is the namespace of the daemon, where ports of type host appear"));
+    }
+    let mark = namespace.mark().map_err(unreadable)?.unwrap_or_default();
+    match marks.made_for(&mark) {
+        None => Ok(()),
+        Some(object) => Err(match object.strip_prefix("namespace/") {
+            Some(name) => format!("{shown} was made by this daemon, use Namespace/{name} instead"),
+            None => format!("{shown} was made by this daemon for its ends of veth pairs"),
+        }),
     }
 }

@@ -1,12 +1,14 @@
 //! The API over a real socket and a real store; only the kernel's part is played.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+use weft_host::netns::NetNs;
 use weft_proto::error_detail::{Violation, violations};
 
 use super::*;
@@ -72,7 +74,7 @@ async fn wrong_fields_come_with_their_places() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_no_namespace_is_refused() {
+async fn a_path_is_adopted_when_it_is_somebody_elses_namespace() {
     let daemon = Daemon::start();
     let file = daemon.folder.join("file");
     std::fs::write(&file, "").unwrap();
@@ -88,7 +90,11 @@ async fn a_path_that_is_no_namespace_is_refused() {
     let expected = format!("Namespace/pod: spec.path: {} is not a network namespace", file.display());
     let got = told(&file).await;
     assert!(got.starts_with(&expected), "{got}");
-    let yaml = crate::fixture::object("Namespace", "pod", "  path: /proc/self/ns/net");
+    let own = told(Path::new("/proc/self/ns/net")).await;
+    assert!(own.ends_with("is the namespace of the daemon, where ports of type host appear"), "{own}");
+    let other = NetNs::create_anonymous().unwrap();
+    let path = format!("  path: /proc/self/fd/{}", other.as_fd().as_raw_fd());
+    let yaml = crate::fixture::object("Namespace", "pod", &path);
     assert_eq!(daemon.apply(&yaml).await.results.len(), 1);
 }
 

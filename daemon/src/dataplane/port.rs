@@ -33,9 +33,18 @@ pub(super) enum Received {
     Drained,
     /// The device is gone, or went down.
     Lost {
-        /// Whether the queue can still come back.
+        /// The queue cannot come back: its device is gone.
         closed: bool,
     },
+}
+
+/// Frames that were read but not taken in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// With an impossible virtio-net header.
+    pub invalid: usize,
+    /// Longer than any buffer.
+    pub too_long: usize,
 }
 
 impl PortIo {
@@ -56,19 +65,19 @@ impl PortIo {
     }
 
     /// Reads into `batch` until it holds a round's worth or the queue is empty. `large`: the last
-    /// round's frames were large. Frames with an impossible virtio-net header are counted by `invalid`.
+    /// round's frames were large. Frames that are not taken in are counted in `refused`.
     pub(super) fn receive(
         &self,
         queue: usize,
         batch: &mut Batch,
         large: bool,
-        invalid: &mut usize,
+        refused: &mut Refused,
     ) -> Received {
         match self {
-            PortIo::Tap(queues) => receive_tap(&queues[queue % queues.len()], batch, invalid),
+            PortIo::Tap(queues) => receive_tap(&queues[queue % queues.len()], batch, refused),
             PortIo::Packet(socket) => {
                 let room = if large { LARGE_FRAMES } else { BATCH };
-                receive_packets(socket, batch, room, invalid)
+                receive_packets(socket, batch, room, refused)
             }
         }
     }
@@ -94,7 +103,7 @@ impl PortIo {
     }
 }
 
-fn receive_tap(queue: &TapQueue, batch: &mut Batch, invalid: &mut usize) -> Received {
+fn receive_tap(queue: &TapQueue, batch: &mut Batch, refused: &mut Refused) -> Received {
     let mut octets = 0;
     while batch.packets().len() < BATCH && octets < ROUND_OCTETS {
         let packet = batch.vacant();
@@ -104,7 +113,7 @@ fn receive_tap(queue: &TapQueue, batch: &mut Batch, invalid: &mut usize) -> Rece
                 octets += count;
                 match packet.received(count) {
                     Ok(()) => batch.commit(1),
-                    Err(_) => *invalid += 1,
+                    Err(_) => refused.invalid += 1,
                 }
             }
             Err(error) => return outcome(&error),
@@ -113,7 +122,7 @@ fn receive_tap(queue: &TapQueue, batch: &mut Batch, invalid: &mut usize) -> Rece
     Received::Some
 }
 
-fn receive_packets(socket: &PacketSocket, batch: &mut Batch, room: usize, invalid: &mut usize) -> Received {
+fn receive_packets(socket: &PacketSocket, batch: &mut Batch, room: usize, refused: &mut Refused) -> Received {
     let mut lengths = [0; BATCH];
     let received = {
         let mut areas: [&mut [u8]; BATCH] = std::array::from_fn(|_| &mut [][..]);
@@ -125,23 +134,27 @@ fn receive_packets(socket: &PacketSocket, batch: &mut Batch, room: usize, invali
             Err(error) => return outcome(&error),
         }
     };
-    *invalid += take_in(batch, &lengths[..received]);
+    take_in(batch, &lengths[..received], refused);
     if received < room { Received::Drained } else { Received::Some }
 }
 
-/// Takes what was written to the next buffers into the batch; a frame with an impossible header
-/// changes places with the next. Tells how many of those there were.
-fn take_in(batch: &mut Batch, lengths: &[usize]) -> usize {
+/// Takes what was written to the next buffers into the batch; a frame that is not taken in changes
+/// places with the next.
+fn take_in(batch: &mut Batch, lengths: &[usize], refused: &mut Refused) {
     let vacant = batch.vacant_many(lengths.len());
     let mut valid = 0;
     for (index, length) in lengths.iter().enumerate() {
-        if vacant[index].received(*length).is_ok() {
-            vacant.swap(valid, index);
-            valid += 1;
+        match vacant[index].received(*length) {
+            Ok(()) => {
+                vacant.swap(valid, index);
+                valid += 1;
+            }
+            // The socket says so of a frame that did not fit the buffer.
+            Err(_) if *length == 0 => refused.too_long += 1,
+            Err(_) => refused.invalid += 1,
         }
     }
     batch.commit(valid);
-    lengths.len() - valid
 }
 
 fn outcome(error: &io::Error) -> Received {
@@ -172,6 +185,11 @@ fn send_packets<'a>(
             match socket.send_batch(&buffers[done..count]) {
                 Ok(sent) if sent > 0 => done += sent,
                 Ok(_) => break,
+                Err(error) if is_full(&error) => {
+                    // The rest would find it full as well.
+                    (done..count).for_each(|at| refused(position + at, io::ErrorKind::WouldBlock.into()));
+                    break;
+                }
                 Err(error) => {
                     refused(position + done, error);
                     done += 1;
@@ -180,4 +198,11 @@ fn send_packets<'a>(
         }
         position += count;
     }
+}
+
+/// Whether a device refused a frame since it can take no more now.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    const ENOBUFS: i32 = 105;
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
+        || error.raw_os_error() == Some(ENOBUFS)
 }

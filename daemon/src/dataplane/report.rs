@@ -98,7 +98,9 @@ pub enum TraceError {
 impl Dataplane {
     /// All counters at this moment.
     pub fn counters(&self) -> CounterReport {
-        let retired = self.control().retired;
+        // Held meanwhile, so that a port that goes is counted once: as alive or as gone.
+        let control = self.control();
+        let retired = &control.retired;
         let snapshot = self.shared.snapshot.load_full();
         let config = &snapshot.config;
         let total = |reason: &DropReason| {

@@ -20,14 +20,15 @@ use weft_stack::time::Instant;
 use weft_stack::verdict::DropReason;
 
 use super::Shared;
-use super::port::{PortIo, Received};
+use super::port::{PortIo, Received, Refused, is_full};
 use super::snapshot::Snapshot;
 
 /// The token of the eventfd by which the control side wakes a worker.
 const WAKE: u64 = u64::MAX;
 
-/// Rounds that one queue may have before the others get their turn.
-const ROUNDS: usize = 16;
+/// Rounds that one queue may have before the others get their turn: 256 small packets, or some
+/// super-packets.
+const ROUNDS: usize = 4;
 
 const EVENTS: usize = 256;
 
@@ -35,7 +36,7 @@ const EVENTS: usize = 256;
 const HOT: usize = 4;
 
 /// ...and so many times in a row before the other queues are looked at.
-const HOT_ROUNDS: u32 = 16;
+const HOT_ROUNDS: u32 = 4;
 
 /// A frame of this size or more is large: fewer buffers are offered at once then.
 const LARGE: usize = 8 * 1024;
@@ -111,12 +112,14 @@ impl Worker {
         let mut polling_until: Option<Instant> = None;
         let mut rounds = 0;
         while !self.shared.stop.load(Relaxed) {
-            let now = self.shared.now();
+            let mut now = self.shared.now();
             let mut worked = polling_until.is_some() && rounds < HOT_ROUNDS && self.serve_hot(now);
             rounds += 1;
             if !worked {
                 rounds = 0;
-                worked = self.wait_and_serve(&mut events, polling_until.is_some());
+                self.wait(&mut events, polling_until.is_some());
+                now = self.shared.now();
+                worked = self.serve_all(now, &events);
             }
             self.run_timers(now);
             if self.shared.generation.load(Acquire) != self.snapshot.config.generation() {
@@ -126,15 +129,13 @@ impl Worker {
         }
     }
 
-    /// Serves what epoll names; sleeps until there is something, unless it is `polling`.
-    fn wait_and_serve(&mut self, events: &mut Events, polling: bool) -> bool {
+    /// Asks epoll which queues have packets; sleeps until one has, unless it is `polling`.
+    fn wait(&mut self, events: &mut Events, polling: bool) {
         let timeout = if polling { Some(Duration::ZERO) } else { self.sleep() };
         if let Err(error) = self.epoll.wait(events, timeout) {
             tracing::error!(worker = self.index, %error, "epoll failed; trying again");
             std::thread::yield_now();
         }
-        let now = self.shared.now();
-        self.serve_all(now, events)
     }
 
     /// Serves the queues that had packets last.
@@ -198,15 +199,13 @@ impl Worker {
         let mut worked = false;
         for _ in 0..ROUNDS {
             let Some(queue) = self.queues.get_mut(&token) else { return worked };
-            let mut invalid = 0;
+            let mut refused = Refused::default();
             self.batch.clear();
-            let received = queue.io.receive(queue.index, &mut self.batch, queue.large, &mut invalid);
+            let received = queue.io.receive(queue.index, &mut self.batch, queue.large, &mut refused);
             let port = queue.port;
             let packets = self.batch.packets();
             queue.large = packets.last().is_some_and(|packet| packet.len() >= LARGE);
-            if invalid > 0 {
-                self.count_invalid(port, invalid);
-            }
+            self.count_refused(port, refused);
             if !self.batch.packets().is_empty() {
                 worked = true;
                 self.heat(token);
@@ -226,9 +225,14 @@ impl Worker {
         worked
     }
 
-    fn count_invalid(&self, port: PortId, count: usize) {
+    fn count_refused(&self, port: PortId, refused: Refused) {
+        if refused == Refused::default() {
+            return;
+        }
         if let Some(port) = self.snapshot.config.port(port) {
-            (0..count).for_each(|_| port.counters(self.index).drop(DropReason::OffloadInvalid));
+            let counters = port.counters(self.index);
+            (0..refused.invalid).for_each(|_| counters.drop(DropReason::OffloadInvalid));
+            (0..refused.too_long).for_each(|_| counters.drop(DropReason::FrameTooLong));
         }
     }
 
@@ -342,9 +346,5 @@ fn token(port: PortId, queue: usize) -> u64 {
 }
 
 fn drop_reason(error: &io::Error) -> DropReason {
-    match error.raw_os_error() {
-        // EAGAIN, ENOBUFS, ENOMEM
-        Some(11 | 105 | 12) => DropReason::DeviceFull,
-        _ => DropReason::DeviceError,
-    }
+    if is_full(error) { DropReason::DeviceFull } else { DropReason::DeviceError }
 }

@@ -106,7 +106,7 @@ fn add(
 struct Networks<'a> {
     parsed: &'a BTreeMap<Name, Object<Network>>,
     all: &'a Resources,
-    /// A Port that is being taken down may outlive its Network.
+    /// A Port that is being taken down may outlive its Network, or what it needed of it.
     port_is_going: bool,
 }
 
@@ -120,8 +120,9 @@ enum Found<'a> {
 
 impl<'a> Networks<'a> {
     fn find(&self, name: &Name) -> Found<'a> {
-        match self.parsed.get(name) {
+        match self.parsed.get(name).filter(|_| !self.port_is_going) {
             Some(network) => Found::Network(&network.spec),
+            None if self.port_is_going => Found::Missing,
             None if self.all.contains_key(&ObjectRef::new(Kind::Network, name.clone())) => Found::Wrong,
             None => Found::Missing,
         }

@@ -37,6 +37,8 @@ pub type Publish = Box<dyn FnMut(FabricSpec, HashMap<String, Arc<PortIo>>) -> Re
 const ROUNDS: usize = 4;
 /// How often the paths of namespaces are looked at: the kernel does not tell when one is unmounted.
 const PATHS: Duration = Duration::from_secs(1);
+/// How long after the store failed everything is looked at again.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What a pass has to say.
 #[derive(Debug, Default)]
@@ -119,9 +121,9 @@ impl Reconciliation {
         &self.tally
     }
 
-    /// Makes the next pass look at everything.
-    pub fn look_at_everything(&mut self) {
-        self.next_resync = Instant::now();
+    /// Makes a pass look at everything in a moment: not at once, for what failed would fail again.
+    pub fn look_again_soon(&mut self) {
+        self.next_resync = self.next_resync.min(Instant::now() + SOON);
     }
 
     /// Makes the kernel follow `fabric`, as far as the news, the clock and its own changes call for.

@@ -81,6 +81,12 @@ impl Marks {
         format!("{}ports", self.prefix)
     }
 
+    /// What the daemon made a namespace with this mark for, such as `namespace/web`; `None`: it did not.
+    pub fn made_for<'a>(&self, mark: &'a str) -> Option<&'a str> {
+        let made_for = mark.strip_prefix(&self.prefix)?;
+        (made_for == "ports" || made_for.starts_with("namespace/")).then_some(made_for)
+    }
+
     /// The Port that a device with this alias was made for; `None`: the device is not this daemon's.
     pub fn owner(&self, alias: &str) -> Option<Name> {
         let name = alias.strip_prefix(&self.prefix)?.strip_prefix("port/")?;
@@ -127,6 +133,17 @@ mod tests {
             assert_eq!(marks.owner(foreign), None, "{foreign}");
         }
         assert_eq!(marks.owner(&marks.namespace(&name)), None);
+    }
+
+    #[test]
+    fn a_made_namespace_is_known_by_its_mark() {
+        let marks = Marks::new("4f2a");
+        let web = marks.namespace(&Name::new("web").unwrap());
+        assert_eq!(marks.made_for(&web), Some("namespace/web"));
+        assert_eq!(marks.made_for(&marks.ports_namespace()), Some("ports"));
+        for foreign in ["", "weft:9999:namespace/web", "weft:4f2a:port/web"] {
+            assert_eq!(marks.made_for(foreign), None, "{foreign}");
+        }
     }
 
     #[test]

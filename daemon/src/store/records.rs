@@ -31,8 +31,12 @@ const CACHE_BYTES: usize = 1 << 20;
 /// The open state file.
 #[derive(Debug)]
 pub(super) struct Records {
-    database: Database,
+    /// `None`: it was closed after an error, and could not be opened again yet.
+    database: Option<Database>,
     path: PathBuf,
+    /// A write failed, on a full disk for instance: nobody knows which part of it is in the file, and the
+    /// database refuses all that follows until it is opened again.
+    failed: bool,
 }
 
 /// What the file held when it was opened.
@@ -46,32 +50,14 @@ pub(super) struct Loaded {
 impl Records {
     /// Opens the file in `dir` and reads everything; begins an empty one when there is none.
     pub fn open(dir: &Path) -> Result<(Records, Loaded)> {
-        let file_error = |path: &Path, operation| {
-            let path = path.to_owned();
-            move |source| Error::File { path, operation, source }
-        };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))?;
         let path = dir.join(FILE_NAME);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(file_error(&path, "opened"))?;
+        let database = open_database(&path)?;
         // The file's name must survive a power failure as its content does.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))?;
-        let opened = FileBackend::new(file)
-            .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
-        let database = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Error::StateLocked { path: path.clone() },
-            other => Error::State { path: path.clone(), operation: "opened", source: Box::new(other.into()) },
-        })?;
-        let records = Records { database, path };
-        records.begin().map_err(records.failed("written"))?;
-        let loaded = records.load()?;
-        Ok((records, loaded))
+        begin(&database).map_err(state_error(&path, "written"))?;
+        let loaded = load(&database, &path)?;
+        Ok((Records { database: Some(database), path, failed: false }, loaded))
     }
 
     /// The state file.
@@ -80,90 +66,131 @@ impl Records {
     }
 
     /// Writes the named objects as they are in `resources`, or removes them where they are not, and the
-    /// revision: one transaction, on disk when this returns.
+    /// revision: one transaction, on disk when this returns. After an error the next call writes everything.
     pub fn write(&mut self, resources: &Resources, named: &BTreeSet<ObjectRef>, revision: u64) -> Result<()> {
-        self.try_write(resources, named, revision).map_err(self.failed("written"))
+        if self.failed {
+            // Closed first: the file is locked by whoever has it open.
+            self.database = None;
+        }
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open_database(&self.path)?,
+        };
+        let named = if self.failed { None } else { Some(named) };
+        let written = write(&database, resources, named, revision);
+        self.database = Some(database);
+        self.failed = written.is_err();
+        written.map_err(state_error(&self.path, "written"))
     }
+}
 
-    fn try_write(
-        &self,
-        resources: &Resources,
-        named: &BTreeSet<ObjectRef>,
-        revision: u64,
-    ) -> std::result::Result<(), redb::Error> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
+/// Opens the file, or makes it.
+fn open_database(path: &Path) -> Result<Database> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(file_error(path, "opened"))?;
+    let opened = FileBackend::new(file)
+        .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
+    opened.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => Error::StateLocked { path: path.to_owned() },
+        other => state_error(path, "opened")(other.into()),
+    })
+}
+
+/// Writes the named objects, or all there are, so that the file has no other ones.
+fn write(
+    database: &Database,
+    resources: &Resources,
+    named: Option<&BTreeSet<ObjectRef>>,
+    revision: u64,
+) -> std::result::Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut table = transaction.open_table(RESOURCES)?;
+        if named.is_none() {
+            table.retain(|_, _| false)?;
+        }
+        for object in
+            named.map_or_else(|| resources.keys().collect::<Vec<_>>(), |named| named.iter().collect())
         {
-            let mut table = transaction.open_table(RESOURCES)?;
-            for object in named {
-                let key = object.to_string();
-                match resources.get(object) {
-                    Some(resource) => table.insert(&*key, &*resource.encode_to_vec())?,
-                    None => table.remove(&*key)?,
-                };
-            }
-            transaction.open_table(NUMBERS)?.insert("revision", revision)?;
+            let key = object.to_string();
+            match resources.get(object) {
+                Some(resource) => table.insert(&*key, &*resource.encode_to_vec())?,
+                None => table.remove(&*key)?,
+            };
         }
-        Ok(transaction.commit()?)
+        transaction.open_table(NUMBERS)?.insert("revision", revision)?;
     }
+    Ok(transaction.commit()?)
+}
 
-    /// Makes what a new file lacks.
-    fn begin(&self) -> std::result::Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            transaction.open_table(RESOURCES)?;
-            let mut numbers = transaction.open_table(NUMBERS)?;
-            if numbers.get("format")?.is_none() {
-                numbers.insert("format", FORMAT)?;
-                numbers.insert("revision", 0)?;
-                transaction.open_table(TEXTS)?.insert("instance", &*hex(&random::<6>()?))?;
-            }
+/// Makes what a new file lacks.
+fn begin(database: &Database) -> std::result::Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        transaction.open_table(RESOURCES)?;
+        let mut numbers = transaction.open_table(NUMBERS)?;
+        if numbers.get("format")?.is_none() {
+            numbers.insert("format", FORMAT)?;
+            numbers.insert("revision", 0)?;
+            transaction.open_table(TEXTS)?.insert("instance", &*hex(&random::<6>()?))?;
         }
-        Ok(transaction.commit()?)
     }
+    Ok(transaction.commit()?)
+}
 
-    fn load(&self) -> Result<Loaded> {
-        let raw = self.read().map_err(self.failed("read"))?;
-        if raw.format != FORMAT {
-            return Err(Error::StateFormat { path: self.path.clone(), found: raw.format, expected: FORMAT });
-        }
-        let mut resources = Resources::new();
-        for (key, bytes) in raw.resources {
-            let wrong =
-                |reason: String| Error::StateObject { path: self.path.clone(), object: key.clone(), reason };
-            let resource = v1::Resource::decode(&*bytes).map_err(|error| wrong(error.to_string()))?;
-            let object = parse::identity(0, &resource)
-                .map_err(|found| wrong(found.into_iter().map(|violation| violation.description).collect()))?;
-            if object.to_string() != key {
-                return Err(wrong(format!("the record is that of {object}")));
-            }
-            resources.insert(object, Arc::new(resource));
-        }
-        Ok(Loaded { resources, revision: raw.revision, instance: raw.instance })
+fn load(database: &Database, path: &Path) -> Result<Loaded> {
+    let raw = read(database).map_err(state_error(path, "read"))?;
+    if raw.format != FORMAT {
+        return Err(Error::StateFormat { path: path.to_owned(), found: raw.format, expected: FORMAT });
     }
+    let mut resources = Resources::new();
+    for (key, bytes) in raw.resources {
+        let wrong =
+            |reason: String| Error::StateObject { path: path.to_owned(), object: key.clone(), reason };
+        let resource = v1::Resource::decode(&*bytes).map_err(|error| wrong(error.to_string()))?;
+        let object = parse::identity(0, &resource)
+            .map_err(|found| wrong(found.into_iter().map(|violation| violation.description).collect()))?;
+        if object.to_string() != key {
+            return Err(wrong(format!("the record is that of {object}")));
+        }
+        resources.insert(object, Arc::new(resource));
+    }
+    Ok(Loaded { resources, revision: raw.revision, instance: raw.instance })
+}
 
-    fn read(&self) -> std::result::Result<Raw, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let numbers = transaction.open_table(NUMBERS)?;
-        let number = |name| Ok::<u64, redb::Error>(numbers.get(name)?.map_or(0, |value| value.value()));
-        let instance = transaction.open_table(TEXTS)?.get("instance")?;
-        let mut resources = BTreeMap::new();
-        for entry in transaction.open_table(RESOURCES)?.iter()? {
-            let (key, value) = entry?;
-            resources.insert(key.value().to_owned(), value.value().to_vec());
-        }
-        Ok(Raw {
-            format: number("format")?,
-            revision: number("revision")?,
-            instance: instance.map(|value| value.value().to_owned()).unwrap_or_default(),
-            resources,
-        })
+fn read(database: &Database) -> std::result::Result<Raw, redb::Error> {
+    let transaction = database.begin_read()?;
+    let numbers = transaction.open_table(NUMBERS)?;
+    let number = |name| Ok::<u64, redb::Error>(numbers.get(name)?.map_or(0, |value| value.value()));
+    let instance = transaction.open_table(TEXTS)?.get("instance")?;
+    let mut resources = BTreeMap::new();
+    for entry in transaction.open_table(RESOURCES)?.iter()? {
+        let (key, value) = entry?;
+        resources.insert(key.value().to_owned(), value.value().to_vec());
     }
+    Ok(Raw {
+        format: number("format")?,
+        revision: number("revision")?,
+        instance: instance.map(|value| value.value().to_owned()).unwrap_or_default(),
+        resources,
+    })
+}
 
-    fn failed(&self, operation: &'static str) -> impl FnOnce(redb::Error) -> Error + use<> {
-        let path = self.path.clone();
-        move |error| Error::State { path, operation, source: Box::new(error) }
-    }
+fn state_error(path: &Path, operation: &'static str) -> impl FnOnce(redb::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |error| Error::State { path, operation, source: Box::new(error) }
+}
+
+fn file_error(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::File { path, operation, source }
 }
 
 /// The file's content as it is.

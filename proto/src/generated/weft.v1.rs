@@ -206,7 +206,7 @@ pub struct NetworkStatus {
     #[prost(uint32, tag = "3")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub ports: u32,
-    /// MAC addresses learned now.
+    /// MAC addresses known now: those of its Ports and learned ones.
     #[prost(uint32, tag = "4")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub macs: u32,

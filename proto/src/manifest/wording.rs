@@ -5,12 +5,18 @@ use serde_yaml_ng::Value;
 
 use super::ManifestError;
 
+/// The most characters of a value that an error repeats.
+const MAX_SHOWN: usize = 60;
+
 /// How a value of the wrong kind is called.
 pub(super) fn found(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Number(value) => value.to_string(),
+        Value::String(value) if value.chars().count() > MAX_SHOWN => {
+            format!("{:?}...", value.chars().take(MAX_SHOWN).collect::<String>())
+        }
         Value::String(value) => format!("{value:?}"),
         Value::Sequence(_) => "a list".to_owned(),
         Value::Mapping(_) => "a mapping".to_owned(),

@@ -17,6 +17,8 @@ const TXQUEUELEN: std::ops::RangeInclusive<u32> = 1..=100_000;
 const DEFAULT_TXQUEUELEN: u32 = 1000;
 const QUEUES: std::ops::RangeInclusive<u32> = 1..=16;
 const DEFAULT_DEVICE: &str = "eth0";
+/// The loopback device, and two folders beside the devices' own in `/proc/sys/net/ipv4/conf`.
+const KERNELS_OWN: [&str; 3] = ["lo", "all", "default"];
 
 pub(super) fn parse(
     object: &ObjectRef,
@@ -53,7 +55,10 @@ fn read(
     let queues = queues(message, attachment.as_ref(), findings);
     let network_name = network_name?;
     let (network, via) = match networks.find(&network_name) {
-        Found::Network(network) => (Some(network), Gateways::of(network, &addresses)),
+        Found::Network(network) if addresses.len() == message.addresses.len() => {
+            (Some(network), Gateways::of(network, &addresses))
+        }
+        Found::Network(network) => (Some(network), Gateways::Unknown),
         Found::Wrong => return None,
         Found::Missing if networks.port_is_going => (None, Gateways::Unknown),
         Found::Missing => {
@@ -126,9 +131,12 @@ fn device(object: &ObjectRef, message: &v1::PortSpec, findings: &mut Findings<'_
             format!("not given, and the Port's name \"{name}\" is too long for a device, 1 to {most} bytes expected")
         }),
         "" => DeviceName::new(DEFAULT_DEVICE).map_err(|error| error.to_string()),
-        "lo" => Err("\"lo\" is the loopback device's name, another one expected".to_owned()),
         text => DeviceName::new(text).map_err(|error| error.to_string()),
     };
+    let name = name.and_then(|name| match KERNELS_OWN.contains(&name.as_str()) {
+        true => Err(format!("\"{name}\" is a name that the kernel keeps for itself, another one expected")),
+        false => Ok(name),
+    });
     findings.value("spec.device", name)
 }
 
@@ -205,12 +213,17 @@ fn mtu(
 enum Gateways {
     /// The first of each family.
     Known { v4: Option<IpAddr>, v6: Option<IpAddr> },
-    /// The Network is gone, and with it whatever would need them.
+    /// The Network is gone, or an address is wrong, which is said elsewhere: what follows from it is not.
     Unknown,
 }
 
 impl Gateways {
     fn of(network: &Network, addresses: &[InterfaceAddress]) -> Gateways {
+        let is_inside =
+            |own: &InterfaceAddress| network.subnets.iter().any(|subnet| subnet.prefix.contains(own.address));
+        if !addresses.iter().all(is_inside) {
+            return Gateways::Unknown;
+        }
         let first = |v4: bool| {
             addresses.iter().filter(|own| own.address.is_ipv4() == v4).find_map(|own| {
                 let subnet = network.subnets.iter().find(|subnet| subnet.prefix.contains(own.address))?;

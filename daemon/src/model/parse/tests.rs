@@ -72,6 +72,10 @@ fn a_host_port_is_called_like_itself() {
         "Port/a-name-of-16-byt: spec.device: not given, and the Port's name \"a-name-of-16-byt\" is too long for a \
          device, 1 to 15 bytes expected"
     );
+    assert_eq!(
+        wrong(&yaml("default")),
+        "Port/default: spec.device: \"default\" is a name that the kernel keeps for itself, another one expected"
+    );
 }
 
 #[test]
@@ -89,7 +93,14 @@ fn every_wrong_field_of_a_port_is_named() {
         ),
         ("  txqueuelen: 100001", "spec.txqueuelen: 100001 is out of range, 1 to 100000 expected"),
         ("  queues: 17", "spec.queues: 17 is out of range, 1 to 16 expected"),
-        ("  device: lo", "spec.device: \"lo\" is the loopback device's name, another one expected"),
+        (
+            "  device: lo",
+            "spec.device: \"lo\" is a name that the kernel keeps for itself, another one expected",
+        ),
+        (
+            "  device: all",
+            "spec.device: \"all\" is a name that the kernel keeps for itself, another one expected",
+        ),
         (
             "  device: sixteen-bytes-xx",
             "spec.device: \"sixteen-bytes-xx\" is not a device name, 1 to 15 bytes without '/', ':', '%', white space \
@@ -289,6 +300,33 @@ fn a_port_that_is_going_may_outlive_its_network() {
     resource.metadata.as_mut().unwrap().deleting = Some(SystemTime::now().into());
     let fabric = super::fabric(&all, 3).unwrap();
     assert!(fabric.ports["web"].metadata.deleting.is_some() && fabric.ports["web"].spec.routes.is_empty());
+}
+
+#[test]
+fn a_port_that_is_going_does_not_hold_its_network_back() {
+    let mut all = crate::fixture::stored(&format!(
+        "{}{}",
+        port("web", "  addresses: [198.18.1.9/24]\n  defaultRoute: true\n  mtu: 1400"),
+        object("Network", "front", "  mtu: 1300")
+    ));
+    assert!(super::fabric(&all, 3).is_err());
+    let web = all.iter_mut().find(|(object, _)| object.kind == Kind::Port).unwrap().1;
+    Arc::make_mut(web).metadata.as_mut().unwrap().deleting = Some(SystemTime::now().into());
+    assert_eq!(super::fabric(&all, 3).unwrap().networks["front"].spec.mtu.get(), 1300);
+}
+
+#[test]
+fn what_follows_from_a_wrong_address_is_not_told() {
+    for (address, reason) in [
+        ("192.0.2.9/24", "192.0.2.9 is not inside a subnet of Network/front"),
+        ("192.0.2.9", "\"192.0.2.9\" is not an address with a prefix length"),
+    ] {
+        let spec =
+            format!("  addresses: [{address}]\n  defaultRoute: true\n  routes: [{{prefix: 198.19.0.0/16}}]");
+        let told = wrong(&port("web", &spec));
+        assert!(told.starts_with(&format!("Port/web: spec.addresses[0]: {reason}")), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }
 
 #[test]
