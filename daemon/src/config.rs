@@ -108,7 +108,7 @@ impl Default for Config {
             run_dir: "/run/weft".into(),
             netns_dir: "/run/netns".into(),
             workers: 0,
-            busy_poll_us: 50,
+            busy_poll_us: 200,
             log: LogConfig::default(),
             reconcile: ReconcileConfig::default(),
         }

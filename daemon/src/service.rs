@@ -38,8 +38,9 @@ pub fn run(config: &Config) -> Result<()> {
         .map_err(Error::Runtime)?;
     let stop = runtime.block_on(async { StopSignals::new() })?;
     let workers = worker_count(config);
-    let (dataplane, reconciler) = start_forwarding(config, workers, &store, &status)?;
+    // First of all that others can see: a second daemon must not touch anything before it finds this one.
     let api = Api::bind(&config.socket)?;
+    let (dataplane, reconciler) = start_forwarding(config, workers, &store, &status)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %config.socket.display(),

@@ -50,9 +50,10 @@ macro_rules! drop_reasons {
                 match self { $(DropReason::$name => $text,)+ }
             }
 
-            /// What it means, in a sentence.
-            pub const fn description(self) -> &'static str {
-                match self { $(DropReason::$name => concat!($($doc),+),)+ }
+            /// What it means, in words.
+            pub fn description(self) -> &'static str {
+                let sentence = match self { $(DropReason::$name => concat!($($doc),+),)+ };
+                sentence.trim().trim_end_matches('.')
             }
         }
     };

@@ -59,7 +59,7 @@ fn print(trace: &TraceResponse, output: &mut Output) -> Result<(), Error> {
     };
     writeln!(output, "verdict: {}{reason}", toned(output.colour, tone, &trace.verdict))?;
     for out in &trace.outputs {
-        writeln!(output, "output: port/{}, {} octets: {}", out.port, out.frame.len(), out.summary)?;
+        writeln!(output, "output: port/{}: {}", out.port, out.summary)?;
     }
     Ok(())
 }

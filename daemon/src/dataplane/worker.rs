@@ -38,6 +38,9 @@ const HOT: usize = 4;
 /// ...and so many times in a row before the other queues are looked at.
 const HOT_ROUNDS: u32 = 4;
 
+/// A worker that looks again in vain comes down to this part of the configured time.
+const LEAST_PATIENCE: u32 = 16;
+
 /// A frame of this size or more is large: fewer buffers are offered at once then.
 const LARGE: usize = 8 * 1024;
 
@@ -73,6 +76,8 @@ pub(super) struct Worker {
     queues: HashMap<u64, Queue>,
     /// Tokens of the queues that had packets since the last sleep, the latest first.
     hot: Vec<u64>,
+    /// How long to look for more packets after the last one.
+    patience: Duration,
     snapshot: Arc<Snapshot>,
     stack: Stack,
     batch: Batch,
@@ -93,6 +98,7 @@ impl Worker {
         Ok(Worker {
             index,
             stack: Stack::new(index, snapshot.config.clone()),
+            patience: shared.busy_poll,
             shared,
             wake,
             counters,
@@ -158,20 +164,27 @@ impl Worker {
         }
     }
 
-    /// Whether to look again without sleeping, and until when.
-    fn look_again(&self, now: Instant, worked: bool, polling_until: Option<Instant>) -> Option<Instant> {
+    /// Whether to look again without sleeping, and until when. Where looking again finds packets, the
+    /// next look lasts longer, up to the limit; where it does not, it is shorter.
+    fn look_again(&mut self, now: Instant, worked: bool, polling_until: Option<Instant>) -> Option<Instant> {
+        let most = self.shared.busy_poll;
         match polling_until {
             _ if worked => {
                 if polling_until.is_some() {
                     add(&self.counters.polls_hit, 1);
+                    self.patience = (self.patience * 2).min(most);
                 }
-                (!self.shared.busy_poll.is_zero()).then(|| now + self.shared.busy_poll)
+                (!most.is_zero()).then(|| now + self.patience)
             }
             Some(until) if now < until => {
                 std::thread::yield_now();
                 Some(until)
             }
-            _ => None,
+            Some(_) => {
+                self.patience = (self.patience / 2).max(most / LEAST_PATIENCE);
+                None
+            }
+            None => None,
         }
     }
 

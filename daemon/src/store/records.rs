@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use redb::backends::FileBackend;
@@ -27,6 +28,9 @@ const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 const FORMAT: u64 = 1;
 /// The state is small and read once: a page cache of 1 MiB is plenty.
 const CACHE_BYTES: usize = 1 << 20;
+/// A killed daemon holds its lock until the kernel has taken it apart.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The open state file.
 #[derive(Debug)]
@@ -52,7 +56,7 @@ impl Records {
     pub fn open(dir: &Path) -> Result<(Records, Loaded)> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))?;
         let path = dir.join(FILE_NAME);
-        let database = open_database(&path)?;
+        let database = open_when_free(&path)?;
         // The file's name must survive a power failure as its content does.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))?;
         begin(&database).map_err(state_error(&path, "written"))?;
@@ -85,6 +89,23 @@ impl Records {
 }
 
 /// Opens the file, or makes it.
+/// Opens the file, waiting a little for a daemon that is just ending to let go of it.
+fn open_when_free(path: &Path) -> Result<Database> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let mut told = false;
+    loop {
+        match open_database(path) {
+            Err(Error::StateLocked { .. }) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(path = %path.display(), "another weftd has the state open; waiting for it to end");
+                }
+                std::thread::sleep(LOCK_RETRY);
+            }
+            other => return other,
+        }
+    }
+}
+
 fn open_database(path: &Path) -> Result<Database> {
     let file = OpenOptions::new()
         .read(true)

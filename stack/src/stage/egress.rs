@@ -42,7 +42,7 @@ pub(crate) fn flood(
     if sent == 0 && !destination.is_multicast() {
         return Err(DropReason::NoOtherPort.into());
     }
-    step!(cx, "egress", "to {sent} ports");
+    step!(cx, "egress", "to {sent} port{}", if sent == 1 { "" } else { "s" });
     Ok(Verdict::Flooded)
 }
 

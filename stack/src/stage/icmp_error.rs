@@ -71,7 +71,7 @@ fn send_v4(
     message[icmpv4::HEADER_LENGTH..].copy_from_slice(&original[L3..L3 + quoted]);
     error.emit(message);
     cx.output.push(origin, from.id);
-    step!(cx, "icmp", "{error:?} from {source} to {}", header.source);
+    step!(cx, "icmp", "{error} from {source} to {}", header.source);
 }
 
 fn send_v6(
@@ -115,7 +115,7 @@ fn send_v6(
     message[icmpv6::HEADER_LENGTH..].copy_from_slice(&original[L3..L3 + quoted]);
     error.emit(source, header.source, message);
     cx.output.push(origin, from.id);
-    step!(cx, "icmp", "{error:?} from {source} to {}", header.source);
+    step!(cx, "icmp", "{error} from {source} to {}", header.source);
 }
 
 fn answer_ethernet(frame: &Frame, gateway: crate::MacAddr, bytes: &mut [u8]) {

@@ -19,7 +19,7 @@ pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Resul
     step!(cx, "ingress", "port {} took in {}", from.name, crate::trace::describe(packet.frame()));
     let checked = check_frame(packet, from);
     if let Err(reason) = checked {
-        step!(cx, "ingress", "{}", reason.description().trim());
+        step!(cx, "ingress", "{}", reason.description());
     }
     checked
 }

@@ -46,7 +46,7 @@ pub(crate) fn decide(
                 cx.config.networks[hop.network].name
             );
         }
-        Err(rejection) => step!(cx, "route", "{}", rejection.reason.description().trim()),
+        Err(rejection) => step!(cx, "route", "{}", rejection.reason.description()),
     }
     next
 }

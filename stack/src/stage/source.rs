@@ -23,7 +23,7 @@ pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Por
     let result = check_all(packet, frame, from, network);
     match result {
         Ok(()) => step!(cx, "source", "MAC and addresses belong to port {}", from.name),
-        Err(reason) => step!(cx, "source", "{}", reason.description().trim()),
+        Err(reason) => step!(cx, "source", "{}", reason.description()),
     }
     result
 }

@@ -1,5 +1,7 @@
 //! ICMP (RFC 792, RFC 1191).
 
+use std::fmt;
+
 use super::checksum::{self, Sum};
 use super::{Malformed, read_u16, write_u16};
 
@@ -51,6 +53,19 @@ impl Error {
         write_u16(message, 6, rest);
         let sum = Sum::default().bytes(message).finish();
         write_u16(message, 2, sum);
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NetUnreachable => f.write_str("net unreachable"),
+            Error::HostUnreachable => f.write_str("host unreachable"),
+            Error::ProtocolUnreachable => f.write_str("protocol unreachable"),
+            Error::PortUnreachable => f.write_str("port unreachable"),
+            Error::FragmentationNeeded(mtu) => write!(f, "fragmentation needed, MTU {mtu}"),
+            Error::TtlExceeded => f.write_str("TTL exceeded"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! ICMPv6 (RFC 4443) and neighbour discovery (RFC 4861).
 
+use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::checksum::{self, Sum};
@@ -76,6 +77,20 @@ impl Error {
         message[..4].copy_from_slice(&[kind, code, 0, 0]);
         message[4..8].copy_from_slice(&rest.to_be_bytes());
         fill_checksum(source, destination, message);
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoRoute => f.write_str("no route"),
+            Error::BeyondScope => f.write_str("beyond the scope of the source address"),
+            Error::AddressUnreachable => f.write_str("address unreachable"),
+            Error::PortUnreachable => f.write_str("port unreachable"),
+            Error::PacketTooBig(mtu) => write!(f, "packet too big, MTU {mtu}"),
+            Error::HopLimitExceeded => f.write_str("hop limit exceeded"),
+            Error::UnknownNextHeader(at) => write!(f, "unknown next header at octet {at}"),
+        }
     }
 }
 

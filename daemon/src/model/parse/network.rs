@@ -53,16 +53,14 @@ fn mtu(given: u32, subnets: &[Subnet], findings: &mut Findings<'_>) -> Mtu {
         return Mtu::DEFAULT;
     }
     let mtu = findings.value("spec.mtu", Mtu::new(given)).unwrap_or(Mtu::DEFAULT);
-    if let Some(subnet) = subnets.iter().find(|subnet| !subnet.prefix.is_ipv4()) {
-        if mtu.get() < Mtu::MIN_IPV6 {
-            let (prefix, least) = (subnet.prefix, Mtu::MIN_IPV6);
-            findings.add(
-                "spec.mtu",
-                format_args!(
-                    "{mtu} is too small for the IPv6 subnet {prefix}, {least} or more octets expected"
-                ),
-            );
-        }
+    if let Some(subnet) = subnets.iter().find(|subnet| !subnet.prefix.is_ipv4())
+        && mtu.get() < Mtu::MIN_IPV6
+    {
+        let (prefix, least) = (subnet.prefix, Mtu::MIN_IPV6);
+        findings.add(
+            "spec.mtu",
+            format_args!("{mtu} is too small for the IPv6 subnet {prefix}, {least} or more octets expected"),
+        );
     }
     mtu
 }

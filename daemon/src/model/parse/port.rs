@@ -195,16 +195,16 @@ fn mtu(
     if network.is_some() && mtu > most {
         findings.add("spec.mtu", format_args!("{mtu} is more than the Network's {most}"));
     }
-    if let Some(address) = addresses.iter().find(|address| address.address.is_ipv6()) {
-        if mtu.get() < Mtu::MIN_IPV6 {
-            let (address, least) = (address.address, Mtu::MIN_IPV6);
-            findings.add(
-                "spec.mtu",
-                format_args!(
-                    "{mtu} is too small for the IPv6 address {address}, {least} or more octets expected"
-                ),
-            );
-        }
+    if let Some(address) = addresses.iter().find(|address| address.address.is_ipv6())
+        && mtu.get() < Mtu::MIN_IPV6
+    {
+        let (address, least) = (address.address, Mtu::MIN_IPV6);
+        findings.add(
+            "spec.mtu",
+            format_args!(
+                "{mtu} is too small for the IPv6 address {address}, {least} or more octets expected"
+            ),
+        );
     }
     mtu
 }

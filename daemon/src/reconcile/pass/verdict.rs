@@ -248,8 +248,9 @@ fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, R
 fn router_state(fabric: &Fabric, name: &Name, router: &Router) -> Seen {
     let hangs = |network: &Object<Network>| lives(network) && network.spec.router.as_ref() == Some(name);
     let attached: Vec<_> = fabric.networks.iter().filter(|(_, network)| hangs(network)).collect();
-    let connected =
-        attached.iter().flat_map(|(_, network)| &network.spec.subnets).map(|subnet| subnet.prefix);
+    // A subnet without a gateway is nobody's to route to.
+    let subnets = attached.iter().flat_map(|(_, network)| &network.spec.subnets);
+    let connected = subnets.filter(|subnet| subnet.gateway.is_some()).map(|subnet| subnet.prefix);
     let prefixes: BTreeSet<_> = connected.chain(router.routes.iter().map(|route| route.prefix)).collect();
     Seen::Router {
         networks: attached.iter().map(|(name, _)| (*name).clone()).collect(),

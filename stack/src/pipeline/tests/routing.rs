@@ -307,7 +307,7 @@ fn a_traced_drop_names_its_reason() {
     let answer = trace.steps.last().unwrap();
     assert_eq!(
         (answer.stage, answer.message.as_str()),
-        ("icmp", "NetUnreachable from 198.18.1.1 to 198.18.1.10")
+        ("icmp", "net unreachable from 198.18.1.1 to 198.18.1.10")
     );
     assert_eq!(fabric.dropped("a1", DropReason::NoRoute), 0);
 }
