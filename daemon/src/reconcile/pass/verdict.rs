@@ -227,12 +227,19 @@ fn report(
     }
 }
 
+/// What a Network that is in the picture does.
+fn switched(network: &Network) -> String {
+    let silent = network.router.is_none() && network.subnets.iter().any(|subnet| subnet.gateway.is_some());
+    let note = if silent { "; no gateway answers, as it hangs on no Router" } else { "" };
+    format!("frames are switched{note}")
+}
+
 /// Networks and Routers live in the workers' picture alone.
 fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, Report)> {
     let trouble = || refused.map(|message| Refusal { reason: "PictureRefused", message: message.to_owned() });
     let mut reports = Vec::new();
     for (name, network) in fabric.networks.iter().filter(|(_, network)| lives(network)) {
-        let well = || "frames are switched".to_owned();
+        let well = || switched(&network.spec);
         let report = report(trouble(), well, Some(Seen::Network {}), network.metadata.generation);
         reports.push((Kind::Network, name.clone(), report));
     }
@@ -268,4 +275,20 @@ fn offload_names(open: &OpenPort) -> Vec<&'static str> {
         (offloads.uso, "uso"),
     ];
     names.into_iter().filter(|(taken, _)| *taken).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn a_network_without_a_router_says_that_its_gateway_is_silent() {
+        let alone = "  subnets: [{prefix: 198.18.1.0/24, gateway: 198.18.1.1}]";
+        let fabric = fixture::fabric(&fixture::object("Network", "front", alone));
+        let reports = segment_reports(&fabric, None);
+        let (.., report) = &reports[0];
+        assert!(report.ready);
+        assert_eq!(report.message, "frames are switched; no gateway answers, as it hangs on no Router");
+    }
 }
