@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use libc::{c_int, c_uint};
 
-use crate::descriptor::{checked, checked_length, read, write};
+use crate::descriptor::{checked, read, write};
 use crate::link::Netlink;
 use crate::{Error, Result};
 
@@ -124,13 +124,6 @@ impl TapQueue {
     /// EINVAL when the header contradicts the frame; EIO when the device is down; EBADFD when it is gone.
     pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
         write(self.0.as_fd(), buffer)
-    }
-
-    /// Like [`TapQueue::send`], of a header and a frame that are apart.
-    pub fn send_vectored(&self, header: &[u8], frame: &[u8]) -> io::Result<usize> {
-        let parts = [header, frame].map(io::IoSlice::new);
-        // SAFETY: an IoSlice has the layout of an iovec, and both slices live through the call.
-        checked_length(unsafe { libc::writev(self.0.as_raw_fd(), parts.as_ptr().cast(), 2) })
     }
 }
 

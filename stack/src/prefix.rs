@@ -83,11 +83,6 @@ impl Prefix {
     pub fn overlaps(&self, other: &Prefix) -> bool {
         if self.length <= other.length { self.contains(other.address) } else { other.contains(self.address) }
     }
-
-    /// Whether the prefix stands for a single address.
-    pub fn is_host(&self) -> bool {
-        self.length == if self.is_ipv4() { 32 } else { 128 }
-    }
 }
 
 /// `address` with all but the first `length` bits cleared.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weft_host::poll::{Epoll, Events, Wake};
 use weft_stack::Stack;
-use weft_stack::batch::{Batch, Origin, Output, Send};
+use weft_stack::batch::{Batch, Output, Send};
 use weft_stack::config::PortId;
 use weft_stack::packet::Packet;
 use weft_stack::time::Instant;
@@ -272,10 +272,7 @@ impl Worker {
     fn send_run(&self, run: &[Send]) {
         let Some(port) = self.snapshot.config.port(run[0].port) else { return };
         let counters = port.counters(self.index);
-        let packet = |send: &Send| match send.origin {
-            Origin::Received(index) => &self.batch.packets()[index],
-            Origin::Made(index) => &self.output.made()[index],
-        };
+        let packet = |send: &Send| self.output.packet(&self.batch, send);
         let Some(io) = self.snapshot.io(port.id) else {
             run.iter().for_each(|_| counters.drop(DropReason::PortDown));
             return;

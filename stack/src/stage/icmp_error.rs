@@ -3,7 +3,7 @@
 //! Never about an ICMP error, a fragment other than the first, a group address, or a source that is
 //! no host (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 e); quotes as much as fits; rate-limited.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::{Answer, Frame, L3, Layer3};
 use crate::config::Port;
@@ -37,8 +37,8 @@ fn send_v4(
         && frame.transport(original).first().is_none_or(|kind| icmpv4::is_error(*kind));
     if about_error
         || header.fragment_offset != 0
-        || !is_host_v4(header.source)
-        || !is_host_v4(header.destination)
+        || !ipv4::is_routable(header.source)
+        || !ipv4::is_routable(header.destination)
     {
         return;
     }
@@ -134,21 +134,4 @@ fn allow(cx: &mut Context, destination: IpAddr) -> bool {
     }
     cx.counters.icmp_errors_limited.add(1);
     false
-}
-
-fn is_host_v4(address: Ipv4Addr) -> bool {
-    !(address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.octets()[0] >= 240)
-}
-
-/// Whether a router may forward from or to this address at all.
-pub(crate) fn is_routable_v6(address: Ipv6Addr) -> bool {
-    !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
-}
-
-/// Whether a router may forward from or to this address at all.
-pub(crate) fn is_routable_v4(address: Ipv4Addr) -> bool {
-    is_host_v4(address)
 }

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
-use super::{Frame, L3, Layer3, Rejection, icmp_error};
+use super::{Frame, L3, Layer3, Rejection};
 use crate::config::Port;
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::table::fib::{NextHop, Target};
 use crate::trace::step;
 use crate::verdict::DropReason;
-use crate::wire::{icmpv4, icmpv6, ipv4};
+use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
 
 /// What routing found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +62,10 @@ fn decide_v4(
     if !ipv4::checksum_is_valid(bytes) {
         return Err(DropReason::Ipv4ChecksumBad.into());
     }
-    if !icmp_error::is_routable_v4(header.source) {
+    if !ipv4::is_routable(header.source) {
         return Err(DropReason::SourceInvalid.into());
     }
-    if !icmp_error::is_routable_v4(header.destination) {
+    if !ipv4::is_routable(header.destination) {
         return Err(DropReason::DestinationInvalid.into());
     }
     if ipv4::has_source_route(&bytes[ipv4::HEADER_LENGTH..]) {
@@ -105,12 +105,12 @@ fn decide_v6(
     packet: &Packet,
     frame: &Frame,
     from: &Port,
-    header: &crate::wire::ipv6::Header,
+    header: &ipv6::Header,
 ) -> Result<Next, Rejection> {
-    if !icmp_error::is_routable_v6(header.source) {
+    if !ipv6::is_routable(header.source) {
         return Err(DropReason::SourceInvalid.into());
     }
-    if !icmp_error::is_routable_v6(header.destination) {
+    if !ipv6::is_routable(header.destination) {
         return Err(DropReason::DestinationInvalid.into());
     }
     let router = router_of(cx, from)?;

@@ -105,6 +105,15 @@ impl Header {
     }
 }
 
+/// Whether a router may forward from or to this address at all: it is not unspecified, loopback,
+/// multicast, reserved or the limited broadcast (RFC 1812 section 5.3.7).
+pub fn is_routable(address: Ipv4Addr) -> bool {
+    !(address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.octets()[0] >= 240)
+}
+
 /// Whether the checksum of this header, options included, is right.
 pub fn checksum_is_valid(header: &[u8]) -> bool {
     Sum::default().bytes(header).folded() == 0xffff

@@ -138,6 +138,12 @@ impl Fields {
     }
 }
 
+/// Whether a router may forward from or to this address at all: it is not unspecified, loopback or
+/// multicast (RFC 4291 section 2.5).
+pub fn is_routable(address: Ipv6Addr) -> bool {
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
+}
+
 /// Takes one from the hop limit, which is above zero.
 pub fn decrement_hop_limit(header: &mut [u8]) {
     header[HOP_LIMIT] -= 1;

@@ -91,10 +91,8 @@ impl Run<'_> {
     ) -> Result<(), StepError> {
         let index = self.index(place, device)?;
         let netlink = &mut self.session(place)?.netlink;
-        match netlink.add_address(index, address.address, address.prefix_length) {
-            Err(error) if !error.is_exists() => Err(error.into()),
-            _ => Ok(()),
-        }
+        let added = netlink.add_address(index, address.address, address.prefix_length);
+        unless(added, weft_host::Error::is_exists)
     }
 
     /// Takes an address from a device.
@@ -106,10 +104,8 @@ impl Run<'_> {
     ) -> Result<(), StepError> {
         let index = self.index(place, device)?;
         let netlink = &mut self.session(place)?.netlink;
-        match netlink.remove_address(index, address.address, address.prefix_length) {
-            Err(error) if !error.is_gone() => Err(error.into()),
-            _ => Ok(()),
-        }
+        let removed = netlink.remove_address(index, address.address, address.prefix_length);
+        unless(removed, weft_host::Error::is_gone)
     }
 
     /// Adds a route by a device; `onlink` when no prefix of the device covers the next hop.
@@ -141,10 +137,16 @@ impl Run<'_> {
         route: &PortRoute,
     ) -> Result<(), StepError> {
         let index = self.index(place, device)?;
-        match self.session(place)?.netlink.remove_route(&host_route(index, route, false)) {
-            Err(error) if !error.is_gone() => Err(error.into()),
-            _ => Ok(()),
-        }
+        let removed = self.session(place)?.netlink.remove_route(&host_route(index, route, false));
+        unless(removed, weft_host::Error::is_gone)
+    }
+}
+
+/// The result, where an error that says that all is `done` already counts as success.
+fn unless(result: weft_host::Result<()>, done: fn(&weft_host::Error) -> bool) -> Result<(), StepError> {
+    match result {
+        Err(error) if !done(&error) => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
