@@ -228,8 +228,11 @@ pub struct Trace {
     /// Destination MAC address; default: the other port's or the gateway's
     #[arg(long, value_name = "MAC")]
     pub to_mac: Option<String>,
+    /// VLAN tag of the frame; default: none
+    #[arg(long, value_name = "ID")]
+    pub vlan: Option<u16>,
     /// A whole Ethernet frame in hexadecimal digits, instead of --to
-    #[arg(long, value_name = "HEX", value_parser = frame, conflicts_with_all = ["protocol", "source_port", "size", "ttl", "df", "from_mac", "to_mac"])]
+    #[arg(long, value_name = "HEX", value_parser = frame, conflicts_with_all = ["protocol", "source_port", "size", "ttl", "df", "from_mac", "to_mac", "vlan"])]
     pub frame: Option<Frame>,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]

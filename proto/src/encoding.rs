@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::de::{self, Visitor};
 use serde::{Deserializer, Serializer};
 
-use crate::v1::{Change, EventType, Kind, PortType, Protocol};
+use crate::v1::{Change, EventType, Kind, MirrorDirection, PortType, Protocol, RouteAction};
 
 /// Whether a field is left out because it has its default value.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -47,7 +47,23 @@ impl Words for Kind {
 impl Words for PortType {
     const WHAT: &'static str = "a port type";
     const WORDS: &'static [(Self, &'static str)] =
-        &[(Self::Tap, "tap"), (Self::Veth, "veth"), (Self::Host, "host")];
+        &[(Self::Tap, "tap"), (Self::Veth, "veth"), (Self::Host, "host"), (Self::Uplink, "uplink")];
+}
+
+impl Words for MirrorDirection {
+    const WHAT: &'static str = "a mirror direction";
+    const WORDS: &'static [(Self, &'static str)] =
+        &[(Self::Both, "both"), (Self::Received, "received"), (Self::Sent, "sent")];
+}
+
+impl Words for RouteAction {
+    const WHAT: &'static str = "a route action";
+    const WORDS: &'static [(Self, &'static str)] = &[
+        (Self::Via, "via"),
+        (Self::Blackhole, "blackhole"),
+        (Self::Unreachable, "unreachable"),
+        (Self::Prohibit, "prohibit"),
+    ];
 }
 
 impl Words for Change {

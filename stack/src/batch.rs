@@ -4,8 +4,11 @@
 //! [`Output`]'s sends in order, and calls [`Output::clear`]. Buffers are used again from the first on,
 //! so that the ones in use stay in the cache.
 
+use std::ops::Range;
+
 use crate::config::PortId;
 use crate::packet::Packet;
+use crate::wire::vlan::Tci;
 
 /// The most packets read in one round.
 pub const BATCH: usize = 64;
@@ -74,6 +77,8 @@ pub struct Send {
     pub origin: Origin,
     /// By which port.
     pub port: PortId,
+    /// The VLAN tag that it leaves with.
+    pub tag: Option<Tci>,
 }
 
 /// What the stack wants sent.
@@ -103,9 +108,17 @@ impl Output {
         &self.made[..self.used]
     }
 
-    /// Writes the virtio-net header of each packet that the stack made.
-    pub fn seal(&mut self) {
-        self.made[..self.used].iter_mut().for_each(Packet::seal);
+    /// Makes the packets of these sends ready for their device: VLAN tag and virtio-net header. A packet that
+    /// leaves by several ports is one buffer: seal the sends of one port, hand them over, then go on.
+    pub fn seal(&mut self, batch: &mut Batch, sends: Range<usize>) {
+        for send in &self.sends[sends] {
+            let packet = match send.origin {
+                Origin::Received(index) => &mut batch.packets_mut()[index],
+                Origin::Made(index) => &mut self.made[index],
+            };
+            packet.dress(send.tag);
+            packet.seal();
+        }
     }
 
     /// The packet of a send.
@@ -116,6 +129,13 @@ impl Output {
         }
     }
 
+    /// A packet that the stack made; the batch has the received ones.
+    pub(crate) fn made_packet(&self, origin: Origin) -> &Packet {
+        match origin {
+            Origin::Made(index) | Origin::Received(index) => &self.made[index],
+        }
+    }
+
     /// Forgets everything that was to be sent; the buffers stay, up to a number.
     pub fn clear(&mut self) {
         self.used = 0;
@@ -123,8 +143,8 @@ impl Output {
         self.made.truncate(KEEP);
     }
 
-    pub(crate) fn push(&mut self, origin: Origin, port: PortId) {
-        self.sends.push(Send { origin, port });
+    pub(crate) fn push(&mut self, origin: Origin, port: PortId, tag: Option<Tci>) {
+        self.sends.push(Send { origin, port, tag });
     }
 
     /// A buffer for a packet that the stack makes, and how to refer to it.

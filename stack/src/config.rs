@@ -4,23 +4,30 @@
 //! takes over what must live on: port ids, counters, the FDB and the neighbour tables.
 
 mod build;
+mod interface;
 mod spec;
+mod vlans;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
 pub use build::ConfigError;
-pub use spec::{FabricSpec, NetworkSpec, Offloads, PortSpec, RouterSpec, StaticRoute, SubnetSpec};
+pub(crate) use interface::Interface;
+pub use spec::{
+    AdvertisementSpec, DhcpSpec, FabricSpec, Hop, MirrorSpec, MulticastSpec, NetworkSpec, Offloads,
+    PolicyRule, PortSpec, RouteAction, RouteTable, RouterSpec, StaticMac, StaticRoute, StormLimits,
+    SubnetSpec,
+};
+pub use vlans::{PortVlans, UNTAGGED, VlanSet};
 
 use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
 use crate::table::fdb::Fdb;
 use crate::table::fib::Fib;
-use crate::table::neighbor::Neighbors;
 
 /// Names a port in one life: a slot, and a count of the slot's uses, so that what was remembered of
 /// an earlier port does not lead to a later one.
@@ -57,8 +64,9 @@ pub struct Config {
     lives: Vec<u32>,
     names: HashMap<Arc<str>, PortId, RandomState>,
     pub(crate) networks: Vec<Network>,
+    pub(crate) interfaces: Vec<Interface>,
     pub(crate) routers: Vec<Router>,
-    next_network: u32,
+    next_interface: u32,
     counters: Arc<[StackCounters]>,
 }
 
@@ -73,8 +81,8 @@ pub struct Port {
     pub mac: MacAddr,
     /// Addresses of the container's device.
     pub addresses: Box<[IpAddr]>,
-    /// Access VLAN; 0 is untagged.
-    pub vlan: u16,
+    /// The VLANs that it is on.
+    pub vlans: PortVlans,
     /// Largest IP packet in octets.
     pub mtu: usize,
     /// Drop frames whose source is not this port's.
@@ -102,63 +110,25 @@ impl Port {
 /// A network in the picture.
 #[derive(Debug)]
 pub(crate) struct Network {
-    /// Unique among all networks there ever were.
-    pub id: u32,
     pub name: Arc<str>,
-    pub mtu: usize,
     pub ageing: Duration,
-    pub router: Option<usize>,
-    pub gateway: Gateway,
-    /// Ports by VLAN, for flooding.
-    pub members: Vec<(u16, Vec<PortId>)>,
+    /// The router's interfaces here: VLAN and position in [`Config::interfaces`].
+    pub interfaces: Vec<(u16, usize)>,
+    /// Ports of one VLAN, by it, for flooding.
+    pub members: HashMap<u16, Vec<PortId>, RandomState>,
+    /// Ports of several VLANs.
+    pub trunks: Vec<PortId>,
     /// MAC addresses that belong to a port by configuration.
     pub stations: HashMap<(u16, MacAddr), PortId, RandomState>,
     /// IP addresses that belong to a port by configuration.
     pub owners: HashMap<IpAddr, PortId, RandomState>,
     pub fdb: Arc<Fdb>,
-    pub neighbors: Arc<Neighbors>,
 }
 
 impl Network {
-    /// The ports of one VLAN.
-    pub fn members(&self, vlan: u16) -> &[PortId] {
-        self.members.iter().find(|(id, _)| *id == vlan).map_or(&[], |(_, ports)| ports)
-    }
-}
-
-/// The router's interface on a network.
-#[derive(Debug)]
-pub(crate) struct Gateway {
-    pub mac: MacAddr,
-    pub v4: Vec<(Ipv4Addr, crate::Prefix)>,
-    pub v6: Vec<(Ipv6Addr, crate::Prefix)>,
-    pub link_local: Ipv6Addr,
-}
-
-impl Gateway {
-    /// Whether the interface answers ARP for this address.
-    pub fn has_v4(&self, address: Ipv4Addr) -> bool {
-        self.v4.iter().any(|(own, _)| *own == address)
-    }
-
-    /// Whether the interface answers neighbour solicitations for this address.
-    pub fn has_v6(&self, address: Ipv6Addr) -> bool {
-        !self.v6.is_empty() && self.link_local == address || self.v6.iter().any(|(own, _)| *own == address)
-    }
-
-    /// The interface's address to speak to `peer` from: of its subnet, or else the first.
-    pub fn source_v4(&self, peer: Ipv4Addr) -> Option<Ipv4Addr> {
-        let in_subnet = self.v4.iter().find(|(_, prefix)| prefix.contains(peer.into()));
-        in_subnet.or(self.v4.first()).map(|(own, _)| *own)
-    }
-
-    /// The interface's address to speak to `peer` from; none where the network has no IPv6 gateway.
-    pub fn source_v6(&self, peer: Ipv6Addr) -> Option<Ipv6Addr> {
-        let first = self.v6.first()?;
-        if peer.is_unicast_link_local() {
-            return Some(self.link_local);
-        }
-        Some(self.v6.iter().find(|(_, prefix)| prefix.contains(peer.into())).unwrap_or(first).0)
+    /// The ports that may be on a VLAN: those of it alone, and every trunk.
+    pub fn members(&self, vlan: u16) -> impl Iterator<Item = PortId> + '_ {
+        self.members.get(&vlan).into_iter().flatten().chain(&self.trunks).copied()
     }
 }
 
@@ -209,10 +179,17 @@ impl Config {
     pub fn table_sizes(&self, network: &str, now: crate::time::Instant) -> Option<(usize, usize)> {
         let network = self.networks.iter().find(|candidate| &*candidate.name == network)?;
         let macs = network.stations.len() + network.fdb.len(now, network.ageing);
-        Some((macs, network.neighbors.len()))
+        let interfaces = network.interfaces.iter().map(|(_, at)| &self.interfaces[*at]);
+        Some((macs, interfaces.map(|interface| interface.neighbors.len()).sum()))
     }
 
-    pub(crate) fn network_by_id(&self, id: u32) -> Option<usize> {
-        self.networks.iter().position(|network| network.id == id)
+    /// The router's interface on a VLAN of a network (by position).
+    pub(crate) fn interface(&self, network: usize, vlan: u16) -> Option<&Interface> {
+        let (_, at) = self.networks[network].interfaces.iter().find(|(own, _)| *own == vlan)?;
+        Some(&self.interfaces[*at])
+    }
+
+    pub(crate) fn interface_by_id(&self, id: u32) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.id == id)
     }
 }

@@ -60,12 +60,71 @@ impl PortCounters {
     }
 }
 
+/// A stage, as counters name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Reads and checks the headers.
+    Ingress,
+    /// Checks that the sender uses its own addresses.
+    Source,
+    /// Switches.
+    Bridge,
+    /// Speaks ARP and neighbour discovery for gateways.
+    Neighbor,
+    /// Routes.
+    Route,
+    /// Answers for gateways.
+    Local,
+    /// Hands frames to ports.
+    Egress,
+}
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Stage; 7] = [
+        Stage::Ingress,
+        Stage::Source,
+        Stage::Bridge,
+        Stage::Neighbor,
+        Stage::Route,
+        Stage::Local,
+        Stage::Egress,
+    ];
+
+    /// The name as counters and traces show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Ingress => "ingress",
+            Stage::Source => "source",
+            Stage::Bridge => "bridge",
+            Stage::Neighbor => "neighbor",
+            Stage::Route => "route",
+            Stage::Local => "local",
+            Stage::Egress => "egress",
+        }
+    }
+}
+
+/// What went through one stage.
+#[derive(Debug, Default)]
+pub struct StageCounters {
+    /// Frames that came to it.
+    pub packets: Counter,
+    /// Frames that it dropped.
+    pub drops: Counter,
+}
+
 macro_rules! stack_counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// What one worker's stack did by itself.
         #[derive(Debug, Default)]
         #[repr(align(128))]
-        pub struct StackCounters { $($(#[doc = $doc])+ pub $name: Counter,)+ }
+        pub struct StackCounters {
+            $($(#[doc = $doc])+ pub $name: Counter,)+
+            /// By [`Stage`].
+            pub stages: [StageCounters; Stage::ALL.len()],
+        }
 
         impl StackCounters {
             /// Names and values.

@@ -1,12 +1,16 @@
 //! The packet: a buffer with headroom, and what travels with the frame but not in it.
 
-use crate::wire::virtio_net;
+use crate::wire::vlan::{TAG_LENGTH, Tci};
+use crate::wire::{ethernet, virtio_net, write_u16};
 
 /// Octets before the frame in a fresh buffer: room for a virtio-net header and for encapsulation.
 pub const HEADROOM: usize = 128;
 
 /// The longest frame: an IP packet of 65,535 octets behind an Ethernet header with two VLAN tags.
 pub const MAX_FRAME: usize = 65_535 + 14 + 8;
+
+/// Octets of the two MAC addresses.
+const MACS: usize = 12;
 
 const CAPACITY: usize = HEADROOM + MAX_FRAME + 1;
 
@@ -16,6 +20,8 @@ pub struct Packet {
     buffer: Box<[u8]>,
     start: usize,
     length: usize,
+    /// The tag that [`Packet::dress`] put into the frame.
+    tag: Option<Tci>,
     /// Checksum and segmentation work that is still to be done.
     pub offload: Offload,
 }
@@ -77,13 +83,14 @@ impl Packet {
             buffer: vec![0; CAPACITY].into_boxed_slice(),
             start: HEADROOM,
             length: 0,
+            tag: None,
             offload: Offload::default(),
         }
     }
 
     /// A packet without a buffer, to stand in for one that is elsewhere for a moment.
     pub(crate) fn hollow() -> Packet {
-        Packet { buffer: Box::default(), start: 0, length: 0, offload: Offload::default() }
+        Packet { buffer: Box::default(), start: 0, length: 0, tag: None, offload: Offload::default() }
     }
 
     /// A packet that holds this frame; longer ones are cut at [`MAX_FRAME`].
@@ -105,6 +112,7 @@ impl Packet {
         debug_assert!(length <= MAX_FRAME);
         self.start = HEADROOM;
         self.length = length.min(MAX_FRAME);
+        self.tag = None;
         self.offload = Offload::default();
     }
 
@@ -153,6 +161,44 @@ impl Packet {
         Ok(())
     }
 
+    /// Takes off the VLAN tag behind the MAC addresses, which is there; offsets beyond it move along.
+    pub(crate) fn strip_tag(&mut self) {
+        let (start, tag) = (self.start, TAG_LENGTH);
+        self.buffer.copy_within(start..start + MACS, start + tag);
+        self.start += tag;
+        self.length -= tag;
+        self.shift_offload(|at| at.saturating_sub(tag as u16));
+    }
+
+    /// Puts a VLAN tag behind the MAC addresses, or takes off the one that this put there before, so that the
+    /// frame is as a device is to get it. Offsets in the offload state move along.
+    pub fn dress(&mut self, tag: Option<Tci>) {
+        if self.tag == tag {
+            return;
+        }
+        if self.tag.take().is_some() {
+            self.strip_tag();
+        }
+        let Some(tci) = tag else { return };
+        let start = self.start - TAG_LENGTH;
+        self.buffer.copy_within(self.start..self.start + MACS, start);
+        write_u16(&mut self.buffer, start + MACS, ethernet::VLAN);
+        write_u16(&mut self.buffer, start + MACS + 2, tci.0);
+        self.start = start;
+        self.length += TAG_LENGTH;
+        self.shift_offload(|at| at.saturating_add(TAG_LENGTH as u16));
+        self.tag = tag;
+    }
+
+    fn shift_offload(&mut self, shift: impl Fn(u16) -> u16) {
+        if let Some(checksum) = &mut self.offload.checksum {
+            checksum.start = shift(checksum.start);
+        }
+        if let Some(gso) = &mut self.offload.gso {
+            gso.header_length = shift(gso.header_length);
+        }
+    }
+
     /// Writes the virtio-net header before the frame, so that [`Packet::device_bytes`] can be sent.
     pub fn seal(&mut self) {
         let header = virtio_net::emit(&self.offload);
@@ -180,6 +226,28 @@ mod tests {
         assert_eq!(packet.frame(), &[7; 60]);
         packet.seal();
         assert_eq!(packet.device_bytes(), &bytes[..]);
+    }
+
+    #[test]
+    fn a_tag_goes_on_and_off_with_the_offsets_beside_it() {
+        let plain = crate::testing::tcp_frame(100);
+        let mut packet = Packet::from_frame(&plain);
+        let offload = Offload {
+            checksum: Some(PartialChecksum { start: 34, offset: 16 }),
+            gso: Some(Gso { kind: GsoKind::TcpV4, size: 40, header_length: 54, ecn: false }),
+            verified: false,
+        };
+        packet.offload = offload;
+        packet.dress(Some(Tci(0xa064)));
+        assert_eq!(packet.frame()[..12], plain[..12]);
+        assert_eq!(packet.frame()[12..16], [0x81, 0x00, 0xa0, 0x64]);
+        assert_eq!(packet.frame()[16..], plain[12..]);
+        assert_eq!(packet.offload.checksum.unwrap().start, 38);
+        assert_eq!(packet.offload.gso.unwrap().header_length, 58);
+        packet.dress(Some(Tci(7)));
+        assert_eq!(packet.frame()[14..16], [0, 7]);
+        packet.dress(None);
+        assert_eq!((packet.frame(), packet.offload), (&plain[..], offload));
     }
 
     #[test]

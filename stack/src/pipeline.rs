@@ -11,43 +11,55 @@ use foldhash::fast::RandomState;
 use crate::MacAddr;
 use crate::batch::{BATCH, Batch, Origin, Output};
 use crate::config::{Config, Port, PortId};
-use crate::counters::StackCounters;
+use crate::counters::{StackCounters, Stage};
 use crate::limit::Limits;
 use crate::packet::Packet;
 use crate::stage::{Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source};
 use crate::time::Instant;
-use crate::trace::{self, PacketSpec, Trace, Tracer};
-use crate::verdict::Verdict;
+use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
+use crate::verdict::{DropReason, Verdict};
 
 /// All stages, in the order in which a frame meets them.
 fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Result<Verdict, Rejected> {
+    cx.enter(Stage::Ingress);
     let frame = ingress::check(cx, packet, from)?;
     let refuse = |rejection: Rejection| Rejected { rejection, frame: Some(frame) };
 
+    cx.enter(Stage::Source);
     source::check(cx, packet, &frame, from)?;
+    cx.enter(Stage::Bridge);
     bridge::learn(cx, &frame, from);
-    match bridge::decide(cx, packet.frame(), &frame, from)? {
-        bridge::Next::Port(to) => return egress::to_port(cx, packet, origin, to).map_err(refuse),
+    let interface = match bridge::decide(cx, packet.frame(), &frame, from)? {
+        bridge::Next::Port(to) => {
+            cx.enter(Stage::Egress);
+            return egress::to_port(cx, packet, origin, &frame, to).map_err(refuse);
+        }
         bridge::Next::Flood => {
             neighbor::overhear(cx, packet, &frame, from);
-            let destination = frame.ethernet.destination;
-            return egress::flood(cx, packet, origin, from, destination).map_err(refuse);
+            cx.enter(Stage::Egress);
+            return egress::flood(cx, packet, origin, &frame, from).map_err(refuse);
         }
-        bridge::Next::Gateway => {}
-    }
+        bridge::Next::Gateway(interface) => interface,
+    };
 
-    if let Some(verdict) = neighbor::receive(cx, packet, &frame, from).map_err(refuse)? {
+    cx.enter(Stage::Neighbor);
+    if let Some(verdict) = neighbor::receive(cx, packet, &frame, from, interface).map_err(refuse)? {
         return Ok(verdict);
     }
-    let hop = match route::decide(cx, packet, &frame, from).map_err(refuse)? {
-        route::Next::Local => return local::deliver(cx, packet, origin, &frame, from).map_err(refuse),
+    cx.enter(Stage::Route);
+    let hop = match route::decide(cx, packet, &frame, interface).map_err(refuse)? {
+        route::Next::Local => {
+            cx.enter(Stage::Local);
+            return local::deliver(cx, packet, origin, &frame, from).map_err(refuse);
+        }
         route::Next::Hop(hop) => hop,
     };
-    let Some(mac) = neighbor::resolve(cx, packet, from, &hop).map_err(refuse)? else {
+    let Some(mac) = neighbor::resolve(cx, packet, &frame, from, &hop).map_err(refuse)? else {
         return Ok(Verdict::Queued);
     };
-    let network = &cx.config.networks[hop.network];
-    egress::routed(cx, packet, origin, &frame, network, mac).map_err(refuse)
+    cx.enter(Stage::Egress);
+    let out = &cx.config.interfaces[hop.interface];
+    egress::routed(cx, packet, origin, &frame, out, mac).map_err(refuse)
 }
 
 /// A rejection, with the frame's headers where they were read.
@@ -68,8 +80,38 @@ fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Ve
         Ok(verdict) => verdict,
         Err(Rejected { rejection, frame: Some(frame) }) => cx.reject(rejection, packet.frame(), &frame, from),
         Err(Rejected { rejection, frame: None }) => {
-            from.counters(cx.worker).drop(rejection.reason);
+            cx.count_drop(from, rejection.reason);
             Verdict::Dropped(rejection.reason)
+        }
+    }
+}
+
+/// Runs a frame through the stages and notes what they say.
+fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> (Verdict, Trace) {
+    let first = cx.output.sends().len();
+    cx.tracer = Some(Tracer::default());
+    let verdict = run(cx, packet, origin, from);
+    let steps = cx.tracer.take().map(|tracer| tracer.steps).unwrap_or_default();
+    let frames = cx.output.sends()[first..].iter().map(|send| {
+        let sent = if send.origin == origin { &*packet } else { cx.output.made_packet(send.origin) };
+        let mut copy = Packet::from_frame(sent.frame());
+        copy.dress(send.tag);
+        (send.port, copy.frame().to_vec())
+    });
+    (verdict, Trace { steps, verdict, outputs: frames.collect() })
+}
+
+/// Runs a received frame through the stages, watched if somebody asked for such frames.
+fn follow(live: &mut Live, cx: &mut Context, packet: &mut Packet, index: usize, from: &Port) {
+    let origin = Origin::Received(index);
+    match live.watcher(from, packet.frame()) {
+        None => {
+            run(cx, packet, origin, from);
+        }
+        Some(watcher) => {
+            let frame = packet.frame().to_vec();
+            let (_, trace) = trace(cx, packet, origin, from);
+            live.keep(LiveTrace { watcher, at: cx.now, port: from.id, frame, trace });
         }
     }
 }
@@ -82,14 +124,29 @@ pub(crate) struct Context<'a> {
     pub counters: &'a StackCounters,
     pub state: &'a mut State,
     pub output: &'a mut Output,
-    /// Somebody follows this packet: nothing may be learned, asked for or set.
+    /// Nothing may be learned, asked for or set: somebody only wants to know what would happen.
+    pub dry_run: bool,
+    /// Somebody follows this packet.
     pub tracer: Option<Tracer>,
+    /// Where the packet is.
+    stage: Stage,
 }
 
 impl Context<'_> {
+    /// The packet goes into this stage.
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.counters.stages[stage as usize].packets.add(1);
+    }
+
+    fn count_drop(&self, from: &Port, reason: DropReason) {
+        from.counters(self.worker).drop(reason);
+        self.counters.stages[self.stage as usize].drops.add(1);
+    }
+
     /// Counts a drop and tells the sender, if it is to be told.
     pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], frame: &Frame, from: &Port) -> Verdict {
-        from.counters(self.worker).drop(rejection.reason);
+        self.count_drop(from, rejection.reason);
         if let Some(answer) = rejection.answer {
             icmp_error::send(self, bytes, frame, from, answer);
         }
@@ -100,7 +157,7 @@ impl Context<'_> {
 /// A neighbour as a worker looked it up last.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CachedNeighbor {
-    pub network: u32,
+    pub interface: u32,
     pub address: IpAddr,
     pub mac: MacAddr,
     pub epoch: u64,
@@ -115,7 +172,7 @@ pub(crate) struct State {
     pub limits: Limits,
     cache: Box<[Option<CachedNeighbor>]>,
     hash: RandomState,
-    timers: BinaryHeap<Reverse<(Instant, u32, IpAddr)>>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
 }
 
 impl State {
@@ -128,22 +185,45 @@ impl State {
         }
     }
 
-    fn slot(&self, network: u32, address: IpAddr) -> usize {
-        self.hash.hash_one((network, address)) as usize % CACHE_SLOTS
+    fn slot(&self, interface: u32, address: IpAddr) -> usize {
+        self.hash.hash_one((interface, address)) as usize % CACHE_SLOTS
     }
 
-    pub fn cached(&self, network: u32, address: IpAddr, epoch: u64, now: Instant) -> Option<MacAddr> {
-        let found = self.cache[self.slot(network, address)].as_ref()?;
-        let same = found.network == network && found.address == address;
+    pub fn cached(&self, interface: u32, address: IpAddr, epoch: u64, now: Instant) -> Option<MacAddr> {
+        let found = self.cache[self.slot(interface, address)].as_ref()?;
+        let same = found.interface == interface && found.address == address;
         (same && found.epoch == epoch && now < found.until).then_some(found.mac)
     }
 
     pub fn cache(&mut self, neighbor: CachedNeighbor) {
-        self.cache[self.slot(neighbor.network, neighbor.address)] = Some(neighbor);
+        self.cache[self.slot(neighbor.interface, neighbor.address)] = Some(neighbor);
     }
 
-    pub fn set_timer(&mut self, at: Instant, network: u32, address: IpAddr) {
-        self.timers.push(Reverse((at, network, address)));
+    /// Has `timer` run out at `at`.
+    pub fn set_timer(&mut self, at: Instant, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+    }
+}
+
+/// What a worker is to come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A question for a neighbour has no answer yet.
+    Neighbor {
+        /// The id of the interface that asked.
+        interface: u32,
+        address: IpAddr,
+    },
+}
+
+/// Does what a timer that ran out is for.
+fn expire(cx: &mut Context, timer: Timer) {
+    match timer {
+        Timer::Neighbor { interface, address } => {
+            if let Some(interface) = cx.config.interface_by_id(interface) {
+                neighbor::expire(cx, interface, address);
+            }
+        }
     }
 }
 
@@ -153,12 +233,13 @@ pub struct Stack {
     worker: usize,
     config: Arc<Config>,
     state: State,
+    live: Live,
 }
 
 impl Stack {
     /// The stack of worker number `worker`, counted from 0.
     pub fn new(worker: usize, config: Arc<Config>) -> Stack {
-        Stack { worker, config, state: State::new() }
+        Stack { worker, config, state: State::new(), live: Live::default() }
     }
 
     /// The picture that it works by.
@@ -182,7 +263,11 @@ impl Stack {
         let mut octets = 0;
         for (index, packet) in batch.packets_mut().iter_mut().enumerate() {
             octets += packet.len() as u64;
-            run(&mut cx, packet, Origin::Received(index), from);
+            if self.live.is_watched() {
+                follow(&mut self.live, &mut cx, packet, index, from);
+            } else {
+                run(&mut cx, packet, Origin::Received(index), from);
+            }
         }
         counters.rx_packets.add(batch.packets().len() as u64);
         counters.rx_bytes.add(octets);
@@ -192,18 +277,26 @@ impl Stack {
     pub fn poll(&mut self, now: Instant, output: &mut Output) {
         let config = self.config.clone();
         for _ in 0..BATCH {
-            let due = self.state.timers.peek().filter(|Reverse((at, ..))| *at <= now);
-            let Some(Reverse((_, network, address))) = due.copied() else { break };
+            let due = self.state.timers.peek().filter(|Reverse((at, _))| *at <= now);
+            let Some(Reverse((_, timer))) = due.copied() else { break };
             self.state.timers.pop();
-            let Some(position) = config.network_by_id(network) else { continue };
-            let mut cx = context(now, self.worker, &config, &mut self.state, output);
-            neighbor::expire(&mut cx, &config.networks[position], address);
+            expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
         }
+    }
+
+    /// Follows real packets that fit these filters, each with the number of whoever watches; none: no more.
+    pub fn watch(&mut self, watchers: impl IntoIterator<Item = (u64, LiveFilter)>) {
+        self.live.set(watchers);
+    }
+
+    /// What was seen of watched packets since the last call, and how many were let go since too many came.
+    pub fn take_live(&mut self) -> (Vec<LiveTrace>, u64) {
+        self.live.take()
     }
 
     /// When [`Stack::poll`] has something to do next. Ask again after each `process` and `poll`.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.state.timers.peek().map(|Reverse((at, ..))| *at)
+        self.state.timers.peek().map(|Reverse((at, _))| *at)
     }
 
     /// What would happen to this frame if it came in at `port`. Nothing is sent, learned or counted.
@@ -214,17 +307,8 @@ impl Stack {
         let mut output = Output::new();
         // Traces count into the set behind the last worker's, which nobody reads.
         let mut cx = context(now, usize::MAX, &config, &mut self.state, &mut output);
-        cx.tracer = Some(Tracer::default());
-        let verdict = run(&mut cx, packet, Origin::Received(0), from);
-        let steps = cx.tracer.map(|tracer| tracer.steps).unwrap_or_default();
-        let frames = output.sends().iter().map(|send| {
-            let bytes = match send.origin {
-                Origin::Received(_) => packet.frame(),
-                Origin::Made(index) => output.made()[index].frame(),
-            };
-            (send.port, bytes.to_vec())
-        });
-        Some(Trace { steps, verdict, outputs: frames.collect() })
+        cx.dry_run = true;
+        Some(trace(&mut cx, packet, Origin::Received(0), from).1)
     }
 
     /// The frame that `spec` describes, as port `port` would send it.
@@ -243,7 +327,9 @@ fn context<'a>(
     state: &'a mut State,
     output: &'a mut Output,
 ) -> Context<'a> {
-    Context { now, worker, config, counters: config.counters_of(worker), state, output, tracer: None }
+    let counters = config.counters_of(worker);
+    let stage = Stage::Ingress;
+    Context { now, worker, config, counters, state, output, dry_run: false, tracer: None, stage }
 }
 
 #[cfg(test)]

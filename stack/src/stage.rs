@@ -11,12 +11,17 @@ pub mod route;
 pub mod source;
 
 use crate::verdict::DropReason;
+use crate::wire::vlan::Tci;
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6};
 
 /// A frame whose headers were read and found consistent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
     pub ethernet: ethernet::Header,
+    /// The VLAN that it is on; 0 is untagged.
+    pub vlan: u16,
+    /// The tag that it came with; its priority goes along.
+    pub tag: Tci,
     pub network: Layer3,
 }
 
@@ -41,7 +46,7 @@ impl Frame {
     }
 }
 
-/// Where the IP header starts: frames with VLAN tags do not come this far.
+/// Where the IP header starts: VLAN tags are taken off before a frame comes this far.
 pub(crate) const L3: usize = ethernet::HEADER_LENGTH;
 
 /// A stage stops a frame: why, and what its sender is told.

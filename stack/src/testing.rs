@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::MacAddr;
-use crate::config::{FabricSpec, NetworkSpec, Offloads, PortSpec, RouterSpec, SubnetSpec};
+use crate::config::{
+    FabricSpec, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouterSpec, StormLimits,
+    SubnetSpec, UNTAGGED,
+};
 use crate::wire::{ethernet, ipv4};
 
 /// A port's MAC address is made from its name, as the daemon does it.
@@ -21,6 +24,7 @@ fn network(name: &str, number: u8) -> NetworkSpec {
     let subnet = |prefix: String, gateway: String| SubnetSpec {
         prefix: prefix.parse().unwrap(),
         gateway: Some(gateway.parse().unwrap()),
+        vlan: UNTAGGED,
     };
     NetworkSpec {
         name: name.into(),
@@ -34,6 +38,11 @@ fn network(name: &str, number: u8) -> NetworkSpec {
         ageing: Duration::from_secs(300),
         max_macs: 64,
         max_neighbors: 64,
+        static_macs: Vec::new(),
+        multicast: MulticastSpec::default(),
+        advertisements: None,
+        proxy_neighbors: false,
+        dhcp: None,
     }
 }
 
@@ -48,10 +57,16 @@ pub fn port(name: &str, on: &str, number: u8, host: u8) -> PortSpec {
         network: on.into(),
         mac: mac(name),
         addresses: addresses.into(),
-        vlan: None,
+        vlans: PortVlans::Access(UNTAGGED),
         mtu: 1500,
         source_check: true,
         offloads: Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true },
+        uplink: false,
+        max_macs: None,
+        isolated: false,
+        storm: StormLimits::default(),
+        mirror: None,
+        coalesce: false,
     }
 }
 
@@ -59,7 +74,7 @@ pub fn port(name: &str, on: &str, number: u8, host: u8) -> PortSpec {
 /// `core`, gateways at .1; ports a1, a2, a3 at .10, .11, .12 and b1 at .10.
 pub fn two_networks() -> FabricSpec {
     FabricSpec {
-        routers: vec![RouterSpec { name: "core".into(), routes: Vec::new() }],
+        routers: vec![RouterSpec { name: "core".into(), ..RouterSpec::default() }],
         networks: vec![network("a", 1), network("b", 2)],
         ports: vec![
             port("a1", "a", 1, 10),

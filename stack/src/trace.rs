@@ -7,9 +7,12 @@ use crate::config::PortId;
 use crate::verdict::Verdict;
 
 mod describe;
+mod live;
 mod synthesize;
 
 pub use describe::describe;
+pub(crate) use live::Live;
+pub use live::{LiveFilter, LiveTrace};
 pub use synthesize::InvalidSpec;
 pub(crate) use synthesize::synthesize;
 
@@ -75,6 +78,8 @@ pub struct PacketSpec {
     pub source_mac: Option<MacAddr>,
     /// Default: that of the port with the destination address, or else the gateway's.
     pub destination_mac: Option<MacAddr>,
+    /// The id of the VLAN tag that the frame carries; default: none.
+    pub vlan: Option<u16>,
 }
 
 /// Adds a step when somebody is tracing; costs one comparison when nobody is.

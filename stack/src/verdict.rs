@@ -2,6 +2,7 @@
 
 use crate::MacAddr;
 use crate::config::PortId;
+use crate::wire::vlan::Tci;
 
 /// What the stages decided about one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +11,9 @@ pub enum Verdict {
     Forwarded {
         /// Where to.
         port: PortId,
-        /// What was changed on the way; `None`: nothing.
+        /// The VLAN tag that it leaves with.
+        tag: Option<Tci>,
+        /// What else was changed on the way; `None`: nothing.
         rewrite: Option<Rewrite>,
     },
     /// Sent to every other port of the network that may have it.
@@ -76,8 +79,10 @@ drop_reasons! {
     SourceAddressSpoofed = "source_address_spoofed",
     /// A router advertisement or redirect from a port that is no router.
     RouterMessageSpoofed = "router_message_spoofed",
-    /// A VLAN tag on a port that takes none.
+    /// A VLAN tag on a port that takes none, or not this one.
     VlanNotAllowed = "vlan_not_allowed",
+    /// A frame without a VLAN tag on a trunk that has no native VLAN.
+    UntaggedNotAllowed = "untagged_not_allowed",
     /// Sent to a reserved link-local group (IEEE 802.1D table 7-10), which bridges do not forward.
     ReservedMulticast = "reserved_multicast",
     /// The destination is on the port that it came from.

@@ -13,6 +13,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
 pub mod virtio_net;
+pub mod vlan;
 
 /// The bytes are not what the protocol allows; the text says what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

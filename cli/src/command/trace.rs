@@ -43,6 +43,7 @@ fn packet(arguments: Trace) -> trace_request::Packet {
         dont_fragment: arguments.df,
         source_mac: arguments.from_mac.unwrap_or_default(),
         destination_mac: arguments.to_mac.unwrap_or_default(),
+        vlan: arguments.vlan.unwrap_or_default().into(),
     })
 }
 

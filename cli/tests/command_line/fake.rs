@@ -152,6 +152,15 @@ impl Fabric for State {
 
 #[tonic::async_trait]
 impl Diagnostics for State {
+    type TraceLiveStream = std::pin::Pin<Box<dyn Stream<Item = Result<TraceLiveResponse, Status>> + Send>>;
+
+    async fn trace_live(
+        &self,
+        _: Request<TraceLiveRequest>,
+    ) -> Result<Response<Self::TraceLiveStream>, Status> {
+        Err(Status::unavailable("starting"))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         Err(Status::unavailable("starting"))
     }
@@ -160,9 +169,10 @@ impl Diagnostics for State {
         let counters =
             PortCounters { rx_packets: 7, drops: [("mac_spoofed".into(), 2)].into(), ..Default::default() };
         Ok(Response::new(CountersResponse {
-            ports: vec![PortCounterSet { port: "web".into(), counters: Some(counters) }],
+            ports: vec![PortCounterSet { port: "web".into(), counters: Some(counters), queues: Vec::new() }],
             drops: [("mac_spoofed".into(), 2), ("ttl_exceeded".into(), 0)].into(),
             stack: [("arp_replies".into(), 3)].into(),
+            ..Default::default()
         }))
     }
 

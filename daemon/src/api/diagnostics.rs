@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weft_proto::v1;
 use weft_proto::v1::diagnostics_server::Diagnostics;
@@ -13,7 +14,7 @@ use super::resource::{counters, named, small};
 use super::{Node, answer};
 use crate::dataplane::{TraceError, TracePacket, TraceReport, WorkerReport};
 use crate::error::Error;
-use crate::model::{Kind, ObjectRef};
+use crate::model::{Kind, ObjectRef, VlanId};
 
 /// The service.
 pub(super) struct DiagnosticsService {
@@ -51,6 +52,15 @@ impl DiagnosticsService {
 
 #[tonic::async_trait]
 impl Diagnostics for DiagnosticsService {
+    type TraceLiveStream = ReceiverStream<Result<v1::TraceLiveResponse, Status>>;
+
+    async fn trace_live(
+        &self,
+        _request: Request<v1::TraceLiveRequest>,
+    ) -> Result<Response<Self::TraceLiveStream>, Status> {
+        Err(Status::unimplemented("following real packets is not there yet"))
+    }
+
     async fn status(
         &self,
         _request: Request<v1::StatusRequest>,
@@ -81,10 +91,14 @@ impl Diagnostics for DiagnosticsService {
             .ports
             .into_iter()
             .filter(|(port, _)| wanted.is_empty() || *port == wanted)
-            .map(|(port, totals)| v1::PortCounterSet { port, counters: Some(counters(totals)) })
+            .map(|(port, totals)| v1::PortCounterSet {
+                port,
+                counters: Some(counters(totals)),
+                queues: Vec::new(),
+            })
             .collect();
         let (drops, stack) = (named(report.drops), named(report.stack));
-        Ok(Response::new(v1::CountersResponse { ports, drops, stack }))
+        Ok(Response::new(v1::CountersResponse { ports, drops, stack, ..Default::default() }))
     }
 
     async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
@@ -116,6 +130,7 @@ fn worker(report: WorkerReport) -> v1::WorkerStatus {
         tx_packets: report.tx_packets,
         sleeps: report.sleeps,
         polls_hit: report.polls_hit,
+        ..Default::default()
     }
 }
 
@@ -162,6 +177,10 @@ fn packet(spec: &v1::PacketSpec) -> Result<PacketSpec, Status> {
         dont_fragment: spec.dont_fragment,
         source_mac: optional("sourceMac", &spec.source_mac, "a MAC address")?,
         destination_mac: optional("destinationMac", &spec.destination_mac, "a MAC address")?,
+        vlan: match spec.vlan {
+            0 => None,
+            id => Some(VlanId::new(id).map_err(|error| wrong_field("spec.vlan", error.to_string()))?.get()),
+        },
     })
 }
 

@@ -82,6 +82,7 @@ fn network(
         macs: tables.as_ref().map_or(0, |tables| small(tables.macs)),
         neighbors: tables.as_ref().map_or(0, |tables| small(tables.neighbors)),
         gateway_mac: network.map(|network| network.spec.gateway_mac.to_string()).unwrap_or_default(),
+        groups: 0,
     }
 }
 

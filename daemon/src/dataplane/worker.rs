@@ -15,7 +15,6 @@ use weft_host::poll::{Epoll, Events, Wake};
 use weft_stack::Stack;
 use weft_stack::batch::{Batch, Output, Send};
 use weft_stack::config::PortId;
-use weft_stack::packet::Packet;
 use weft_stack::time::Instant;
 use weft_stack::verdict::DropReason;
 
@@ -259,13 +258,14 @@ impl Worker {
 
     /// Carries out the stack's sends, runs for one port together.
     fn flush(&mut self) {
-        self.batch.packets_mut().iter_mut().for_each(Packet::seal);
-        self.output.seal();
-        let sends = self.output.sends();
-        for run in sends.chunk_by(|a, b| a.port == b.port) {
-            self.send_run(run);
+        let mut done = 0;
+        while let Some(first) = self.output.sends().get(done) {
+            let run = self.output.sends()[done..].iter().take_while(|send| send.port == first.port).count();
+            self.output.seal(&mut self.batch, done..done + run);
+            self.send_run(&self.output.sends()[done..done + run]);
+            done += run;
         }
-        add(&self.counters.tx_packets, sends.len() as u64);
+        add(&self.counters.tx_packets, done as u64);
         self.output.clear();
     }
 

@@ -1,6 +1,9 @@
 //! From the wish to what the forwarding stack is told: only the Ports that have an open end.
 
-use weft_stack::config::{FabricSpec, NetworkSpec, PortSpec, RouterSpec, StaticRoute, SubnetSpec};
+use weft_stack::config::{
+    FabricSpec, Hop, MulticastSpec, NetworkSpec, PortSpec, PortVlans, RouteAction, RouterSpec, StaticRoute,
+    StormLimits, SubnetSpec, UNTAGGED,
+};
 
 use super::sockets::{OpenPort, Sockets};
 use crate::model::{Fabric, Name, Network, Object, Port, Router};
@@ -24,8 +27,11 @@ pub fn lives<T>(object: &Object<T>) -> bool {
 
 fn router((name, router): (&Name, &Object<Router>)) -> RouterSpec {
     let routes = router.spec.routes.iter();
-    let routes = routes.map(|route| StaticRoute { prefix: route.prefix, next_hops: route.next_hops.clone() });
-    RouterSpec { name: name.to_string(), routes: routes.collect() }
+    let routes = routes.map(|route| {
+        let hops = route.next_hops.iter().map(|address| Hop { address: *address, weight: 1 });
+        StaticRoute { prefix: route.prefix, action: RouteAction::Via(hops.collect()) }
+    });
+    RouterSpec { name: name.to_string(), routes: routes.collect(), ..RouterSpec::default() }
 }
 
 fn network((name, network): (&Name, &Object<Network>)) -> NetworkSpec {
@@ -34,12 +40,19 @@ fn network((name, network): (&Name, &Object<Network>)) -> NetworkSpec {
     NetworkSpec {
         name: name.to_string(),
         router: spec.router.as_ref().map(Name::to_string),
-        subnets: subnets.map(|s| SubnetSpec { prefix: s.prefix, gateway: s.gateway }).collect(),
+        subnets: subnets
+            .map(|s| SubnetSpec { prefix: s.prefix, gateway: s.gateway, vlan: UNTAGGED })
+            .collect(),
         mtu: spec.mtu.get(),
         gateway_mac: spec.gateway_mac,
         ageing: spec.ageing,
         max_macs: spec.max_macs,
         max_neighbors: spec.max_neighbors,
+        static_macs: Vec::new(),
+        multicast: MulticastSpec::default(),
+        advertisements: None,
+        proxy_neighbors: false,
+        dhcp: None,
     }
 }
 
@@ -49,9 +62,15 @@ fn port_spec(name: &Name, port: &Port, open: &OpenPort) -> PortSpec {
         network: port.network.to_string(),
         mac: port.mac,
         addresses: port.addresses.iter().map(|address| address.address).collect(),
-        vlan: port.vlan.map(|vlan| vlan.get()),
+        vlans: PortVlans::Access(port.vlan.map_or(UNTAGGED, |vlan| vlan.get())),
         mtu: port.mtu.get(),
         source_check: port.source_check,
         offloads: open.offloads,
+        uplink: false,
+        max_macs: None,
+        isolated: false,
+        storm: StormLimits::default(),
+        mirror: None,
+        coalesce: false,
     }
 }

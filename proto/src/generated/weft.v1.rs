@@ -178,6 +178,99 @@ pub struct NetworkSpec {
     #[prost(string, tag = "7")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub gateway_mac: ::prost::alloc::string::String,
+    /// MAC addresses that belong to a Port for good, beside those of the Ports themselves.
+    #[prost(message, repeated, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub static_macs: ::prost::alloc::vec::Vec<StaticMac>,
+    /// Which Ports get which multicast groups; default: every Port gets all of them.
+    #[prost(message, optional, tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub multicast: ::core::option::Option<Multicast>,
+    /// What the gateway tells IPv6 hosts; default: nothing.
+    #[prost(message, optional, tag = "10")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub router_advertisements: ::core::option::Option<RouterAdvertisements>,
+    /// The gateway answers ARP and neighbour solicitations for addresses elsewhere that its Router has a route to.
+    #[prost(bool, tag = "11")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub proxy_neighbors: bool,
+    /// Ports get their configured IPv4 address by DHCP; default: no DHCP.
+    #[prost(message, optional, tag = "12")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub dhcp: ::core::option::Option<Dhcp>,
+}
+/// An entry of the forwarding database.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaticMac {
+    /// Unicast MAC address.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mac: ::prost::alloc::string::String,
+    /// The Port where it is.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port: ::prost::alloc::string::String,
+    /// On this VLAN, 1 to 4094; default: untagged.
+    #[prost(uint32, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
+}
+/// Multicast on a Network.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Multicast {
+    /// Frames to a group go only to Ports that asked for it (IGMP, MLD) and to those with a multicast router.
+    #[prost(bool, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub snooping: bool,
+    /// Weft asks for members itself while there is no other querier. Needs snooping.
+    #[prost(bool, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub querier: bool,
+}
+/// Router advertisements (RFC 4861): prefixes, MTU and name servers (RFC 8106).
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RouterAdvertisements {
+    /// Seconds that the gateway may be the hosts' default router, 0 (it may not) to 9000; default 1800.
+    #[prost(uint32, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub lifetime_seconds: ::core::option::Option<u32>,
+    /// Hosts make themselves addresses in subnets of /64 (RFC 4862); default false. Ports with addresses of their own
+    /// may only use those while their source is checked.
+    #[prost(bool, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub autonomous: bool,
+    /// IPv6 addresses of name servers.
+    #[prost(string, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub dns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Domains to look short names up in.
+    #[prost(string, repeated, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub search: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// DHCPv4 (RFC 2131): each Port is offered the IPv4 address that it is configured with.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dhcp {
+    /// Seconds that a host may go without asking again, 60 to 31536000; default 3600.
+    #[prost(uint32, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub lease_seconds: u32,
+    /// IPv4 addresses of name servers.
+    #[prost(string, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub dns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The hosts' domain.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub domain: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -191,6 +284,10 @@ pub struct Subnet {
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub gateway: ::prost::alloc::string::String,
+    /// The VLAN of the Network that it is on, 1 to 4094; default: untagged.
+    #[prost(uint32, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -218,6 +315,10 @@ pub struct NetworkStatus {
     #[prost(string, tag = "6")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub gateway_mac: ::prost::alloc::string::String,
+    /// Multicast groups that have members now.
+    #[prost(uint32, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub groups: u32,
 }
 /// A device on a Network.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -239,18 +340,19 @@ pub struct PortSpec {
     #[prost(string, tag = "1")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub network: ::prost::alloc::string::String,
-    /// The Namespace it appears in. Required for tap and veth, must be empty for host.
+    /// The Namespace it appears in. Required for tap and veth, must be empty for host and uplink.
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub namespace: ::prost::alloc::string::String,
-    /// tap, veth or host. Required.
+    /// tap, veth, host or uplink. Required.
     #[prost(enumeration = "PortType", tag = "3")]
     #[serde(
         skip_serializing_if = "crate::encoding::is_default",
         with = "crate::encoding::Word::<PortType>"
     )]
     pub r#type: i32,
-    /// Device name, 1 to 15 bytes; default eth0 for tap and veth, the Port's name for host.
+    /// Device name, 1 to 15 bytes; default eth0 for tap and veth, the Port's name for host. Of an uplink: the device
+    /// to take. Required there.
     #[prost(string, tag = "4")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub device: ::prost::alloc::string::String,
@@ -274,7 +376,7 @@ pub struct PortSpec {
     #[prost(uint32, tag = "9")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub txqueuelen: u32,
-    /// Queues of a tap or host port, 1 to 16; default one a worker.
+    /// Queues, 1 to 16; default one a worker for tap and host, 1 for veth and uplink.
     #[prost(uint32, tag = "10")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub queues: u32,
@@ -282,7 +384,7 @@ pub struct PortSpec {
     #[prost(uint32, tag = "11")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub vlan: u32,
-    /// Drop frames whose MAC or IP source is not this Port's; default true.
+    /// Drop frames whose MAC or IP source is not this Port's; default true, false for an uplink.
     #[prost(bool, optional, tag = "12")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub source_check: ::core::option::Option<bool>,
@@ -290,6 +392,82 @@ pub struct PortSpec {
     #[prost(bool, tag = "13")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub default_route: bool,
+    /// A trunk: frames carry the tag of their VLAN. Instead of vlan.
+    #[prost(message, optional, tag = "14")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub trunk: ::core::option::Option<Trunk>,
+    /// The Port's frames, tagged or not, are carried unseen in its VLAN: tags on the wire are its user's own (802.1Q
+    /// tunnel, QinQ). Not with trunk.
+    #[prost(bool, tag = "15")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan_tunnel: bool,
+    /// MAC addresses that may be learned on it, 1 to 1048576; frames from more are dropped. Default: as many as the
+    /// Network takes.
+    #[prost(uint32, tag = "16")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub max_macs: u32,
+    /// It exchanges frames with Ports that are not isolated, and with the gateway, only (private VLAN).
+    #[prost(bool, tag = "17")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub isolated: bool,
+    /// How much of what goes to many it may send; default: 10000 of each a second for an uplink, no limit for others.
+    #[prost(message, optional, tag = "18")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub storm_control: ::core::option::Option<StormControl>,
+    /// A copy of its frames goes to another Port.
+    #[prost(message, optional, tag = "19")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mirror: ::core::option::Option<Mirror>,
+    /// Segments of one flow that come together are put together before they are forwarded; default: only for an uplink.
+    #[prost(bool, optional, tag = "20")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub coalesce: ::core::option::Option<bool>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trunk {
+    /// VLANs that tags may name, one by one or as ranges: "10", "100-199".
+    #[prost(string, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub allowed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The VLAN of frames without a tag, 1 to 4094, or 0 for the Network's untagged segment; default: they are dropped.
+    #[prost(uint32, optional, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub native: ::core::option::Option<u32>,
+}
+/// Frames a second, 1 to 100000000; what is left out has no limit.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StormControl {
+    #[prost(uint32, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub broadcast: ::core::option::Option<u32>,
+    /// To groups other than broadcast.
+    #[prost(uint32, optional, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub multicast: ::core::option::Option<u32>,
+    /// To MAC addresses that are not known.
+    #[prost(uint32, optional, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub unknown_unicast: ::core::option::Option<u32>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mirror {
+    /// The Port that gets the copies, with their VLAN tags. It gets nothing else, and what it sends is dropped.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub to: ::prost::alloc::string::String,
+    /// Default both.
+    #[prost(enumeration = "MirrorDirection", tag = "2")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::Word::<MirrorDirection>"
+    )]
+    pub direction: i32,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -387,10 +565,18 @@ pub struct Router {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouterSpec {
-    /// Static routes. The subnets of attached Networks are reachable without any.
+    /// Static routes: the main table. The subnets of attached Networks are reachable without any.
     #[prost(message, repeated, tag = "1")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub routes: ::prost::alloc::vec::Vec<Route>,
+    /// Further tables, for rules.
+    #[prost(message, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub tables: ::prost::alloc::vec::Vec<RouteTable>,
+    /// Who looks into another table before the main one (policy routing).
+    #[prost(message, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub rules: ::prost::alloc::vec::Vec<PolicyRule>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -404,6 +590,52 @@ pub struct Route {
     #[prost(string, repeated, tag = "2")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub next_hops: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What becomes of packets that it matches; default: they go to a next hop.
+    #[prost(enumeration = "RouteAction", tag = "3")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::Word::<RouteAction>"
+    )]
+    pub action: i32,
+    /// The next hops' shares of the flows, one for each, 1 to 255; default: equal shares.
+    #[prost(uint32, repeated, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub weights: ::prost::alloc::vec::Vec<u32>,
+}
+/// A table of routes beside the main one.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RouteTable {
+    /// As metadata.name; not "main".
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub routes: ::prost::alloc::vec::Vec<Route>,
+}
+/// Sends packets to a table. Where that has no route the next rule counts, and at last the main table.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyRule {
+    /// Lower ones are asked first; no two are the same.
+    #[prost(uint32, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub priority: u32,
+    /// Packets from these addresses, in CIDR form; default: all.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub source: ::prost::alloc::string::String,
+    /// Packets that came in by this Port; default: by any.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port: ::prost::alloc::string::String,
+    /// The table. Required.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub table: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -471,6 +703,8 @@ pub enum PortType {
     Veth = 2,
     /// A TAP device in the namespace where the daemon runs, so that the node reaches its containers.
     Host = 3,
+    /// A network device of the node, physical or virtual, that leads out of it. Weft takes all its frames.
+    Uplink = 4,
 }
 impl PortType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -483,6 +717,7 @@ impl PortType {
             Self::Tap => "PORT_TYPE_TAP",
             Self::Veth => "PORT_TYPE_VETH",
             Self::Host => "PORT_TYPE_HOST",
+            Self::Uplink => "PORT_TYPE_UPLINK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -492,6 +727,80 @@ impl PortType {
             "PORT_TYPE_TAP" => Some(Self::Tap),
             "PORT_TYPE_VETH" => Some(Self::Veth),
             "PORT_TYPE_HOST" => Some(Self::Host),
+            "PORT_TYPE_UPLINK" => Some(Self::Uplink),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MirrorDirection {
+    Unspecified = 0,
+    Both = 1,
+    /// What the Port's device sends.
+    Received = 2,
+    /// What the Port's device gets.
+    Sent = 3,
+}
+impl MirrorDirection {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MIRROR_DIRECTION_UNSPECIFIED",
+            Self::Both => "MIRROR_DIRECTION_BOTH",
+            Self::Received => "MIRROR_DIRECTION_RECEIVED",
+            Self::Sent => "MIRROR_DIRECTION_SENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MIRROR_DIRECTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "MIRROR_DIRECTION_BOTH" => Some(Self::Both),
+            "MIRROR_DIRECTION_RECEIVED" => Some(Self::Received),
+            "MIRROR_DIRECTION_SENT" => Some(Self::Sent),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RouteAction {
+    Unspecified = 0,
+    /// To a next hop.
+    Via = 1,
+    /// Dropped in silence.
+    Blackhole = 2,
+    /// Dropped; the sender is told that the destination cannot be reached.
+    Unreachable = 3,
+    /// Dropped; the sender is told that this is not allowed.
+    Prohibit = 4,
+}
+impl RouteAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROUTE_ACTION_UNSPECIFIED",
+            Self::Via => "ROUTE_ACTION_VIA",
+            Self::Blackhole => "ROUTE_ACTION_BLACKHOLE",
+            Self::Unreachable => "ROUTE_ACTION_UNREACHABLE",
+            Self::Prohibit => "ROUTE_ACTION_PROHIBIT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROUTE_ACTION_VIA" => Some(Self::Via),
+            "ROUTE_ACTION_BLACKHOLE" => Some(Self::Blackhole),
+            "ROUTE_ACTION_UNREACHABLE" => Some(Self::Unreachable),
+            "ROUTE_ACTION_PROHIBIT" => Some(Self::Prohibit),
             _ => None,
         }
     }
@@ -1417,6 +1726,13 @@ pub struct WorkerStatus {
     #[prost(uint64, tag = "6")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub polls_hit: u64,
+    /// Microseconds that it worked on packets, and microseconds since it was started.
+    #[prost(uint64, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub busy_us: u64,
+    #[prost(uint64, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub elapsed_us: u64,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -1487,6 +1803,28 @@ pub struct CountersResponse {
         ::prost::alloc::string::String,
         u64,
     >,
+    /// What went through each stage, in their order.
+    #[prost(message, repeated, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub stages: ::prost::alloc::vec::Vec<StageCounterSet>,
+    #[prost(message, repeated, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub workers: ::prost::alloc::vec::Vec<WorkerStatus>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StageCounterSet {
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub stage: ::prost::alloc::string::String,
+    /// Frames that came to it, and frames that it dropped.
+    #[prost(uint64, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub packets: u64,
+    #[prost(uint64, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub drops: u64,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -1498,6 +1836,28 @@ pub struct PortCounterSet {
     #[prost(message, optional, tag = "2")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub counters: ::core::option::Option<PortCounters>,
+    #[prost(message, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub queues: ::prost::alloc::vec::Vec<QueueCounters>,
+}
+/// One receive queue of a Port.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueueCounters {
+    #[prost(uint32, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub queue: u32,
+    /// The worker that reads it.
+    #[prost(uint32, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub worker: u32,
+    #[prost(uint64, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub rx_packets: u64,
+    #[prost(uint64, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub rx_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TraceRequest {
@@ -1564,6 +1924,10 @@ pub struct PacketSpec {
     #[prost(string, tag = "10")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub destination_mac: ::prost::alloc::string::String,
+    /// The id of the VLAN tag that it carries, 1 to 4094; default: none.
+    #[prost(uint32, tag = "11")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -1615,6 +1979,85 @@ pub struct TraceOutput {
     #[prost(string, tag = "3")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub summary: ::prost::alloc::string::String,
+}
+/// Which packets to follow; what is left out does not matter.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceLiveRequest {
+    /// The Port where they come in.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port: ::prost::alloc::string::String,
+    /// Addresses or blocks in CIDR form.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub destination: ::prost::alloc::string::String,
+    #[prost(enumeration = "Protocol", tag = "4")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::Word::<Protocol>"
+    )]
+    pub protocol: i32,
+    #[prost(uint32, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub source_port: u32,
+    #[prost(uint32, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub destination_port: u32,
+    /// Source or destination MAC address.
+    #[prost(string, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mac: ::prost::alloc::string::String,
+    /// One in so many of those that fit; default all.
+    #[prost(uint32, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub sample: u32,
+    /// End after so many; default: no end.
+    #[prost(uint32, tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub count: u32,
+    /// End after so many seconds, at most 3600; default 60.
+    #[prost(uint32, tag = "10")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub seconds: u32,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceLiveResponse {
+    /// When it came in.
+    #[prost(message, optional, tag = "1")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::timestamp"
+    )]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Where it came in.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        serialize_with = "crate::encoding::hex"
+    )]
+    pub frame: ::prost::alloc::vec::Vec<u8>,
+    /// The frame in words.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub summary: ::prost::alloc::string::String,
+    /// What became of it.
+    #[prost(message, optional, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub trace: ::core::option::Option<TraceResponse>,
+    /// Packets that fitted since the last message, and were not followed since there were too many.
+    #[prost(uint64, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub missed: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1812,6 +2255,31 @@ pub mod diagnostics_client {
             req.extensions_mut().insert(GrpcMethod::new("weft.v1.Diagnostics", "Trace"));
             self.inner.unary(req, path, codec).await
         }
+        /// Follows real packets, as they come, until the client goes away or a limit of the request is reached.
+        pub async fn trace_live(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TraceLiveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TraceLiveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weft.v1.Diagnostics/TraceLive",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weft.v1.Diagnostics", "TraceLive"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1845,6 +2313,17 @@ pub mod diagnostics_server {
             &self,
             request: tonic::Request<super::TraceRequest>,
         ) -> std::result::Result<tonic::Response<super::TraceResponse>, tonic::Status>;
+        /// Server streaming response type for the TraceLive method.
+        type TraceLiveStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TraceLiveResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Follows real packets, as they come, until the client goes away or a limit of the request is reached.
+        async fn trace_live(
+            &self,
+            request: tonic::Request<super::TraceLiveRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TraceLiveStream>, tonic::Status>;
     }
     /// Diagnostics answers questions about the running fabric. It changes nothing.
     #[derive(Debug)]
@@ -2052,6 +2531,52 @@ pub mod diagnostics_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weft.v1.Diagnostics/TraceLive" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceLiveSvc<T: Diagnostics>(pub Arc<T>);
+                    impl<
+                        T: Diagnostics,
+                    > tonic::server::ServerStreamingService<super::TraceLiveRequest>
+                    for TraceLiveSvc<T> {
+                        type Response = super::TraceLiveResponse;
+                        type ResponseStream = T::TraceLiveStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TraceLiveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Diagnostics>::trace_live(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceLiveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -64,6 +64,7 @@ status: {ifindex: 3, anything: [1, 2]}
         vlan: 7,
         source_check: Some(false),
         default_route: true,
+        ..PortSpec::default()
     };
     assert_eq!(port_spec(&resources[0]), &spec);
     assert_eq!(resources[0].labels().unwrap()["app"], "web");
@@ -106,7 +107,7 @@ fn an_unknown_field_is_named_with_its_line_and_the_known_ones() {
     assert_eq!(
         spec_error("spec:\n  vlann: 3\n"),
         "f.yaml: document 1, line 6: Port/web: spec.vlann: unknown field, expected one of network, namespace, \
-         type, device, mac, addresses, routes, mtu, txqueuelen, queues, vlan, sourceCheck, defaultRoute"
+         type, device, mac, addresses, routes, mtu, txqueuelen, queues, vlan, sourceCheck, defaultRoute, trunk, vlanTunnel, maxMacs, isolated, stormControl, mirror, coalesce"
     );
     assert_eq!(
         spec_error("spec:\n  routes:\n  - prefix: a\n    vai: b\n"),
@@ -132,8 +133,8 @@ fn a_value_of_the_wrong_type_is_named_with_what_was_expected() {
         ("spec: {vlan: abc}", "spec.vlan: \"abc\" given, a whole number from 0 to 4294967295 expected"),
         ("spec: {vlan: -1}", "spec.vlan: -1 given, a whole number from 0 to 4294967295 expected"),
         ("spec: {vlan: 1.5}", "spec.vlan: 1.5 given, a whole number from 0 to 4294967295 expected"),
-        ("spec: {type: vth}", "spec.type: \"vth\" given, a port type (tap, veth, host) expected"),
-        ("spec: {type: 3}", "spec.type: 3 given, a port type (tap, veth, host) expected"),
+        ("spec: {type: vth}", "spec.type: \"vth\" given, a port type (tap, veth, host, uplink) expected"),
+        ("spec: {type: 3}", "spec.type: 3 given, a port type (tap, veth, host, uplink) expected"),
         ("spec: {addresses: a}", "spec.addresses: \"a\" given, a list expected"),
         ("spec: {addresses: [a, 1]}", "spec.addresses[1]: 1 given, a string expected"),
         ("spec: {mac: {a: b}}", "spec.mac: a mapping given, a string expected"),
@@ -272,8 +273,12 @@ fn port() -> impl Strategy<Value = resource::Kind> {
 }
 
 fn other() -> impl Strategy<Value = resource::Kind> {
-    let subnet = (text(), text()).prop_map(|(prefix, gateway)| Subnet { prefix, gateway });
-    let route = (text(), vec(text(), 0..3)).prop_map(|(prefix, next_hops)| Route { prefix, next_hops });
+    let subnet = (text(), text()).prop_map(|(prefix, gateway)| Subnet { prefix, gateway, vlan: 7 });
+    let route = (text(), vec(text(), 0..3)).prop_map(|(prefix, next_hops)| Route {
+        prefix,
+        next_hops,
+        ..Default::default()
+    });
     prop_oneof![
         text().prop_map(|path| resource::Kind::Namespace(Namespace {
             spec: Some(NamespaceSpec { path }),
@@ -284,7 +289,10 @@ fn other() -> impl Strategy<Value = resource::Kind> {
             resource::Kind::Network(Network { spec: Some(spec), status: None })
         }),
         vec(route, 0..3).prop_map(|routes| {
-            resource::Kind::Router(Router { spec: Some(RouterSpec { routes }), status: None })
+            resource::Kind::Router(Router {
+                spec: Some(RouterSpec { routes, ..Default::default() }),
+                status: None,
+            })
         }),
     ]
 }

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Config, FabricSpec, Gateway, Network, NetworkSpec, Port, PortId, PortSpec, Router, RouterSpec};
+use super::{
+    Config, FabricSpec, Hop, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouteAction,
+    Router, RouterSpec,
+};
 use crate::Prefix;
 use crate::counters::{PortCounters, StackCounters};
 use crate::table::fdb::Fdb;
@@ -56,7 +59,7 @@ impl Config {
             generation: previous.generation + 1,
             workers,
             lives: previous.lives.clone(),
-            next_network: previous.next_network,
+            next_interface: previous.next_interface,
             counters: if previous.counters.is_empty() {
                 (0..=workers).map(|_| StackCounters::default()).collect()
             } else {
@@ -66,48 +69,76 @@ impl Config {
         };
         let routers = positions(spec.routers.iter().map(|router| router.name.as_str()));
         for network in &spec.networks {
-            let built = config.build_network(network, previous, &routers)?;
-            config.networks.push(built);
+            config.add_network(network, previous, &routers)?;
         }
         config.place_ports(spec, previous)?;
-        config.routers = spec.routers.iter().map(|router| build_router(router, spec)).collect();
+        config.routers = {
+            let routers = spec.routers.iter().enumerate();
+            routers.map(|(index, router)| build_router(router, index, &config.interfaces)).collect()
+        };
         config.forget_gone_ports(previous);
         Ok(config)
     }
 
-    fn build_network(
+    fn add_network(
         &mut self,
         spec: &NetworkSpec,
         previous: &Config,
         routers: &HashMap<&str, usize>,
-    ) -> Result<Network, ConfigError> {
-        let router = match &spec.router {
-            None => None,
-            Some(name) => Some(*routers.get(name.as_str()).ok_or_else(|| ConfigError::UnknownRouter {
-                network: spec.name.clone(),
-                router: name.clone(),
-            })?),
-        };
-        let before = previous.networks.iter().find(|network| *network.name == *spec.name);
-        let fdb = before.map(|network| &network.fdb).filter(|fdb| fdb.capacity() == spec.max_macs.max(1));
-        // Workers remember neighbours by the network's id: another table is another network to them.
-        let same = before.filter(|network| network.neighbors.capacity() == spec.max_neighbors.max(1));
-        let id = same.map_or(self.next_network, |network| network.id);
-        self.next_network += u32::from(same.is_none());
-        let neighbors = same.map(|network| &network.neighbors);
-        Ok(Network {
-            id,
+    ) -> Result<(), ConfigError> {
+        let before = previous.networks.iter().position(|network| *network.name == *spec.name);
+        let fdb = before.map(|at| &previous.networks[at].fdb);
+        let fdb = fdb.filter(|fdb| fdb.capacity() == spec.max_macs.max(1));
+        let mut network = Network {
             name: spec.name.as_str().into(),
-            mtu: spec.mtu as usize,
             ageing: spec.ageing,
-            router,
-            gateway: build_gateway(spec, router.is_some()),
-            members: Vec::new(),
+            interfaces: Vec::new(),
+            members: HashMap::default(),
+            trunks: Vec::new(),
             stations: HashMap::default(),
             owners: HashMap::default(),
             fdb: fdb.cloned().unwrap_or_else(|| Arc::new(Fdb::new(spec.max_macs))),
-            neighbors: neighbors.cloned().unwrap_or_else(|| Arc::new(Neighbors::new(spec.max_neighbors))),
-        })
+        };
+        if let Some(name) = &spec.router {
+            let router = *routers.get(name.as_str()).ok_or_else(|| ConfigError::UnknownRouter {
+                network: spec.name.clone(),
+                router: name.clone(),
+            })?;
+            for subnet in spec.subnets.iter().filter(|subnet| subnet.gateway.is_some()) {
+                if network.interfaces.iter().all(|(vlan, _)| *vlan != subnet.vlan) {
+                    network.interfaces.push((subnet.vlan, self.interfaces.len()));
+                    let same = before.and_then(|at| previous.interface(at, subnet.vlan));
+                    self.add_interface(spec, router, subnet.vlan, same);
+                }
+            }
+        }
+        self.networks.push(network);
+        Ok(())
+    }
+
+    /// Adds the router's interface on a VLAN of the network that is about to be added.
+    fn add_interface(&mut self, spec: &NetworkSpec, router: usize, vlan: u16, before: Option<&Interface>) {
+        // Workers remember neighbours by the interface's id: another table is another interface to them.
+        let same = before.filter(|interface| interface.neighbors.capacity() == spec.max_neighbors.max(1));
+        let neighbors = same.map(|interface| interface.neighbors.clone());
+        let mut interface = Interface {
+            id: same.map_or(self.next_interface, |interface| interface.id),
+            network: self.networks.len(),
+            vlan,
+            router,
+            mtu: spec.mtu as usize,
+            mac: spec.gateway_mac,
+            v4: Vec::new(),
+            v6: Vec::new(),
+            link_local: spec.gateway_mac.link_local(),
+            neighbors: neighbors.unwrap_or_else(|| Arc::new(Neighbors::new(spec.max_neighbors))),
+            advertisements: spec.advertisements.clone(),
+            proxy_neighbors: spec.proxy_neighbors,
+            dhcp: spec.dhcp.clone(),
+        };
+        self.next_interface += u32::from(same.is_none());
+        interface.take_addresses(spec);
+        self.interfaces.push(interface);
     }
 
     fn place_ports(&mut self, spec: &FabricSpec, previous: &Config) -> Result<(), ConfigError> {
@@ -144,13 +175,12 @@ impl Config {
     fn add_port(&mut self, id: PortId, spec: &PortSpec, network: usize, before: Option<&Arc<Port>>) {
         let name: Arc<str> = before.map_or_else(|| spec.name.as_str().into(), |port| port.name.clone());
         let counters = before.map(|port| port.counters.clone());
-        let vlan = spec.vlan.unwrap_or(0);
         let port = Port {
             id,
             name: name.clone(),
             mac: spec.mac,
             addresses: spec.addresses.clone().into(),
-            vlan,
+            vlans: spec.vlans.clone(),
             mtu: spec.mtu as usize,
             source_check: spec.source_check,
             offloads: spec.offloads,
@@ -159,11 +189,13 @@ impl Config {
                 .unwrap_or_else(|| (0..=self.workers).map(|_| PortCounters::default()).collect()),
         };
         let on = &mut self.networks[network];
-        match on.members.iter_mut().find(|(id, _)| *id == vlan) {
-            Some((_, ports)) => ports.push(id),
-            None => on.members.push((vlan, vec![id])),
+        match &spec.vlans {
+            PortVlans::Access(vlan) | PortVlans::Tunnel(vlan) => {
+                on.members.entry(*vlan).or_default().push(id)
+            }
+            PortVlans::Trunk { .. } => on.trunks.push(id),
         }
-        on.stations.insert((vlan, spec.mac), id);
+        on.stations.extend(spec.vlans.own().map(|vlan| ((vlan, spec.mac), id)));
         on.owners.extend(spec.addresses.iter().map(|address| (*address, id)));
         self.ports[id.slot()] = Some(Arc::new(port));
         self.names.insert(name, id);
@@ -179,13 +211,14 @@ impl Config {
     /// Each worker does so when it has let go of `previous`, by which it may just have asked once more.
     pub(crate) fn forget_moved_addresses(&self, previous: &Config) {
         for old in previous.ports() {
-            let network = &previous.networks[old.network];
-            let kept = self.port(old.id).filter(|port| (port.mac, port.vlan) == (old.mac, old.vlan));
+            let kept = self.port(old.id).filter(|port| (port.mac, &port.vlans) == (old.mac, &old.vlans));
             let lost = old
                 .addresses
                 .iter()
                 .filter(|address| !kept.is_some_and(|port| port.addresses.contains(address)));
-            lost.for_each(|address| network.neighbors.forget(*address, old.mac));
+            let interface = old.vlans.own().and_then(|vlan| previous.interface(old.network, vlan));
+            let Some(interface) = interface else { continue };
+            lost.for_each(|address| interface.neighbors.forget(*address, old.mac));
         }
     }
 }
@@ -194,50 +227,31 @@ fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize
     names.enumerate().map(|(index, name)| (name, index)).collect()
 }
 
-fn build_gateway(spec: &NetworkSpec, has_router: bool) -> Gateway {
-    let mut gateway = Gateway {
-        mac: spec.gateway_mac,
-        v4: Vec::new(),
-        v6: Vec::new(),
-        link_local: spec.gateway_mac.link_local(),
-    };
-    for subnet in spec.subnets.iter().filter(|_| has_router) {
-        match subnet.gateway {
-            Some(IpAddr::V4(address)) => gateway.v4.push((address, subnet.prefix)),
-            Some(IpAddr::V6(address)) => gateway.v6.push((address, subnet.prefix)),
-            None => {}
-        }
-    }
-    gateway
-}
-
-fn build_router(router: &RouterSpec, spec: &FabricSpec) -> Router {
+fn build_router(router: &RouterSpec, position: usize, interfaces: &[Interface]) -> Router {
     let mut connected: Vec<(Prefix, usize)> = Vec::new();
     let mut addresses = HashSet::default();
-    for (index, network) in spec.networks.iter().enumerate() {
-        if network.router.as_deref() != Some(router.name.as_str()) {
-            continue;
-        }
-        // Without an address of its own in a subnet the router can ask for nobody there.
-        let attached = network.subnets.iter().filter_map(|subnet| Some((subnet.prefix, subnet.gateway?)));
-        for (prefix, gateway) in attached {
-            connected.push((prefix, index));
-            addresses.insert(gateway);
+    for (at, interface) in interfaces.iter().enumerate().filter(|(_, own)| own.router == position) {
+        let v4 = interface.v4.iter().map(|(own, prefix)| (IpAddr::V4(*own), *prefix));
+        let v6 = interface.v6.iter().map(|(own, prefix)| (IpAddr::V6(*own), *prefix));
+        for (own, prefix) in v4.chain(v6) {
+            connected.push((prefix, at));
+            addresses.insert(own);
         }
     }
+    let next_hop =
+        |hop: &Hop| Some(NextHop { address: hop.address, interface: interface_of(&connected, hop.address)? });
     let statics = router.routes.iter().filter_map(|route| {
-        let hops: Box<[NextHop]> = (route.next_hops.iter())
-            .filter_map(|hop| Some(NextHop { address: *hop, network: network_of(&connected, *hop)? }))
-            .collect();
+        let RouteAction::Via(hops) = &route.action else { return None };
+        let hops: Box<[NextHop]> = hops.iter().filter_map(next_hop).collect();
         (!hops.is_empty()).then_some((route.prefix, Target::Via(hops)))
     });
-    let routes = connected.iter().map(|(prefix, network)| (*prefix, Target::Connected(*network)));
+    let routes = connected.iter().map(|(prefix, interface)| (*prefix, Target::Connected(*interface)));
     Router { fib: Fib::new(routes.chain(statics)), addresses }
 }
 
-fn network_of(connected: &[(Prefix, usize)], address: IpAddr) -> Option<usize> {
+fn interface_of(connected: &[(Prefix, usize)], address: IpAddr) -> Option<usize> {
     let holders = connected.iter().filter(|(prefix, _)| prefix.contains(address));
-    holders.max_by_key(|(prefix, _)| prefix.length()).map(|(_, network)| *network)
+    holders.max_by_key(|(prefix, _)| prefix.length()).map(|(_, interface)| *interface)
 }
 
 #[cfg(test)]
@@ -275,13 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn a_network_with_a_new_neighbour_table_is_another_one_to_the_workers() {
+    fn an_interface_with_a_new_neighbour_table_is_another_one_to_the_workers() {
         let mut spec = testing::two_networks();
         let first = Config::build(&spec, None, 1).unwrap();
         let same = Config::build(&spec, Some(&first), 1).unwrap();
         spec.networks[0].max_neighbors += 1;
         let other = Config::build(&spec, Some(&same), 1).unwrap();
-        let ids = |config: &Config| [config.networks[0].id, config.networks[1].id];
+        let ids = |config: &Config| [config.interfaces[0].id, config.interfaces[1].id];
         assert_eq!((ids(&first), ids(&same), ids(&other)), ([0, 1], [0, 1], [2, 1]));
     }
 

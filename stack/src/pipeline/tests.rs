@@ -4,6 +4,7 @@ mod bridging;
 mod gateway;
 mod resolution;
 mod routing;
+mod vlans;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +49,7 @@ impl Fabric {
         batch.commit(1);
         let mut output = Output::new();
         self.stack.process(self.now, id, &mut batch, &mut output);
-        self.collect(&batch, &output)
+        self.collect(&mut batch, &mut output)
     }
 
     /// Lets a frame come in at a port.
@@ -61,17 +62,21 @@ impl Fabric {
         self.now = self.now + duration;
         let mut output = Output::new();
         self.stack.poll(self.now, &mut output);
-        self.collect(&Batch::new(), &output)
+        self.collect(&mut Batch::new(), &mut output)
     }
 
-    fn collect(&self, batch: &Batch, output: &Output) -> Vec<Sent> {
-        let copy = |send: &crate::batch::Send| {
-            let packet = output.packet(batch, send);
+    /// As a worker does it: each send is made ready, then handed over.
+    fn collect(&self, batch: &mut Batch, output: &mut Output) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        for index in 0..output.sends().len() {
+            output.seal(batch, index..index + 1);
+            let send = output.sends()[index];
+            let packet = output.packet(batch, &send);
             let mut copied = Packet::from_frame(packet.frame());
             copied.offload = packet.offload;
-            (self.stack.config().port(send.port).unwrap().name.to_string(), copied)
-        };
-        output.sends().iter().map(copy).collect()
+            sent.push((self.stack.config().port(send.port).unwrap().name.to_string(), copied));
+        }
+        sent
     }
 
     pub fn dropped(&self, port: &str, reason: DropReason) -> u64 {
@@ -120,6 +125,7 @@ pub fn echo_to(destination: &str) -> PacketSpec {
         dont_fragment: false,
         source_mac: None,
         destination_mac: None,
+        vlan: None,
     }
 }
 

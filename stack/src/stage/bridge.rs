@@ -2,7 +2,7 @@
 
 use super::{Frame, Layer3};
 use crate::MacAddr;
-use crate::config::{Network, Port};
+use crate::config::{Interface, Network, Port};
 use crate::pipeline::Context;
 use crate::table::fdb::Learned;
 use crate::trace::step;
@@ -17,7 +17,7 @@ pub(crate) enum Next<'a> {
     /// To all other ports of the VLAN.
     Flood,
     /// To the router's interface.
-    Gateway,
+    Gateway(&'a Interface),
 }
 
 /// Notes where the sender is.
@@ -25,10 +25,10 @@ pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) {
     let network = &cx.config.networks[from.network];
     let mac = frame.ethernet.source;
     // The addresses of configured ports are known better than by learning.
-    if cx.tracer.is_some() || mac == from.mac || network.stations.contains_key(&(from.vlan, mac)) {
+    if cx.dry_run || network.stations.contains_key(&(frame.vlan, mac)) {
         return;
     }
-    match network.fdb.learn(cx.now, network.ageing, from.vlan, mac, from.id) {
+    match network.fdb.learn(cx.now, network.ageing, frame.vlan, mac, from.id) {
         Learned::Moved => cx.counters.mac_moves.add(1),
         Learned::Full => cx.counters.fdb_full.add(1),
         Learned::Known | Learned::New => {}
@@ -44,16 +44,18 @@ pub(crate) fn decide<'a>(
 ) -> Result<Next<'a>, DropReason> {
     let network = &cx.config.networks[from.network];
     let destination = frame.ethernet.destination;
-    let gateway_here = network.router.is_some() && from.vlan == 0;
-    if gateway_here && (destination == network.gateway.mac || asks_for_gateway(packet, frame, network)) {
+    let interface = cx.config.interface(from.network, frame.vlan);
+    if let Some(interface) = interface
+        && (destination == interface.mac || asks_for_gateway(packet, frame, interface))
+    {
         step!(cx, "bridge", "{destination} on network {}: for the gateway", network.name);
-        return Ok(Next::Gateway);
+        return Ok(Next::Gateway(interface));
     }
     if destination.is_multicast() {
         step!(cx, "bridge", "{destination} is a group: to all ports of network {}", network.name);
         return Ok(Next::Flood);
     }
-    match find(cx, network, from.vlan, destination) {
+    match find_on(cx, network, frame.vlan, destination) {
         Some(port) if port.id == from.id => {
             step!(cx, "bridge", "{destination} is on the port it came from");
             Err(DropReason::SamePort)
@@ -69,23 +71,28 @@ pub(crate) fn decide<'a>(
     }
 }
 
+/// The port where a station on the link of an interface is.
+pub(crate) fn find<'a>(cx: &Context<'a>, interface: &Interface, mac: MacAddr) -> Option<&'a Port> {
+    find_on(cx, &cx.config.networks[interface.network], interface.vlan, mac)
+}
+
 /// The port where a station is. A worker may still have learned it there while the port went away or
 /// changed its VLAN: then nobody knows.
-pub(crate) fn find<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
+fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
     let configured = network.stations.get(&(vlan, mac)).copied();
     let id = configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))?;
-    cx.config.port(id).map(|port| &**port).filter(|port| port.vlan == vlan)
+    cx.config.port(id).map(|port| &**port).filter(|port| port.vlans.carries(vlan))
 }
 
 /// An ARP request or neighbour solicitation for an address of the gateway: it needs to reach nobody else.
-fn asks_for_gateway(packet: &[u8], frame: &Frame, network: &Network) -> bool {
+fn asks_for_gateway(packet: &[u8], frame: &Frame, interface: &Interface) -> bool {
     match frame.network {
         Layer3::Arp(message) => {
-            message.operation == arp::Operation::Request && network.gateway.has_v4(message.target)
+            message.operation == arp::Operation::Request && interface.has_v4(message.target)
         }
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && header.destination.is_multicast() => {
             icmpv6::Neighbor::parse(frame.transport(packet))
-                .is_ok_and(|message| message.solicitation && network.gateway.has_v6(message.target))
+                .is_ok_and(|message| message.solicitation && interface.has_v6(message.target))
         }
         _ => false,
     }

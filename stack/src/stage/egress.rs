@@ -3,19 +3,55 @@
 use super::{Frame, L3, Layer3, Rejection, bridge, fragment};
 use crate::MacAddr;
 use crate::batch::Origin;
-use crate::config::{Network, Offloads, Port, PortId};
+use crate::config::{Interface, Network, Offloads, Port, PortId};
 use crate::offload;
 use crate::packet::{GsoKind, Packet};
 use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::{DropReason, Rewrite, Verdict};
+use crate::wire::vlan::{self, Tci};
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
+
+/// To whom a frame goes on a network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Targets<'a> {
+    /// One port.
+    One(&'a Port),
+    /// Every port of the VLAN, but not the one that it came from.
+    All,
+}
+
+/// How a frame goes out on a network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delivery<'a> {
+    pub network: &'a Network,
+    pub vlan: u16,
+    /// The tag that it came with, whose priority stays.
+    pub tag: Tci,
+    /// The port of the same network that it came from, if it did.
+    pub from: Option<PortId>,
+    pub targets: Targets<'a>,
+}
+
+impl<'a> Delivery<'a> {
+    /// What the router sends by one of its interfaces: to a port, or to all.
+    pub fn by(cx: &Context<'a>, interface: &Interface, to: Option<&'a Port>) -> Delivery<'a> {
+        Delivery {
+            network: &cx.config.networks[interface.network],
+            vlan: interface.vlan,
+            tag: Tci::default(),
+            from: None,
+            targets: to.map_or(Targets::All, Targets::One),
+        }
+    }
+}
 
 /// Sends a bridged frame to one port.
 pub(crate) fn to_port(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
+    frame: &Frame,
     port: &Port,
 ) -> Result<Verdict, Rejection> {
     if segment_length(packet) > port.mtu {
@@ -23,91 +59,114 @@ pub(crate) fn to_port(
         return Err(DropReason::FrameTooLong.into());
     }
     fit_offloads(packet, port.offloads)?;
-    step!(cx, "egress", "to port {}", port.name);
-    cx.output.push(origin, port.id);
-    Ok(Verdict::Forwarded { port: port.id, rewrite: None })
+    let tag = port.vlans.tag(frame.vlan, frame.tag);
+    match tag {
+        Some(tag) => step!(cx, "egress", "to port {} with VLAN tag {}", port.name, tag.id()),
+        None => step!(cx, "egress", "to port {}", port.name),
+    }
+    cx.output.push(origin, port.id, tag);
+    Ok(Verdict::Forwarded { port: port.id, tag, rewrite: None })
 }
 
-/// Sends a bridged frame to every port of a VLAN but the one it came from.
+/// Sends a bridged frame to every port of its VLAN but the one it came from.
 pub(crate) fn flood(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
+    frame: &Frame,
     from: &Port,
-    destination: MacAddr,
 ) -> Result<Verdict, Rejection> {
-    let config = cx.config;
-    let members = config.networks[from.network].members(from.vlan);
-    let sent = spread(cx, packet, origin, members, Some(from.id));
-    if sent == 0 && !destination.is_multicast() {
+    let delivery = Delivery {
+        network: &cx.config.networks[from.network],
+        vlan: frame.vlan,
+        tag: frame.tag,
+        from: Some(from.id),
+        targets: Targets::All,
+    };
+    let sent = spread(cx, packet, origin, &delivery);
+    if sent == 0 && !frame.ethernet.destination.is_multicast() {
         return Err(DropReason::NoOtherPort.into());
     }
     step!(cx, "egress", "to {sent} port{}", if sent == 1 { "" } else { "s" });
     Ok(Verdict::Flooded)
 }
 
-/// Sends a frame to all these ports but one; tells to how many.
-pub(crate) fn spread(
-    cx: &mut Context,
-    packet: &mut Packet,
-    origin: Origin,
-    ports: &[PortId],
-    except: Option<PortId>,
-) -> usize {
-    let config = cx.config;
-    let length = segment_length(packet);
+/// Sends a frame to whom it is for; tells to how many.
+pub(crate) fn spread(cx: &mut Context, packet: &mut Packet, origin: Origin, delivery: &Delivery) -> usize {
     let mut sent = 0;
-    for port in ports.iter().filter(|id| Some(**id) != except).filter_map(|id| config.port(*id)) {
-        let fits = if length > port.mtu { Err(DropReason::FrameTooLong) } else { Ok(()) };
-        match fits.and_then(|()| fit_offloads(packet, port.offloads)) {
-            Ok(()) => {
-                cx.output.push(origin, port.id);
-                sent += 1;
+    match delivery.targets {
+        Targets::One(port) => sent += usize::from(hand_over(cx, packet, origin, delivery, port)),
+        Targets::All => {
+            let config = cx.config;
+            let others = delivery.network.members(delivery.vlan).filter(|id| Some(*id) != delivery.from);
+            for port in
+                others.filter_map(|id| config.port(id)).filter(|port| port.vlans.carries(delivery.vlan))
+            {
+                sent += usize::from(hand_over(cx, packet, origin, delivery, port));
             }
-            Err(reason) => port.counters(cx.worker).drop(reason),
         }
     }
     sent
 }
 
-/// Sends a routed packet to a neighbour on a network: finds the port, makes the packet fit, rewrites it.
+/// Sends a frame to a port if it can take it.
+fn hand_over(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    delivery: &Delivery,
+    port: &Port,
+) -> bool {
+    let fits = if segment_length(packet) > port.mtu { Err(DropReason::FrameTooLong) } else { Ok(()) };
+    match fits.and_then(|()| fit_offloads(packet, port.offloads)) {
+        Ok(()) => cx.output.push(origin, port.id, port.vlans.tag(delivery.vlan, delivery.tag)),
+        Err(reason) => {
+            port.counters(cx.worker).drop(reason);
+            return false;
+        }
+    }
+    true
+}
+
+/// Sends a routed packet to a neighbour by an interface: finds the port, makes the packet fit, rewrites it.
 pub(crate) fn routed(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
     frame: &Frame,
-    network: &Network,
+    interface: &Interface,
     neighbor: MacAddr,
 ) -> Result<Verdict, Rejection> {
     if let Some(length) = ip_length(frame) {
         // What follows the packet is padding, and needs no room on the next link.
         packet.truncate(L3 + length);
     }
-    let port = bridge::find(cx, network, 0, neighbor);
-    let targets = match port {
-        Some(port) => std::slice::from_ref(&port.id),
-        None => network.members(0),
-    };
-    if targets.is_empty() {
-        step!(cx, "egress", "network {} has no ports", network.name);
+    let port = bridge::find(cx, interface, neighbor);
+    let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, interface, port) };
+    if port.is_none() && delivery.network.members(interface.vlan).next().is_none() {
+        step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }
-    let mtu = port.map_or(network.mtu, |port| port.mtu.min(network.mtu));
+    let mtu = port.map_or(interface.mtu, |port| port.mtu.min(interface.mtu));
     let fragment = segment_length(packet) > mtu && must_fragment(cx, packet, frame, mtu)?;
     if let Some(port) = port {
         fit_offloads(packet, port.offloads)?;
     }
-    let rewrite = Rewrite { destination: neighbor, source: network.gateway.mac, decrement_ttl: true };
+    let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
     apply(packet, frame, &rewrite);
-    step!(cx, "egress", "on network {} from {} to {neighbor}, TTL down by one", network.name, rewrite.source);
+    let name = &delivery.network.name;
+    step!(cx, "egress", "on network {name} from {} to {neighbor}, TTL down by one", rewrite.source);
     if fragment {
         step!(cx, "fragment", "into pieces of at most {mtu} octets");
-        fragment::split(cx, packet, mtu, targets);
+        fragment::split(cx, packet, mtu, &delivery);
     } else {
-        spread(cx, packet, origin, targets, None);
+        spread(cx, packet, origin, &delivery);
     }
     match port {
-        Some(port) => Ok(Verdict::Forwarded { port: port.id, rewrite: Some(rewrite) }),
+        Some(port) => {
+            let tag = port.vlans.tag(delivery.vlan, delivery.tag);
+            Ok(Verdict::Forwarded { port: port.id, tag, rewrite: Some(rewrite) })
+        }
         None => Ok(Verdict::Flooded),
     }
 }
@@ -148,13 +207,16 @@ fn apply(packet: &mut Packet, frame: &Frame, rewrite: &Rewrite) {
     }
 }
 
-/// Octets of the largest IP packet that the frame stands for: what an MTU is compared with.
+/// Octets of the largest IP packet that the frame stands for: what an MTU is compared with. VLAN tags that a
+/// user's frame carries inside are not counted.
 fn segment_length(packet: &Packet) -> usize {
+    let headers = L3 + vlan::tags_length(packet.frame());
     match packet.offload.gso {
-        Some(gso) => usize::from(gso.header_length) + usize::from(gso.size) - L3,
-        None => packet.len() - L3,
+        Some(gso) => usize::from(gso.header_length) + usize::from(gso.size),
+        None => packet.len(),
     }
-    .min(packet.len() - L3)
+    .min(packet.len())
+    .saturating_sub(headers)
 }
 
 /// Does here what the device cannot.

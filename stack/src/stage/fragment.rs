@@ -1,15 +1,14 @@
 //! Fragmentation of IPv4 packets on their way to a network with a smaller MTU (RFC 791 section 3.2).
 
 use super::L3;
-use crate::config::PortId;
 use crate::offload;
 use crate::packet::Packet;
 use crate::pipeline::Context;
-use crate::stage::egress;
+use crate::stage::egress::{self, Delivery};
 use crate::wire::ipv4;
 
 /// Sends `packet`, already rewritten and without DF, as pieces of at most `mtu` octets.
-pub(crate) fn split(cx: &mut Context, packet: &mut Packet, mtu: usize, ports: &[PortId]) {
+pub(crate) fn split(cx: &mut Context, packet: &mut Packet, mtu: usize, delivery: &Delivery) {
     offload::checksum::complete(packet);
     let Ok(header) = ipv4::Header::parse(&packet.frame()[L3..]) else { return };
     let payload = &packet.frame()[L3 + header.header_length..L3 + header.total_length];
@@ -38,7 +37,7 @@ pub(crate) fn split(cx: &mut Context, packet: &mut Packet, mtu: usize, ports: &[
         bytes[L3 + ipv4::HEADER_LENGTH..L3 + header_length].copy_from_slice(&kept);
         ipv4::fill_checksum(&mut bytes[L3..L3 + header_length]);
         bytes[L3 + header_length..].copy_from_slice(piece);
-        egress::spread(cx, &mut made, origin, ports, None);
+        egress::spread(cx, &mut made, origin, delivery);
         cx.output.put(origin, made);
         cx.counters.fragments_made.add(1);
         offset += piece.len();

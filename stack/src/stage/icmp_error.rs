@@ -9,6 +9,7 @@ use super::{Answer, Frame, L3, Layer3};
 use crate::config::Port;
 use crate::pipeline::Context;
 use crate::trace::step;
+use crate::wire::vlan::Tci;
 use crate::wire::{ethernet, icmpv4, icmpv6, ipv4, ipv6};
 
 const TTL: u8 = 64;
@@ -42,7 +43,7 @@ fn send_v4(
     {
         return;
     }
-    let gateway = &cx.config.networks[from.network].gateway;
+    let Some(gateway) = cx.config.interface(from.network, frame.vlan) else { return };
     let Some(source) = gateway.source_v4(header.source) else { return };
     if !allow(cx, header.source.into()) {
         return;
@@ -70,7 +71,7 @@ fn send_v4(
     let message = &mut bytes[L3 + ipv4::HEADER_LENGTH..];
     message[icmpv4::HEADER_LENGTH..].copy_from_slice(&original[L3..L3 + quoted]);
     error.emit(message);
-    cx.output.push(origin, from.id);
+    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default()));
     step!(cx, "icmp", "{error} from {source} to {}", header.source);
 }
 
@@ -92,7 +93,7 @@ fn send_v6(
     if about_error || header.fragment_offset != 0 || !source_is_host || header.destination.is_multicast() {
         return;
     }
-    let gateway = &cx.config.networks[from.network].gateway;
+    let Some(gateway) = cx.config.interface(from.network, frame.vlan) else { return };
     let Some(source) = gateway.source_v6(header.source) else { return };
     if !allow(cx, header.source.into()) {
         return;
@@ -114,7 +115,7 @@ fn send_v6(
     let message = &mut bytes[L3 + ipv6::HEADER_LENGTH..];
     message[icmpv6::HEADER_LENGTH..].copy_from_slice(&original[L3..L3 + quoted]);
     error.emit(source, header.source, message);
-    cx.output.push(origin, from.id);
+    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default()));
     step!(cx, "icmp", "{error} from {source} to {}", header.source);
 }
 
@@ -128,7 +129,7 @@ fn answer_ethernet(frame: &Frame, gateway: crate::MacAddr, bytes: &mut [u8]) {
 }
 
 fn allow(cx: &mut Context, destination: IpAddr) -> bool {
-    if cx.tracer.is_some() || cx.state.limits.allow_error(cx.now, destination) {
+    if cx.dry_run || cx.state.limits.allow_error(cx.now, destination) {
         cx.counters.icmp_errors.add(1);
         return true;
     }

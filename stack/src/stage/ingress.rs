@@ -4,11 +4,12 @@
 //! What a container supplies is never trusted: neither the frame's lengths nor the virtio-net header.
 
 use super::{Frame, L3, Layer3};
-use crate::config::Port;
+use crate::config::{Port, PortVlans, UNTAGGED};
 use crate::packet::{Gso, GsoKind, Packet, PartialChecksum};
 use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::DropReason;
+use crate::wire::vlan::{self, Tci};
 use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, tcp};
 
 const UDP_HEADER_LENGTH: usize = 8;
@@ -25,16 +26,25 @@ pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Resul
 }
 
 fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
+    let tag = vlan::outer(packet.frame());
+    let vlan = from.vlans.classify(tag).ok_or(match tag {
+        Some(_) => DropReason::VlanNotAllowed,
+        None => DropReason::UntaggedNotAllowed,
+    })?;
+    let tag = tag.filter(|_| !matches!(from.vlans, PortVlans::Tunnel(_)));
+    if tag.is_some() {
+        packet.strip_tag();
+    }
     let frame = parse(packet.frame()).map_err(|(reason, _)| reason)?;
     check_ethernet(&frame.ethernet)?;
     check_offload(packet, &frame)?;
-    if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 {
+    if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 + vlan::tags_length(packet.frame()) {
         return Err(DropReason::FrameTooLong);
     }
-    Ok(frame)
+    Ok(Frame { vlan, tag: tag.unwrap_or_default(), ..frame })
 }
 
-/// Reads a frame's headers.
+/// Reads a frame's headers, as those of a frame of the untagged segment.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
     let ethernet = ethernet::Header::parse(bytes).map_err(|e| (DropReason::FrameTruncated, e))?;
     let payload = &bytes[L3..];
@@ -50,15 +60,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
         }
         _ => Layer3::Other,
     };
-    Ok(Frame { ethernet, network })
+    Ok(Frame { ethernet, vlan: UNTAGGED, tag: Tci::default(), network })
 }
 
 fn check_ethernet(header: &ethernet::Header) -> Result<(), DropReason> {
     if header.source.is_multicast() || header.source.is_zero() {
         return Err(DropReason::SourceMacInvalid);
-    }
-    if matches!(header.ethertype, ethernet::VLAN | ethernet::VLAN_SERVICE) {
-        return Err(DropReason::VlanNotAllowed);
     }
     if header.destination.is_reserved_multicast() {
         return Err(DropReason::ReservedMulticast);

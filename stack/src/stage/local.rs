@@ -87,7 +87,7 @@ fn echo(
     packet.offload = Offload::default();
     step!(cx, "local", "echo request answered");
     cx.counters.echo_replies.add(1);
-    cx.output.push(origin, from.id);
+    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));
     Ok(Verdict::Answered)
 }
 
@@ -114,7 +114,7 @@ fn turn_v6(packet: &mut Packet, header: &ipv6::Header) {
 fn reset(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<Verdict, Rejection> {
     let mut segment = [0; tcp::HEADER_LENGTH];
     let refused = tcp::emit_reset(frame.transport(packet.frame()), &mut segment);
-    if refused.is_some() && (cx.tracer.is_some() || cx.state.limits.resets.allow(cx.now)) {
+    if refused.is_some() && (cx.dry_run || cx.state.limits.resets.allow(cx.now)) {
         send_segment(cx, frame, from, &mut segment);
         cx.counters.tcp_resets.add(1);
         step!(cx, "local", "no such port: reset");
@@ -167,5 +167,5 @@ fn send_segment(cx: &mut Context, frame: &Frame, from: &Port, segment: &mut [u8;
     write_u16(segment, tcp::CHECKSUM, sum);
     ethernet.emit(made.frame_mut());
     made.frame_mut()[L3 + header_length..].copy_from_slice(segment);
-    cx.output.push(origin, from.id);
+    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));
 }

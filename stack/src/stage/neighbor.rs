@@ -3,13 +3,14 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Answer, Frame, L3, Layer3, Rejection, bridge, egress, icmp_error, ingress};
+use super::egress::{self, Delivery, Targets};
+use super::{Answer, Frame, L3, Layer3, Rejection, bridge, icmp_error, ingress};
 use crate::MacAddr;
-use crate::config::{Network, Port};
+use crate::config::{Interface, Port};
 use crate::packet::Packet;
-use crate::pipeline::{CachedNeighbor, Context};
+use crate::pipeline::{CachedNeighbor, Context, Timer};
 use crate::table::fib::NextHop;
-use crate::table::neighbor::{Claim, Evicted, Lookup, RETRANSMIT, Tick, Waiting};
+use crate::table::neighbor::{Claim, Evicted, Lookup, Neighbors, RETRANSMIT, Tick, Waiting};
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv6};
@@ -23,10 +24,11 @@ pub(crate) fn receive(
     packet: &Packet,
     frame: &Frame,
     from: &Port,
+    interface: &Interface,
 ) -> Result<Option<Verdict>, Rejection> {
     match &frame.network {
         Layer3::Arp(message) => {
-            receive_arp(cx, message, frame, from)?;
+            receive_arp(cx, message, frame, from, interface)?;
             Ok(Some(Verdict::Answered))
         }
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
@@ -40,7 +42,7 @@ pub(crate) fn receive(
             let neighbor = check_discovery(packet, header, message).inspect_err(|_| {
                 step!(cx, "neighbor", "fails the checks of RFC 4861 section 7.1");
             })?;
-            receive_discovery(cx, &neighbor, header, frame, from)?;
+            receive_discovery(cx, &neighbor, header, frame, from, interface)?;
             Ok(Some(Verdict::Answered))
         }
         _ => Ok(None),
@@ -50,13 +52,11 @@ pub(crate) fn receive(
 /// Brings what is known up to date by a message that goes to all: a gratuitous ARP (RFC 5227 section
 /// 3) or an unsolicited advertisement (RFC 4861 section 7.2.6).
 pub(crate) fn overhear(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) {
-    if from.vlan != 0 {
-        return;
-    }
+    let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return };
     match &frame.network {
         Layer3::Arp(message) if !message.sender.is_unspecified() => {
             let claim = Claim { mac: message.sender_mac, create: false, replace: true };
-            confirm(cx, from, message.sender.into(), claim);
+            confirm(cx, interface, message.sender.into(), claim);
         }
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
             let message = frame.transport(packet.frame());
@@ -64,7 +64,7 @@ pub(crate) fn overhear(cx: &mut Context, packet: &Packet, frame: &Frame, from: &
                 return;
             }
             if let Ok(neighbor) = check_discovery(packet, header, message) {
-                receive_advertisement(cx, &neighbor, frame, from);
+                receive_advertisement(cx, &neighbor, frame, interface);
             }
         }
         _ => {}
@@ -76,14 +76,14 @@ fn receive_arp(
     message: &arp::Message,
     frame: &Frame,
     from: &Port,
+    gateway: &Interface,
 ) -> Result<(), Rejection> {
-    let gateway = &cx.config.networks[from.network].gateway;
     let for_us = gateway.has_v4(message.target);
     let asks = message.operation == arp::Operation::Request;
     if !message.sender.is_unspecified() {
         let in_subnet = gateway.v4.iter().any(|(_, prefix)| prefix.contains(message.sender.into()));
         let create = asks && for_us && in_subnet;
-        confirm(cx, from, message.sender.into(), Claim { mac: message.sender_mac, create, replace: true });
+        confirm(cx, gateway, message.sender.into(), Claim { mac: message.sender_mac, create, replace: true });
     }
     if !asks {
         return Ok(());
@@ -100,7 +100,8 @@ fn receive_arp(
         target: message.sender,
     };
     cx.counters.arp_replies.add(1);
-    send_arp(cx, &reply, frame.ethernet.source, std::slice::from_ref(&from.id));
+    let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, gateway, Some(from)) };
+    send_arp(cx, &reply, frame.ethernet.source, &delivery);
     Ok(())
 }
 
@@ -126,13 +127,13 @@ fn check_discovery(
     if contradicts { Err(malformed) } else { Ok(neighbor) }
 }
 
-fn receive_advertisement(cx: &mut Context, message: &icmpv6::Neighbor, frame: &Frame, from: &Port) {
+fn receive_advertisement(cx: &mut Context, message: &icmpv6::Neighbor, frame: &Frame, interface: &Interface) {
     let target = IpAddr::V6(message.target);
     let mac = message.link_layer.unwrap_or(frame.ethernet.source);
-    let neighbors = &cx.config.networks[from.network].neighbors;
+    let neighbors = &interface.neighbors;
     // Without its MAC address it only says that what is known holds (RFC 4861 section 7.2.5).
     if message.link_layer.is_some() || neighbors.peek(target) == Some(mac) {
-        confirm(cx, from, target, Claim { mac, create: false, replace: message.override_known });
+        confirm(cx, interface, target, Claim { mac, create: false, replace: message.override_known });
     }
 }
 
@@ -142,19 +143,19 @@ fn receive_discovery(
     header: &ipv6::Header,
     frame: &Frame,
     from: &Port,
+    gateway: &Interface,
 ) -> Result<(), Rejection> {
     if !message.solicitation {
-        receive_advertisement(cx, message, frame, from);
+        receive_advertisement(cx, message, frame, gateway);
         return Ok(());
     }
-    let gateway = &cx.config.networks[from.network].gateway;
     if !gateway.has_v6(message.target) {
         return Err(DropReason::DestinationInvalid.into());
     }
     let probe = header.source.is_unspecified();
     if let (Some(mac), false) = (message.link_layer, probe) {
         let in_subnet = gateway.v6.iter().any(|(_, prefix)| prefix.contains(header.source.into()));
-        confirm(cx, from, header.source.into(), Claim { mac, create: in_subnet, replace: true });
+        confirm(cx, gateway, header.source.into(), Claim { mac, create: in_subnet, replace: true });
     }
     step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
     let answer = icmpv6::Neighbor {
@@ -168,20 +169,19 @@ fn receive_discovery(
     let destination = if probe { ALL_NODES } else { header.source };
     let mac = if probe { MacAddr::ipv6_multicast(ALL_NODES) } else { frame.ethernet.source };
     cx.counters.neighbor_advertisements.add(1);
-    send_discovery(cx, &answer, message.target, destination, mac, std::slice::from_ref(&from.id));
+    let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, gateway, Some(from)) };
+    send_discovery(cx, &answer, message.target, destination, mac, &delivery);
     Ok(())
 }
 
 /// Notes an answer, and sends what waited for it.
-fn confirm(cx: &mut Context, from: &Port, address: IpAddr, claim: Claim) {
-    if cx.tracer.is_some() || claim.mac.is_multicast() || claim.mac.is_zero() {
+fn confirm(cx: &mut Context, interface: &Interface, address: IpAddr, claim: Claim) {
+    if cx.dry_run || claim.mac.is_multicast() || claim.mac.is_zero() {
         return;
     }
-    let config = cx.config;
-    let network = &config.networks[from.network];
-    let confirmed = network.neighbors.confirm(cx.now, address, claim);
+    let confirmed = interface.neighbors.confirm(cx.now, address, claim);
     for waiting in confirmed.released {
-        release(cx, network, waiting, claim.mac);
+        release(cx, interface, waiting, claim.mac);
     }
     count_evicted(cx, &confirmed.evicted);
 }
@@ -195,13 +195,14 @@ fn count_evicted(cx: &Context, evicted: &Evicted) {
 }
 
 /// Sends a packet that waited, now that its next hop is known.
-fn release(cx: &mut Context, network: &Network, waiting: Waiting, mac: MacAddr) {
+fn release(cx: &mut Context, interface: &Interface, waiting: Waiting, mac: MacAddr) {
     let Some(from) = cx.config.port(waiting.from) else { return };
     let (origin, mut packet) = cx.output.take();
     packet.set_frame(&waiting.frame);
     packet.offload = waiting.offload;
     if let Ok(frame) = ingress::parse(packet.frame()) {
-        let result = egress::routed(cx, &mut packet, origin, &frame, network, mac);
+        let frame = Frame { vlan: waiting.vlan, ..frame };
+        let result = egress::routed(cx, &mut packet, origin, &frame, interface, mac);
         if let Err(rejection) = result {
             cx.reject(rejection, packet.frame(), &frame, from);
         }
@@ -213,50 +214,53 @@ fn release(cx: &mut Context, network: &Network, waiting: Waiting, mac: MacAddr) 
 pub(crate) fn resolve(
     cx: &mut Context,
     packet: &Packet,
+    frame: &Frame,
     from: &Port,
     hop: &NextHop,
 ) -> Result<Option<MacAddr>, Rejection> {
     let config = cx.config;
-    let network = &config.networks[hop.network];
-    if cx.tracer.is_some() {
-        return Ok(peek(cx, network, hop.address));
+    let interface = &config.interfaces[hop.interface];
+    if cx.dry_run {
+        return Ok(peek(cx, interface, hop.address));
     }
-    let epoch = network.neighbors.epoch();
-    if let Some(mac) = cx.state.cached(network.id, hop.address, epoch, cx.now) {
+    let epoch = interface.neighbors.epoch();
+    if let Some(mac) = cx.state.cached(interface.id, hop.address, epoch, cx.now) {
         return Ok(Some(mac));
     }
-    let owner = owner_of(cx, network, hop.address);
+    let owner = owner_of(cx, interface, hop.address);
     let (limits, now) = (&mut cx.state.limits, cx.now);
     let may_ask = || owner.is_some() || limits.solicitations.allow(now);
-    let (mac, until) = match network.neighbors.lookup(cx.now, hop.address, may_ask) {
+    let (mac, until) = match interface.neighbors.lookup(cx.now, hop.address, may_ask) {
         Lookup::Found(mac, until) => (mac, until),
         Lookup::Stale(mac) => {
-            ask_again(cx, network, hop.address, Some(mac));
+            ask_again(cx, interface, hop.address, Some(mac));
             (mac, cx.now + RETRANSMIT)
         }
         Lookup::Start(evicted) => {
             count_evicted(cx, &evicted);
-            cx.state.set_timer(cx.now + RETRANSMIT, network.id, hop.address);
-            let queued = wait(packet, from, network, hop.address);
-            solicit(cx, network, hop.address, None, owner);
+            set_timer(cx, interface, hop.address);
+            let queued = wait(packet, frame, from, &interface.neighbors, hop.address);
+            solicit(cx, interface, hop.address, None, owner);
             return queued;
         }
-        Lookup::Pending => return wait(packet, from, network, hop.address),
+        Lookup::Pending => return wait(packet, frame, from, &interface.neighbors, hop.address),
         Lookup::Refused => return Err(DropReason::NeighborTableFull.into()),
     };
-    cx.state.cache(CachedNeighbor { network: network.id, address: hop.address, mac, epoch, until });
+    cx.state.cache(CachedNeighbor { interface: interface.id, address: hop.address, mac, epoch, until });
     Ok(Some(mac))
 }
 
 /// Lets a packet wait for its next hop.
 fn wait(
     packet: &Packet,
+    frame: &Frame,
     from: &Port,
-    network: &Network,
+    neighbors: &Neighbors,
     address: IpAddr,
 ) -> Result<Option<MacAddr>, Rejection> {
-    let copy = || Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id };
-    if network.neighbors.enqueue(address, packet.len(), copy) {
+    let copy =
+        || Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id, vlan: frame.vlan };
+    if neighbors.enqueue(address, packet.len(), copy) {
         Ok(None)
     } else {
         Err(DropReason::NeighborQueueFull.into())
@@ -264,13 +268,15 @@ fn wait(
 }
 
 /// The port that has this address by configuration, if the gateway can reach it.
-fn owner_of<'a>(cx: &Context<'a>, network: &Network, address: IpAddr) -> Option<&'a Port> {
+fn owner_of<'a>(cx: &Context<'a>, interface: &Interface, address: IpAddr) -> Option<&'a Port> {
+    let network = &cx.config.networks[interface.network];
     let owner = cx.config.port(*network.owners.get(&address)?)?;
-    (owner.vlan == 0).then_some(owner)
+    (owner.vlans.own() == Some(interface.vlan)).then_some(owner)
 }
 
-fn peek(cx: &mut Context, network: &Network, address: IpAddr) -> Option<MacAddr> {
-    let known = network.neighbors.peek(address);
+fn peek(cx: &mut Context, interface: &Interface, address: IpAddr) -> Option<MacAddr> {
+    let network = &cx.config.networks[interface.network];
+    let known = interface.neighbors.peek(address);
     match known {
         Some(mac) => step!(cx, "neighbor", "{address} on network {} is at {mac}", network.name),
         None => {
@@ -286,26 +292,31 @@ fn peek(cx: &mut Context, network: &Network, address: IpAddr) -> Option<MacAddr>
 }
 
 /// Asks for `address` once more, unless too much is asked, and sets the timer.
-fn ask_again(cx: &mut Context, network: &Network, address: IpAddr, known: Option<MacAddr>) {
-    cx.state.set_timer(cx.now + RETRANSMIT, network.id, address);
-    let station = known.and_then(|mac| bridge::find(cx, network, 0, mac));
-    let whom = station.or_else(|| owner_of(cx, network, address));
+fn ask_again(cx: &mut Context, interface: &Interface, address: IpAddr, known: Option<MacAddr>) {
+    set_timer(cx, interface, address);
+    let station = known.and_then(|mac| bridge::find(cx, interface, mac));
+    let whom = station.or_else(|| owner_of(cx, interface, address));
     if whom.is_some() || cx.state.limits.solicitations.allow(cx.now) {
-        solicit(cx, network, address, known, whom);
+        solicit(cx, interface, address, known, whom);
     }
+}
+
+fn set_timer(cx: &mut Context, interface: &Interface, address: IpAddr) {
+    let timer = Timer::Neighbor { interface: interface.id, address };
+    cx.state.set_timer(cx.now + RETRANSMIT, timer);
 }
 
 /// Asks for `address`, all ports or `whom` alone: whose address it is, is often known, and then nobody
 /// else needs to hear the question.
 fn solicit(
     cx: &mut Context,
-    network: &Network,
+    gateway: &Interface,
     address: IpAddr,
     known: Option<MacAddr>,
     whom: Option<&Port>,
 ) {
-    let targets = whom.map_or(network.members(0), |port| std::slice::from_ref(&port.id));
-    let gateway = &network.gateway;
+    let delivery =
+        Delivery { targets: whom.map_or(Targets::All, Targets::One), ..Delivery::by(cx, gateway, None) };
     match address {
         IpAddr::V4(target) => {
             let Some(sender) = gateway.source_v4(target) else { return };
@@ -317,7 +328,7 @@ fn solicit(
                 target,
             };
             cx.counters.arp_requests.add(1);
-            send_arp(cx, &request, known.unwrap_or(MacAddr::BROADCAST), targets);
+            send_arp(cx, &request, known.unwrap_or(MacAddr::BROADCAST), &delivery);
         }
         IpAddr::V6(target) => {
             let Some(source) = gateway.source_v6(target) else { return };
@@ -333,17 +344,17 @@ fn solicit(
             let destination = if known.is_some() { target } else { group };
             cx.counters.neighbor_solicitations.add(1);
             let mac = known.unwrap_or(MacAddr::ipv6_multicast(group));
-            send_discovery(cx, &question, source, destination, mac, targets);
+            send_discovery(cx, &question, source, destination, mac, &delivery);
         }
     }
 }
 
 /// The timer of a question ran out.
-pub(crate) fn expire(cx: &mut Context, network: &Network, address: IpAddr) {
-    match network.neighbors.tick(address) {
+pub(crate) fn expire(cx: &mut Context, interface: &Interface, address: IpAddr) {
+    match interface.neighbors.tick(address) {
         Tick::Done => {}
-        Tick::Ask => ask_again(cx, network, address, None),
-        Tick::AskOne(mac) => ask_again(cx, network, address, Some(mac)),
+        Tick::Ask => ask_again(cx, interface, address, None),
+        Tick::AskOne(mac) => ask_again(cx, interface, address, Some(mac)),
         Tick::Failed(waiting) => {
             for packet in waiting {
                 fail(cx, packet);
@@ -357,6 +368,7 @@ fn fail(cx: &mut Context, waiting: Waiting) {
     let Some(from) = cx.config.port(waiting.from) else { return };
     from.counters(cx.worker).drop(DropReason::NeighborUnreachable);
     let Ok(frame) = ingress::parse(&waiting.frame) else { return };
+    let frame = Frame { vlan: waiting.vlan, ..frame };
     let answer = match frame.network {
         Layer3::Ipv6(_) => Answer::V6(icmpv6::Error::AddressUnreachable),
         _ => Answer::V4(icmpv4::Error::HostUnreachable),
@@ -364,14 +376,14 @@ fn fail(cx: &mut Context, waiting: Waiting) {
     icmp_error::send(cx, &waiting.frame, &frame, from, answer);
 }
 
-fn send_arp(cx: &mut Context, message: &arp::Message, to: MacAddr, ports: &[crate::config::PortId]) {
+fn send_arp(cx: &mut Context, message: &arp::Message, to: MacAddr, delivery: &Delivery) {
     let (origin, mut packet) = cx.output.take();
     packet.reset(L3 + arp::LENGTH);
     let bytes = packet.frame_mut();
     let header = ethernet::Header { destination: to, source: message.sender_mac, ethertype: ethernet::ARP };
     header.emit(bytes);
     message.emit(&mut bytes[L3..]);
-    egress::spread(cx, &mut packet, origin, ports, None);
+    egress::spread(cx, &mut packet, origin, delivery);
     cx.output.put(origin, packet);
 }
 
@@ -381,7 +393,7 @@ fn send_discovery(
     source: Ipv6Addr,
     destination: Ipv6Addr,
     mac: MacAddr,
-    ports: &[crate::config::PortId],
+    delivery: &Delivery,
 ) {
     let (origin, mut packet) = cx.output.take();
     packet.reset(L3 + ipv6::HEADER_LENGTH + icmpv6::NEIGHBOR_LENGTH);
@@ -397,6 +409,6 @@ fn send_discovery(
     };
     fields.emit(&mut bytes[L3..]);
     message.emit(source, destination, &mut bytes[L3 + ipv6::HEADER_LENGTH..]);
-    egress::spread(cx, &mut packet, origin, ports, None);
+    egress::spread(cx, &mut packet, origin, delivery);
     cx.output.put(origin, packet);
 }

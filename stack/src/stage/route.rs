@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 
 use super::{Frame, L3, Layer3, Rejection};
-use crate::config::Port;
+use crate::config::{Config, Interface};
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::table::fib::{NextHop, Target};
@@ -28,11 +28,11 @@ pub(crate) fn decide(
     cx: &mut Context,
     packet: &Packet,
     frame: &Frame,
-    from: &Port,
+    interface: &Interface,
 ) -> Result<Next, Rejection> {
     let next = match &frame.network {
-        Layer3::Ipv4(header) => decide_v4(cx, packet, frame, from, header),
-        Layer3::Ipv6(header) => decide_v6(cx, packet, frame, from, header),
+        Layer3::Ipv4(header) => decide_v4(cx, packet, frame, interface, header),
+        Layer3::Ipv6(header) => decide_v6(cx, packet, frame, interface, header),
         Layer3::Arp(_) | Layer3::Other => Err(DropReason::NoRouter.into()),
     };
     match &next {
@@ -43,7 +43,7 @@ pub(crate) fn decide(
                 "route",
                 "next hop {} on network {}",
                 hop.address,
-                cx.config.networks[hop.network].name
+                network_name(cx.config, hop.interface)
             );
         }
         Err(rejection) => step!(cx, "route", "{}", rejection.reason.description()),
@@ -55,7 +55,7 @@ fn decide_v4(
     cx: &Context,
     packet: &Packet,
     frame: &Frame,
-    from: &Port,
+    interface: &Interface,
     header: &ipv4::Header,
 ) -> Result<Next, Rejection> {
     let bytes = &packet.frame()[L3..L3 + header.header_length];
@@ -72,7 +72,7 @@ fn decide_v4(
         return Err(DropReason::Ipv4SourceRoute.into());
     }
     let destination = IpAddr::V4(header.destination);
-    let router = router_of(cx, from)?;
+    let router = &cx.config.routers[interface.router];
     if router.addresses.contains(&destination) {
         return Ok(Next::Local);
     }
@@ -90,8 +90,7 @@ fn decide_v4(
 
 /// Directed broadcasts are not forwarded (RFC 2644).
 fn is_subnet_broadcast(cx: &Context, hop: NextHop, header: &ipv4::Header) -> bool {
-    let gateway = &cx.config.networks[hop.network].gateway;
-    gateway.v4.iter().any(|(_, prefix)| {
+    cx.config.interfaces[hop.interface].v4.iter().any(|(_, prefix)| {
         let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
         let host = header.destination.to_bits() & host_bits;
         prefix.length() <= 30
@@ -104,7 +103,7 @@ fn decide_v6(
     cx: &Context,
     packet: &Packet,
     frame: &Frame,
-    from: &Port,
+    interface: &Interface,
     header: &ipv6::Header,
 ) -> Result<Next, Rejection> {
     if !ipv6::is_routable(header.source) {
@@ -113,9 +112,8 @@ fn decide_v6(
     if !ipv6::is_routable(header.destination) {
         return Err(DropReason::DestinationInvalid.into());
     }
-    let router = router_of(cx, from)?;
-    let gateway = &cx.config.networks[from.network].gateway;
-    if gateway.has_v6(header.destination) || router.addresses.contains(&header.destination.into()) {
+    let router = &cx.config.routers[interface.router];
+    if interface.has_v6(header.destination) || router.addresses.contains(&header.destination.into()) {
         return Ok(Next::Local);
     }
     if header.destination.is_unicast_link_local() || header.source.is_unicast_link_local() {
@@ -129,14 +127,13 @@ fn decide_v6(
     Ok(Next::Hop(next_hop(packet, frame, header.destination.into(), target)))
 }
 
-fn router_of<'a>(cx: &Context<'a>, from: &Port) -> Result<&'a crate::config::Router, Rejection> {
-    let router = cx.config.networks[from.network].router.ok_or(DropReason::NoRouter)?;
-    Ok(&cx.config.routers[router])
+fn network_name(config: &Config, interface: usize) -> &str {
+    &config.networks[config.interfaces[interface].network].name
 }
 
 fn next_hop(packet: &Packet, frame: &Frame, destination: IpAddr, target: &Target) -> NextHop {
     match target {
-        Target::Connected(network) => NextHop { address: destination, network: *network },
+        Target::Connected(interface) => NextHop { address: destination, interface: *interface },
         Target::Via(hops) if hops.len() == 1 => hops[0],
         Target::Via(hops) => hops[flow_hash(packet, frame) as usize % hops.len()],
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Frame, Layer3};
 use crate::MacAddr;
-use crate::config::{Network, Port};
+use crate::config::{Config, Port};
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::trace::step;
@@ -19,8 +19,7 @@ pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Por
         step!(cx, "source", "not checked on this port");
         return Ok(());
     }
-    let network = &cx.config.networks[from.network];
-    let result = check_all(packet, frame, from, network);
+    let result = check_all(packet.frame(), frame, Sender { port: from, vlan: frame.vlan, config: cx.config });
     match result {
         Ok(()) => step!(cx, "source", "MAC and addresses belong to port {}", from.name),
         Err(reason) => step!(cx, "source", "{}", reason.description()),
@@ -28,8 +27,16 @@ pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Por
     result
 }
 
-fn check_all(packet: &Packet, frame: &Frame, from: &Port, network: &Network) -> Result<(), DropReason> {
-    if frame.ethernet.source != from.mac {
+/// Whose claims are looked at.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    port: &'a Port,
+    vlan: u16,
+    config: &'a Config,
+}
+
+fn check_all(bytes: &[u8], frame: &Frame, from: Sender) -> Result<(), DropReason> {
+    if frame.ethernet.source != from.port.mac {
         return Err(DropReason::SourceMacSpoofed);
     }
     match &frame.network {
@@ -37,25 +44,25 @@ fn check_all(packet: &Packet, frame: &Frame, from: &Port, network: &Network) -> 
         Layer3::Arp(message) => {
             mac_is_own(message.sender_mac, from)?;
             // A probe (RFC 5227) claims nothing yet.
-            if message.sender.is_unspecified() { Ok(()) } else { may_use_v4(message.sender, from, network) }
+            if message.sender.is_unspecified() { Ok(()) } else { may_use_v4(message.sender, from) }
         }
-        Layer3::Ipv4(header) => may_use_v4(header.source, from, network),
+        Layer3::Ipv4(header) => may_use_v4(header.source, from),
         Layer3::Ipv6(header) => {
-            let message = frame.transport(packet.frame());
+            let message = frame.transport(bytes);
             if header.protocol == ipv6::ICMPV6 && header.fragment_offset == 0 {
-                check_discovery(message, header.fragment, from, network)?;
+                check_discovery(message, header.fragment, from)?;
                 if header.source.is_unspecified() && speaks_without_address(message) {
                     return Ok(());
                 }
             }
-            may_use_v6(header.source, from, network)
+            may_use_v6(header.source, from)
         }
     }
 }
 
 /// Looks into neighbour discovery. A fragment is none (RFC 6980), nor may it hide one by a header chain
 /// that goes on in the next (RFC 7112).
-fn check_discovery(message: &[u8], fragment: bool, from: &Port, network: &Network) -> Result<(), DropReason> {
+fn check_discovery(message: &[u8], fragment: bool, from: Sender) -> Result<(), DropReason> {
     match message.first() {
         None => Err(DropReason::NdMalformed),
         Some(icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT) if fragment => Err(DropReason::NdMalformed),
@@ -63,7 +70,7 @@ fn check_discovery(message: &[u8], fragment: bool, from: &Port, network: &Networ
         Some(&(icmpv6::NEIGHBOR_SOLICITATION | icmpv6::NEIGHBOR_ADVERTISEMENT)) => {
             let message = icmpv6::Neighbor::parse(message).map_err(|_| DropReason::NdMalformed)?;
             message.link_layer.map_or(Ok(()), |mac| mac_is_own(mac, from))?;
-            if message.solicitation { Ok(()) } else { may_use_v6(message.target, from, network) }
+            if message.solicitation { Ok(()) } else { may_use_v6(message.target, from) }
         }
         _ => Ok(()),
     }
@@ -83,34 +90,39 @@ fn speaks_without_address(message: &[u8]) -> bool {
     )
 }
 
-fn mac_is_own(mac: MacAddr, from: &Port) -> Result<(), DropReason> {
-    if mac == from.mac { Ok(()) } else { Err(DropReason::SourceMacSpoofed) }
+fn mac_is_own(mac: MacAddr, from: Sender) -> Result<(), DropReason> {
+    if mac == from.port.mac { Ok(()) } else { Err(DropReason::SourceMacSpoofed) }
 }
 
-fn may_use_v4(address: Ipv4Addr, from: &Port, network: &Network) -> Result<(), DropReason> {
-    let address = IpAddr::V4(address);
-    if !from.addresses.iter().any(IpAddr::is_ipv4) {
-        return nobody_elses(address, from, network);
-    }
-    if from.addresses.contains(&address) { Ok(()) } else { Err(DropReason::SourceAddressSpoofed) }
+fn may_use_v4(address: Ipv4Addr, from: Sender) -> Result<(), DropReason> {
+    may_use(address.into(), from, IpAddr::is_ipv4)
 }
 
-fn may_use_v6(address: Ipv6Addr, from: &Port, network: &Network) -> Result<(), DropReason> {
-    if address == from.mac.link_local() {
-        return Ok(());
+fn may_use_v6(address: Ipv6Addr, from: Sender) -> Result<(), DropReason> {
+    if address == from.port.mac.link_local() {
+        Ok(())
+    } else {
+        may_use(address.into(), from, IpAddr::is_ipv6)
     }
-    if !from.addresses.iter().any(IpAddr::is_ipv6) {
-        return nobody_elses(IpAddr::V6(address), from, network);
-    }
-    let own = from.addresses.contains(&IpAddr::V6(address));
-    if own { Ok(()) } else { Err(DropReason::SourceAddressSpoofed) }
 }
 
-fn nobody_elses(address: IpAddr, from: &Port, network: &Network) -> Result<(), DropReason> {
-    let gateway = match address {
-        IpAddr::V4(a) => network.gateway.has_v4(a),
-        IpAddr::V6(a) => network.gateway.has_v6(a),
+/// The port's addresses are those of its own VLAN. Elsewhere, and where it has none of the family, it may use what
+/// is nobody else's.
+fn may_use(address: IpAddr, from: Sender, same_family: fn(&IpAddr) -> bool) -> Result<(), DropReason> {
+    let own = from.port.addresses.contains(&address);
+    let at_home = from.port.vlans.own() == Some(from.vlan);
+    let allowed = if at_home && from.port.addresses.iter().any(same_family) {
+        own
+    } else {
+        is_nobody_elses(address, from)
     };
-    let taken = network.owners.get(&address).is_some_and(|owner| *owner != from.id);
-    if gateway || taken { Err(DropReason::SourceAddressSpoofed) } else { Ok(()) }
+    if allowed { Ok(()) } else { Err(DropReason::SourceAddressSpoofed) }
+}
+
+fn is_nobody_elses(address: IpAddr, from: Sender) -> bool {
+    let (network, config) = (from.port.network, from.config);
+    let gateway = config.interface(network, from.vlan).is_some_and(|interface| interface.has(address));
+    let owner = config.networks[network].owners.get(&address).and_then(|id| config.port(*id));
+    let taken = owner.is_some_and(|owner| owner.id != from.port.id && owner.vlans.carries(from.vlan));
+    !gateway && !taken
 }

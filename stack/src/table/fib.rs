@@ -13,7 +13,7 @@ use crate::Prefix;
 /// What a prefix leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// The destination is on this network (its position in the snapshot).
+    /// The destination is on the link of this interface (its position in the snapshot).
     Connected(usize),
     /// By one of these.
     Via(Box<[NextHop]>),
@@ -24,8 +24,8 @@ pub enum Target {
 pub struct NextHop {
     /// Its address.
     pub address: IpAddr,
-    /// The network where it is (its position in the snapshot).
-    pub network: usize,
+    /// The interface on whose link it is (its position in the snapshot).
+    pub interface: usize,
 }
 
 /// A forwarding table.

@@ -1,6 +1,6 @@
 //! The neighbours of a gateway: which MAC address has which IP address (RFC 826, RFC 4861 section 7).
 //!
-//! One table per network, behind a lock that is taken for moments, and only off the usual path: each
+//! One table per interface, behind a lock that is taken for moments, and only off the usual path: each
 //! worker keeps what it looked up last beside the table's [`epoch`](Neighbors::epoch), and asks again
 //! when that has moved on. Whoever starts a resolution also keeps its timer (see [`Neighbors::tick`]).
 
@@ -39,6 +39,8 @@ pub struct Waiting {
     pub offload: Offload,
     /// Where it came from.
     pub from: PortId,
+    /// The VLAN that it came on.
+    pub vlan: u16,
 }
 
 /// What a look-up found.
@@ -121,7 +123,7 @@ impl State {
     }
 }
 
-/// The table of one network.
+/// The table of one interface.
 #[derive(Debug)]
 pub struct Neighbors {
     capacity: usize,

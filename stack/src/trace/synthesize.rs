@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{PacketSpec, Protocol};
 use crate::MacAddr;
-use crate::config::{Config, Network, Port};
+use crate::config::{Config, Port};
 use crate::wire::checksum::pseudo_header;
+use crate::wire::vlan::Tci;
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, write_u16};
 
 /// The description cannot become a frame.
@@ -28,10 +29,9 @@ pub enum InvalidSpec {
 }
 
 pub(crate) fn synthesize(config: &Config, port: &Port, spec: &PacketSpec) -> Result<Vec<u8>, InvalidSpec> {
-    let network = &config.networks[port.network];
     let source = source_of(port, spec)?;
     let header = ethernet::Header {
-        destination: spec.destination_mac.unwrap_or_else(|| destination_mac(config, network, spec)),
+        destination: spec.destination_mac.unwrap_or_else(|| destination_mac(config, port, spec)),
         source: spec.source_mac.unwrap_or(port.mac),
         ethertype: match (spec.protocol, spec.destination) {
             (Protocol::Resolve, IpAddr::V4(_)) => ethernet::ARP,
@@ -41,6 +41,10 @@ pub(crate) fn synthesize(config: &Config, port: &Port, spec: &PacketSpec) -> Res
     };
     let mut frame = vec![0; ethernet::HEADER_LENGTH];
     header.emit(&mut frame);
+    if let Some(id) = spec.vlan {
+        let [high, low] = Tci::default().with_id(id).0.to_be_bytes();
+        frame.splice(12..12, [0x81, 0x00, high, low]);
+    }
     frame.extend(match (source, spec.destination) {
         (IpAddr::V4(s), IpAddr::V4(d)) if spec.protocol == Protocol::Resolve => request(header.source, s, d),
         (IpAddr::V4(s), IpAddr::V4(d)) => packet_v4(spec, s, d)?,
@@ -58,7 +62,7 @@ fn source_of(port: &Port, spec: &PacketSpec) -> Result<IpAddr, InvalidSpec> {
 }
 
 /// Whom the container's kernel would send to: the port that has the address, a group, or the gateway.
-fn destination_mac(config: &Config, network: &Network, spec: &PacketSpec) -> MacAddr {
+fn destination_mac(config: &Config, port: &Port, spec: &PacketSpec) -> MacAddr {
     if spec.protocol == Protocol::Resolve {
         return match spec.destination {
             IpAddr::V4(_) => MacAddr::BROADCAST,
@@ -74,8 +78,11 @@ fn destination_mac(config: &Config, network: &Network, spec: &PacketSpec) -> Mac
         IpAddr::V6(address) if address.is_multicast() => return MacAddr::ipv6_multicast(address),
         _ => {}
     }
-    let owner = network.owners.get(&spec.destination).and_then(|id| config.port(*id));
-    owner.map_or(network.gateway.mac, |port| port.mac)
+    let vlan = spec.vlan.or(port.vlans.own());
+    let owner = config.networks[port.network].owners.get(&spec.destination).and_then(|id| config.port(*id));
+    let near = owner.filter(|owner| vlan.is_some_and(|vlan| owner.vlans.carries(vlan)));
+    let gateway = || config.interface(port.network, vlan?);
+    near.map(|port| port.mac).or_else(|| Some(gateway()?.mac)).unwrap_or_default()
 }
 
 fn request(mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {

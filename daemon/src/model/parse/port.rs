@@ -114,7 +114,7 @@ fn attachment(message: &v1::PortSpec, findings: &mut Findings<'_>) -> Option<Att
             findings.add("spec.type", "not given, one of tap, veth, host expected");
             None
         }
-        Err(_) => {
+        Ok(v1::PortType::Uplink) | Err(_) => {
             let description =
                 format!("{} is not a type of Port, one of tap, veth, host expected", message.r#type);
             findings.add("spec.type", description);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::MacAddr;
 use crate::config::PortSpec;
+use crate::config::PortVlans;
 use crate::packet::{Gso, GsoKind, PartialChecksum};
 use crate::testing::{mac, tcp_frame};
 use crate::wire::arp;
@@ -144,9 +145,9 @@ fn a_port_without_addresses_may_use_what_is_nobody_elses() {
 #[test]
 fn access_vlans_keep_ports_apart() {
     let mut spec = testing::two_networks();
-    spec.ports[0].vlan = Some(7);
-    spec.ports[1].vlan = Some(7);
-    spec.ports.push(PortSpec { vlan: Some(8), ..testing::port("a4", "a", 1, 13) });
+    spec.ports[0].vlans = PortVlans::Access(7);
+    spec.ports[1].vlans = PortVlans::Access(7);
+    spec.ports.push(PortSpec { vlans: PortVlans::Access(8), ..testing::port("a4", "a", 1, 13) });
     let mut fabric = Fabric::new(&spec);
     let question = fabric.resolve("a1", "198.18.1.1");
     assert_eq!(ports(&fabric.receive_frame("a1", &question)), ["a2"]);
@@ -162,7 +163,7 @@ fn what_was_learned_on_a_port_does_not_follow_it_into_another_vlan() {
     let mut frame = tcp_frame(10);
     frame[..6].copy_from_slice(&guest.0);
     assert_eq!(ports(&fabric.receive_frame("a1", &frame)), ["a2"]);
-    spec.ports[1].vlan = Some(7);
+    spec.ports[1].vlans = PortVlans::Access(7);
     fabric.reconfigure(&spec);
     assert_eq!(ports(&fabric.receive_frame("a1", &frame)), ["a3"]);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::PortSpec;
+use crate::config::PortVlans;
 use crate::testing::mac;
 use crate::wire::{icmpv6, ipv6};
 use crate::{MacAddr, Prefix};
@@ -96,7 +97,7 @@ fn an_address_that_another_port_takes_over_is_found_there_at_once() {
 #[test]
 fn an_owner_in_another_vlan_is_not_asked() {
     let mut spec = testing::two_networks();
-    spec.ports.push(PortSpec { vlan: Some(7), ..testing::port("b7", "b", 2, 77) });
+    spec.ports.push(PortSpec { vlans: PortVlans::Access(7), ..testing::port("b7", "b", 2, 77) });
     let mut fabric = Fabric::new(&spec);
     let sent = fabric.receive_frame("a1", &fabric.echo("a1", "198.18.2.77"));
     assert_eq!(ports(&sent), ["b1"]);

@@ -1,7 +1,7 @@
 //! Between networks: next hops, TTL, MTU, neighbours, and what a trace tells.
 
 use super::*;
-use crate::config::StaticRoute;
+use crate::config::{Hop, RouteAction, StaticRoute};
 use crate::packet::{Gso, GsoKind, PartialChecksum};
 use crate::testing::{gateway_mac, mac};
 use crate::wire::arp::{Message, Operation};
@@ -227,7 +227,9 @@ fn flows_stay_on_one_of_several_next_hops() {
     spec.ports.push(testing::port("b2", "b", 2, 11));
     spec.routers[0].routes = vec![StaticRoute {
         prefix: "203.0.113.0/24".parse().unwrap(),
-        next_hops: vec!["198.18.2.10".parse().unwrap(), "198.18.2.11".parse().unwrap()],
+        action: RouteAction::Via(
+            ["198.18.2.10", "198.18.2.11"].map(|hop| Hop { address: hop.parse().unwrap(), weight: 1 }).into(),
+        ),
     }];
     let mut fabric = Fabric::new(&spec);
     fabric.introduce("b1", GATEWAYS_B);

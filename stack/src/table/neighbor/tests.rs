@@ -25,6 +25,7 @@ fn wait(table: &Neighbors, number: u32, length: usize) -> bool {
         frame: vec![0; length].into(),
         offload: Offload::default(),
         from,
+        vlan: 0,
     })
 }
 

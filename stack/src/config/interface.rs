@@ -1,0 +1,77 @@
+//! A router's interface: its gateway addresses on one VLAN of a network, and the neighbours there.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::{AdvertisementSpec, DhcpSpec, NetworkSpec};
+use crate::table::neighbor::Neighbors;
+use crate::{MacAddr, Prefix};
+
+/// An interface in the picture.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    /// Unique among all interfaces there ever were.
+    pub id: u32,
+    /// Position in [`Config::networks`](super::Config).
+    pub network: usize,
+    /// The VLAN that it is on; 0 is untagged.
+    pub vlan: u16,
+    /// Position in [`Config::routers`](super::Config).
+    pub router: usize,
+    /// Largest IP packet in octets.
+    pub mtu: usize,
+    pub mac: MacAddr,
+    pub v4: Vec<(Ipv4Addr, Prefix)>,
+    pub v6: Vec<(Ipv6Addr, Prefix)>,
+    pub link_local: Ipv6Addr,
+    pub neighbors: Arc<Neighbors>,
+    pub advertisements: Option<AdvertisementSpec>,
+    pub proxy_neighbors: bool,
+    pub dhcp: Option<DhcpSpec>,
+}
+
+impl Interface {
+    /// Takes the gateway addresses of `spec` on this VLAN.
+    pub fn take_addresses(&mut self, spec: &NetworkSpec) {
+        for subnet in spec.subnets.iter().filter(|subnet| subnet.vlan == self.vlan) {
+            match subnet.gateway {
+                Some(IpAddr::V4(address)) => self.v4.push((address, subnet.prefix)),
+                Some(IpAddr::V6(address)) => self.v6.push((address, subnet.prefix)),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether it answers ARP for this address.
+    pub fn has_v4(&self, address: Ipv4Addr) -> bool {
+        self.v4.iter().any(|(own, _)| *own == address)
+    }
+
+    /// Whether it answers neighbour solicitations for this address.
+    pub fn has_v6(&self, address: Ipv6Addr) -> bool {
+        !self.v6.is_empty() && self.link_local == address || self.v6.iter().any(|(own, _)| *own == address)
+    }
+
+    /// Whether the address is its own.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.has_v4(address),
+            IpAddr::V6(address) => self.has_v6(address),
+        }
+    }
+
+    /// Its address to speak to `peer` from: of its subnet, or else the first.
+    pub fn source_v4(&self, peer: Ipv4Addr) -> Option<Ipv4Addr> {
+        let in_subnet = self.v4.iter().find(|(_, prefix)| prefix.contains(peer.into()));
+        in_subnet.or(self.v4.first()).map(|(own, _)| *own)
+    }
+
+    /// Its address to speak to `peer` from; none where it has no IPv6 address.
+    pub fn source_v6(&self, peer: Ipv6Addr) -> Option<Ipv6Addr> {
+        let first = self.v6.first()?;
+        if peer.is_unicast_link_local() {
+            return Some(self.link_local);
+        }
+        Some(self.v6.iter().find(|(_, prefix)| prefix.contains(peer.into())).unwrap_or(first).0)
+    }
+}
