@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use weft_stack::config::{
+    AdvertisementSpec, DhcpSpec, Hop, MulticastSpec, PortVlans, RouteAction, StormLimits,
+};
 use weft_stack::{MacAddr, Prefix};
 
 pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId};
@@ -105,6 +108,34 @@ pub struct Network {
     pub max_neighbors: usize,
     /// MAC address of the gateway.
     pub gateway_mac: MacAddr,
+    /// What it does beside switching and routing.
+    pub services: Services,
+}
+
+/// What a Network does for its stations beside switching and routing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Services {
+    /// MAC addresses that belong to a Port for good.
+    pub static_macs: Vec<StaticMac>,
+    /// Which Ports get which groups.
+    pub multicast: MulticastSpec,
+    /// What the gateway tells IPv6 hosts.
+    pub advertisements: Option<AdvertisementSpec>,
+    /// The gateway answers for addresses elsewhere.
+    pub proxy_neighbors: bool,
+    /// DHCPv4.
+    pub dhcp: Option<DhcpSpec>,
+}
+
+/// An FDB entry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StaticMac {
+    /// The address.
+    pub mac: MacAddr,
+    /// On this VLAN; 0 is untagged.
+    pub vlan: u16,
+    /// Where it is.
+    pub port: Name,
 }
 
 /// An address block of a Network.
@@ -114,6 +145,8 @@ pub struct Subnet {
     pub prefix: Prefix,
     /// The Router's address in it.
     pub gateway: Option<IpAddr>,
+    /// The VLAN that it is on; 0 is untagged.
+    pub vlan: u16,
 }
 
 /// A device on a Network.
@@ -137,10 +170,53 @@ pub struct Port {
     pub txqueuelen: u32,
     /// Queues of a TAP; `None`: one a worker.
     pub queues: Option<u32>,
-    /// Access VLAN.
-    pub vlan: Option<VlanId>,
+    /// Its part in switching.
+    pub switching: Switching,
+}
+
+/// A Port's part in switching.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Switching {
+    /// The VLANs that it is on.
+    pub vlans: PortVlans,
     /// Drop frames with a source that is not this Port's.
     pub source_check: bool,
+    /// Bound of the MAC addresses learned on it.
+    pub max_macs: Option<u32>,
+    /// It exchanges nothing with other isolated Ports.
+    pub isolated: bool,
+    /// How much of what goes to many it may send.
+    pub storm: StormLimits,
+    /// Who watches it.
+    pub mirror: Option<Mirror>,
+    /// Segments that come together are put together.
+    pub coalesce: bool,
+}
+
+impl Default for Switching {
+    /// An untagged Port whose sources are checked, without limits.
+    fn default() -> Self {
+        Switching {
+            vlans: PortVlans::default(),
+            source_check: true,
+            max_macs: None,
+            isolated: false,
+            storm: StormLimits::default(),
+            mirror: None,
+            coalesce: false,
+        }
+    }
+}
+
+/// Who watches a Port.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mirror {
+    /// The Port that gets the copies.
+    pub to: Name,
+    /// Of what the device sends.
+    pub received: bool,
+    /// Of what it gets.
+    pub sent: bool,
 }
 
 /// What a Port is, and where it appears.
@@ -192,8 +268,34 @@ pub struct PortRoute {
 /// An L3 domain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Router {
-    /// Static routes.
+    /// Static routes: the main table.
     pub routes: Vec<Route>,
+    /// Further tables.
+    pub tables: Vec<RouteTable>,
+    /// Who looks into them, the first to ask first.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// A table of routes beside the main one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteTable {
+    /// Unique within the Router.
+    pub name: Name,
+    /// What is in it.
+    pub routes: Vec<Route>,
+}
+
+/// Who looks into a table before the main one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyRule {
+    /// Lower ones are asked first.
+    pub priority: u32,
+    /// Packets from these addresses.
+    pub source: Option<Prefix>,
+    /// Packets that came in by this Port.
+    pub port: Option<Name>,
+    /// The table's name.
+    pub table: Name,
 }
 
 /// A static route.
@@ -201,6 +303,16 @@ pub struct Router {
 pub struct Route {
     /// Destination.
     pub prefix: Prefix,
-    /// At least one, each in a subnet of an attached Network.
-    pub next_hops: Vec<IpAddr>,
+    /// What becomes of packets to it; next hops are in subnets of attached Networks.
+    pub action: RouteAction,
+}
+
+impl Route {
+    /// The next hops, where there are any.
+    pub fn next_hops(&self) -> &[Hop] {
+        match &self.action {
+            RouteAction::Via(hops) => hops,
+            RouteAction::Blackhole | RouteAction::Unreachable | RouteAction::Prohibit => &[],
+        }
+    }
 }

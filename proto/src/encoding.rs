@@ -7,7 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{self, Visitor};
-use serde::{Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::v1::{Change, EventType, Kind, MirrorDirection, PortType, Protocol, RouteAction};
 
@@ -120,6 +120,22 @@ impl<E: Words> Visitor<'_> for Word<E> {
             .map(Into::into)
             .ok_or_else(|| Error::invalid_value(de::Unexpected::Str(text), &self))
     }
+}
+
+/// Reads a list whose entries are texts or plain numbers: `[10, 100-199]` holds one of each.
+pub fn numbers_or_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Number(u64),
+        Text(String),
+    }
+    let entries = Vec::<Entry>::deserialize(deserializer)?;
+    let text = |entry| match entry {
+        Entry::Number(number) => number.to_string(),
+        Entry::Text(text) => text,
+    };
+    Ok(entries.into_iter().map(text).collect())
 }
 
 /// serde of a timestamp as RFC 3339 text.

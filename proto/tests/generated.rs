@@ -84,6 +84,9 @@ fn attribute(field: &FieldDescriptorProto) -> String {
             format!(", with = \"crate::encoding::Word::<{}>\"", name.replace(".weft.v1.", ""))
         }
         (Type::Message, ".google.protobuf.Timestamp") => ", with = \"crate::encoding::timestamp\"".to_owned(),
+        (Type::String, _) if field.name() == "allowed" => {
+            ", deserialize_with = \"crate::encoding::numbers_or_texts\"".to_owned()
+        }
         (Type::Bytes, _) => ", serialize_with = \"crate::encoding::hex\"".to_owned(),
         _ => String::new(),
     };

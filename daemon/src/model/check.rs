@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::violation::Violation;
-use super::{Attachment, Fabric, Kind, Name, Namespace, Object, ObjectRef, Port};
+use super::{Attachment, Fabric, Kind, Name, Namespace, Network, Object, ObjectRef, Port, Router};
 
 mod networks;
 mod ports;
@@ -68,7 +68,7 @@ fn fixed(object: ObjectRef, path: &str) -> (ObjectRef, Violation) {
 /// The objects that refer to this one and are not being taken down themselves.
 pub fn referrers(fabric: &Fabric, object: &ObjectRef) -> Vec<ObjectRef> {
     let name = &object.name;
-    let ports = |wanted: fn(&Port, &Name) -> bool| {
+    let ports = |wanted: fn(&Port, &Name) -> bool| -> Vec<ObjectRef> {
         live(&fabric.ports)
             .filter(|(_, port)| wanted(&port.spec, name))
             .map(|(port, _)| ObjectRef::new(Kind::Port, port.clone()))
@@ -77,7 +77,19 @@ pub fn referrers(fabric: &Fabric, object: &ObjectRef) -> Vec<ObjectRef> {
     match object.kind {
         Kind::Namespace => ports(|port, name| port.attachment.namespace() == Some(name)),
         Kind::Network => ports(|port, name| port.network == *name),
-        Kind::Port => Vec::new(),
+        Kind::Port => {
+            let names_it = |network: &Network| network.services.static_macs.iter().any(|it| it.port == *name);
+            let networks = live(&fabric.networks).filter(|(_, network)| names_it(&network.spec));
+            let rules = |router: &Router| router.rules.iter().any(|rule| rule.port.as_ref() == Some(name));
+            let routers = live(&fabric.routers).filter(|(_, router)| rules(&router.spec));
+            let mirrors =
+                |port: &Port, name: &Name| port.switching.mirror.as_ref().is_some_and(|it| it.to == *name);
+            let mut found: Vec<ObjectRef> =
+                networks.map(|(name, _)| ObjectRef::new(Kind::Network, name.clone())).collect();
+            found.extend(ports(mirrors));
+            found.extend(routers.map(|(name, _)| ObjectRef::new(Kind::Router, name.clone())));
+            found
+        }
         Kind::Router => live(&fabric.networks)
             .filter(|(_, network)| network.spec.router.as_ref() == Some(name))
             .map(|(network, _)| ObjectRef::new(Kind::Network, network.clone()))

@@ -17,6 +17,8 @@ mod namespace;
 mod network;
 mod port;
 mod router;
+mod services;
+mod switching;
 
 pub(super) use network::reserved_end;
 

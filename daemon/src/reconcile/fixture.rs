@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use weft_stack::MacAddr;
 
 use crate::model::{
-    Attachment, DeviceName, Fabric, InterfaceAddress, Metadata, Mtu, Name, Namespace, Object, Port, PortRoute,
+    Attachment, DeviceName, Fabric, InterfaceAddress, Metadata, Mtu, Name, Namespace, Object, Port,
+    PortRoute, Switching,
 };
 
 pub fn name(text: &str) -> Name {
@@ -38,8 +39,7 @@ pub fn port(text: &str, attachment: Attachment, device: &str) -> Object<Port> {
         mtu: Mtu::DEFAULT,
         txqueuelen: 1000,
         queues: None,
-        vlan: None,
-        source_check: true,
+        switching: Switching::default(),
     };
     object(text, spec)
 }

@@ -1,12 +1,12 @@
 //! From the wish to what the forwarding stack is told: only the Ports that have an open end.
 
 use weft_stack::config::{
-    FabricSpec, Hop, MulticastSpec, NetworkSpec, PortSpec, PortVlans, RouteAction, RouterSpec, StaticRoute,
-    StormLimits, SubnetSpec, UNTAGGED,
+    FabricSpec, MirrorSpec, NetworkSpec, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
+    StaticRoute, SubnetSpec,
 };
 
 use super::sockets::{OpenPort, Sockets};
-use crate::model::{Fabric, Name, Network, Object, Port, Router};
+use crate::model::{Fabric, Name, Network, Object, Port, Route, Router};
 
 /// The stack's picture of `fabric` with the devices that are open.
 pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
@@ -26,51 +26,73 @@ pub fn lives<T>(object: &Object<T>) -> bool {
 }
 
 fn router((name, router): (&Name, &Object<Router>)) -> RouterSpec {
-    let routes = router.spec.routes.iter();
-    let routes = routes.map(|route| {
-        let hops = route.next_hops.iter().map(|address| Hop { address: *address, weight: 1 });
-        StaticRoute { prefix: route.prefix, action: RouteAction::Via(hops.collect()) }
+    let spec = &router.spec;
+    let tables = spec.tables.iter();
+    let rules = spec.rules.iter().map(|rule| PolicyRule {
+        priority: rule.priority,
+        source: rule.source,
+        port: rule.port.as_ref().map(Name::to_string),
+        table: rule.table.to_string(),
     });
-    RouterSpec { name: name.to_string(), routes: routes.collect(), ..RouterSpec::default() }
+    RouterSpec {
+        name: name.to_string(),
+        routes: routes(&spec.routes),
+        tables: tables
+            .map(|it| RouteTable { name: it.name.to_string(), routes: routes(&it.routes) })
+            .collect(),
+        rules: rules.collect(),
+    }
+}
+
+fn routes(routes: &[Route]) -> Vec<StaticRoute> {
+    routes.iter().map(|it| StaticRoute { prefix: it.prefix, action: it.action.clone() }).collect()
 }
 
 fn network((name, network): (&Name, &Object<Network>)) -> NetworkSpec {
-    let spec = &network.spec;
+    let (spec, services) = (&network.spec, &network.spec.services);
     let subnets = spec.subnets.iter();
+    let static_macs = services.static_macs.iter();
     NetworkSpec {
         name: name.to_string(),
         router: spec.router.as_ref().map(Name::to_string),
         subnets: subnets
-            .map(|s| SubnetSpec { prefix: s.prefix, gateway: s.gateway, vlan: UNTAGGED })
+            .map(|it| SubnetSpec { prefix: it.prefix, gateway: it.gateway, vlan: it.vlan })
             .collect(),
         mtu: spec.mtu.get(),
         gateway_mac: spec.gateway_mac,
         ageing: spec.ageing,
         max_macs: spec.max_macs,
         max_neighbors: spec.max_neighbors,
-        static_macs: Vec::new(),
-        multicast: MulticastSpec::default(),
-        advertisements: None,
-        proxy_neighbors: false,
-        dhcp: None,
+        static_macs: static_macs
+            .map(|it| StaticMac { mac: it.mac, vlan: it.vlan, port: it.port.to_string() })
+            .collect(),
+        multicast: services.multicast,
+        advertisements: services.advertisements.clone(),
+        proxy_neighbors: services.proxy_neighbors,
+        dhcp: services.dhcp.clone(),
     }
 }
 
 fn port_spec(name: &Name, port: &Port, open: &OpenPort) -> PortSpec {
+    let switching = &port.switching;
     PortSpec {
         name: name.to_string(),
         network: port.network.to_string(),
         mac: port.mac,
         addresses: port.addresses.iter().map(|address| address.address).collect(),
-        vlans: PortVlans::Access(port.vlan.map_or(UNTAGGED, |vlan| vlan.get())),
+        vlans: switching.vlans.clone(),
         mtu: port.mtu.get(),
-        source_check: port.source_check,
+        source_check: switching.source_check,
         offloads: open.offloads,
         uplink: false,
-        max_macs: None,
-        isolated: false,
-        storm: StormLimits::default(),
-        mirror: None,
-        coalesce: false,
+        max_macs: switching.max_macs,
+        isolated: switching.isolated,
+        storm: switching.storm,
+        mirror: switching.mirror.as_ref().map(|mirror| MirrorSpec {
+            to: mirror.to.to_string(),
+            received: mirror.received,
+            sent: mirror.sent,
+        }),
+        coalesce: switching.coalesce,
     }
 }

@@ -429,7 +429,10 @@ pub struct PortSpec {
 pub struct Trunk {
     /// VLANs that tags may name, one by one or as ranges: "10", "100-199".
     #[prost(string, repeated, tag = "1")]
-    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        deserialize_with = "crate::encoding::numbers_or_texts"
+    )]
     pub allowed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The VLAN of frames without a tag, 1 to 4094, or 0 for the Network's untagged segment; default: they are dropped.
     #[prost(uint32, optional, tag = "2")]

@@ -72,6 +72,15 @@ status: {ifindex: 3, anything: [1, 2]}
 }
 
 #[test]
+fn vlan_lists_take_numbers_and_ranges() {
+    let text = "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {name: up}\n\
+                spec: {trunk: {allowed: [10, 100-199, '20'], native: 0}}\n";
+    let resources = parse(text, "f.yaml").unwrap();
+    let trunk = port_spec(&resources[0]).trunk.clone().unwrap();
+    assert_eq!((trunk.allowed, trunk.native), (vec!["10".into(), "100-199".into(), "20".into()], Some(0)));
+}
+
+#[test]
 fn documents_and_lists_are_read_in_order_and_empty_documents_are_skipped() {
     let namespace =
         |name: &str| format!("{{apiVersion: weft.dev/v1, kind: Namespace, metadata: {{name: {name}}}}}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_stack::Prefix;
 
 use super::{check_reference, live};
-use crate::model::{Fabric, Kind, Name, ObjectRef, Violation};
+use crate::model::{Fabric, Kind, Name, Network, ObjectRef, Violation};
 
 /// A subnet and where it stands.
 struct Block {
@@ -17,6 +17,7 @@ struct Block {
 pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
     let mut routers: BTreeMap<&Name, Vec<Block>> = BTreeMap::new();
     for (name, network) in live(&fabric.networks) {
+        check_static_macs(name, &network.spec, fabric, found);
         let Some(router) = &network.spec.router else { continue };
         let object = ObjectRef::new(Kind::Network, name.clone());
         check_reference(&object, "spec.router", Kind::Router, router, &fabric.routers, found);
@@ -30,6 +31,22 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
     for (router, mut blocks) in routers {
         blocks.sort_by_key(|block| block.prefix);
         check_overlaps(router, &blocks, touched, found);
+    }
+}
+
+/// The Ports of static MAC addresses are on the Network.
+fn check_static_macs(name: &Name, network: &Network, fabric: &Fabric, found: &mut Vec<Violation>) {
+    let object = ObjectRef::new(Kind::Network, name.clone());
+    for (index, entry) in network.services.static_macs.iter().enumerate() {
+        let path = format!("spec.staticMacs[{index}].port");
+        check_reference(&object, &path, Kind::Port, &entry.port, &fabric.ports, found);
+        if let Some(port) = fabric.ports.get(&entry.port).filter(|port| port.spec.network != *name) {
+            let text = format!(
+                "Port/{} is on Network/{}, one of this Network expected",
+                entry.port, port.spec.network
+            );
+            found.push(Violation::new(&object, &path, text));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use weft_stack::config::UNTAGGED;
 use weft_stack::{MacAddr, Prefix};
 
 use super::{blamed_last, check_reference};
@@ -31,6 +32,7 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
         if let Some(namespace) = port.attachment.namespace() {
             check_reference(&object, "spec.namespace", Kind::Namespace, namespace, &fabric.namespaces, found);
         }
+        check_mirror(&object, port, fabric, found);
         let mut report = |path: &str, text: String| found.push(Violation::new(&object, path, text));
         if let Some(network) = fabric.networks.get(&port.network) {
             fits(port, &network.spec, &mut report);
@@ -41,25 +43,49 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
 
 fn fits(port: &Port, network: &Network, report: &mut Report<'_>) {
     for (index, address) in port.addresses.iter().enumerate() {
-        if let Err(description) = fits_address(address, &port.network, network) {
+        if let Err(description) = fits_address(address, port, network) {
             report(&format!("spec.addresses[{index}]"), description);
         }
     }
     if port.mac == network.gateway_mac {
         report("spec.mac", format!("{} is the gateway's of Network/{}", port.mac, port.network));
     }
-    if let Some(vlan) = port.vlan {
-        let is_gateway = |via: IpAddr| network.subnets.iter().any(|subnet| subnet.gateway == Some(via));
-        if port.routes.iter().any(|route| is_gateway(route.via)) {
+    let own = port.switching.vlans.own();
+    if own.is_none() && !port.addresses.is_empty() {
+        report(
+            "spec.addresses",
+            "given, but frames without a tag are dropped: spec.trunk.native expected".to_owned(),
+        );
+    }
+    for subnet in network.subnets.iter().filter(|subnet| own.is_some_and(|own| own != subnet.vlan)) {
+        let by_it = |via: IpAddr| subnet.gateway == Some(via);
+        if port.routes.iter().any(|route| by_it(route.via)) {
+            let (prefix, here) = (subnet.prefix, shown_vlan(subnet.vlan));
             let reason =
-                "the gateway is on the untagged VLAN only: no default route and no route by it expected";
-            report("spec.vlan", format!("{vlan} given, but {reason}"));
+                format!("the gateway of {prefix} is on {here}: no default route and no route by it expected");
+            report("spec.vlan", format!("{} given, but {reason}", own.unwrap_or_default()));
         }
     }
 }
 
-fn fits_address(own: &InterfaceAddress, name: &Name, network: &Network) -> Result<(), String> {
-    let address = own.address;
+fn shown_vlan(vlan: u16) -> String {
+    if vlan == UNTAGGED { "the untagged VLAN only".to_owned() } else { format!("VLAN {vlan} only") }
+}
+
+/// The Port that gets the copies exists, and is not watched itself.
+fn check_mirror(object: &ObjectRef, port: &Port, fabric: &Fabric, found: &mut Vec<Violation>) {
+    let Some(mirror) = &port.switching.mirror else { return };
+    let path = "spec.mirror.to";
+    check_reference(object, path, Kind::Port, &mirror.to, &fabric.ports, found);
+    let watched = fabric.ports.get(&mirror.to).is_some_and(|to| to.spec.switching.mirror.is_some());
+    if watched {
+        let text = format!("Port/{} is mirrored itself, a Port that is not expected", mirror.to);
+        found.push(Violation::new(object, path, text));
+    }
+}
+
+fn fits_address(own: &InterfaceAddress, port: &Port, network: &Network) -> Result<(), String> {
+    let (name, address) = (&port.network, own.address);
     let Some(subnet) = network.subnets.iter().find(|subnet| subnet.prefix.contains(address)) else {
         let subnets: Vec<String> = network.subnets.iter().map(|subnet| subnet.prefix.to_string()).collect();
         let expected = match subnets.is_empty() {
@@ -72,6 +98,11 @@ fn fits_address(own: &InterfaceAddress, name: &Name, network: &Network) -> Resul
     if own.prefix_length < prefix.length() {
         let (given, least) = (own.prefix_length, prefix.length());
         return Err(format!("/{given} is wider than the subnet {prefix}, /{least} or longer expected"));
+    }
+    let vlan = port.switching.vlans.own().filter(|vlan| *vlan != subnet.vlan);
+    if let Some(vlan) = vlan.filter(|_| subnet.vlan != UNTAGGED) {
+        let on = if vlan == UNTAGGED { "the untagged VLAN".to_owned() } else { format!("VLAN {vlan}") };
+        return Err(format!("{address} is of {prefix} on VLAN {}, and the Port is on {on}", subnet.vlan));
     }
     if let Some(what) = reserved_end(&prefix, address) {
         return Err(format!("{address} is the {what} address of {prefix}"));

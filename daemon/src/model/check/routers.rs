@@ -1,29 +1,61 @@
-//! Routers: next hops are neighbours, and connected subnets need no route.
+//! Routers: next hops are neighbours, connected subnets need no route, and rules name Ports that can match.
 
 use std::net::IpAddr;
 
-use super::live;
-use crate::model::{Fabric, Kind, Name, ObjectRef, Subnet, Violation};
+use super::{check_reference, live};
+use crate::model::{Fabric, Kind, Name, ObjectRef, Route, Router, Subnet, Violation};
 
 pub(super) fn check(fabric: &Fabric, found: &mut Vec<Violation>) {
     for (name, router) in live(&fabric.routers) {
-        if router.spec.routes.is_empty() {
+        let spec = &router.spec;
+        if spec.routes.is_empty() && spec.tables.is_empty() && spec.rules.is_empty() {
             continue;
         }
         let object = ObjectRef::new(Kind::Router, name.clone());
         let attached = attached(fabric, name);
-        for (index, route) in router.spec.routes.iter().enumerate() {
+        check_routes(&object, "spec.routes", &spec.routes, &attached, found);
+        for (index, route) in spec.routes.iter().enumerate() {
             if let Some((network, _)) = attached.iter().find(|(_, subnet)| subnet.prefix == route.prefix) {
                 let path = format!("spec.routes[{index}].prefix");
                 let description =
                     format!("{} is a subnet of Network/{network}, reachable without a route", route.prefix);
                 found.push(Violation::new(&object, &path, description));
             }
-            for (hop, address) in route.next_hops.iter().enumerate() {
-                let Err(description) = is_neighbor(*address, &attached, name) else { continue };
-                let path = format!("spec.routes[{index}].nextHops[{hop}]");
-                found.push(Violation::new(&object, &path, description));
-            }
+        }
+        for (index, table) in spec.tables.iter().enumerate() {
+            check_routes(&object, &format!("spec.tables[{index}].routes"), &table.routes, &attached, found);
+        }
+        check_rules(&object, spec, fabric, found);
+    }
+}
+
+fn check_routes(
+    object: &ObjectRef,
+    path: &str,
+    routes: &[Route],
+    attached: &[(&Name, &Subnet)],
+    found: &mut Vec<Violation>,
+) {
+    for (index, route) in routes.iter().enumerate() {
+        for (hop, next) in route.next_hops().iter().enumerate() {
+            let Err(description) = is_neighbor(next.address, attached, &object.name) else { continue };
+            let path = format!("{path}[{index}].nextHops[{hop}]");
+            found.push(Violation::new(object, &path, description));
+        }
+    }
+}
+
+/// A rule for a Port that sends nothing to this Router would never match.
+fn check_rules(object: &ObjectRef, router: &Router, fabric: &Fabric, found: &mut Vec<Violation>) {
+    for (index, rule) in router.rules.iter().enumerate() {
+        let Some(port) = &rule.port else { continue };
+        let path = format!("spec.rules[{index}].port");
+        check_reference(object, &path, Kind::Port, port, &fabric.ports, found);
+        let network = fabric.ports.get(port).map(|port| &port.spec.network);
+        let router = network.and_then(|network| fabric.networks.get(network)?.spec.router.as_ref());
+        if network.is_some() && router != Some(&object.name) {
+            let text = format!("Port/{port} is on no Network of this Router, so that the rule never matches");
+            found.push(Violation::new(object, &path, text));
         }
     }
 }

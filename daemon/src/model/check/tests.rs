@@ -114,8 +114,8 @@ fn host_ports_share_the_namespace_of_the_daemon() {
 
 #[test]
 fn a_vlan_port_has_no_way_by_the_gateway() {
-    let refused = "Port/web: spec.vlan: 7 given, but the gateway is on the untagged VLAN only: no default route and no \
-                   route by it expected";
+    let refused = "Port/web: spec.vlan: 7 given, but the gateway of 198.18.1.0/24 is on the untagged VLAN only: \
+                   no default route and no route by it expected";
     let address = "  vlan: 7\n  addresses: [198.18.1.9/24]\n";
     assert_eq!(wrong(&port("web", &format!("{address}  defaultRoute: true"))), refused);
     assert_eq!(wrong(&port("web", &format!("{address}  routes: [{{prefix: 192.0.2.0/24}}]"))), refused);

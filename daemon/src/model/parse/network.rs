@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
-use super::unicast;
+use super::{services, unicast};
 use crate::model::violation::Findings;
 use crate::model::{Mtu, Name, Network, ObjectRef, Subnet, Violation};
 
@@ -37,6 +37,7 @@ pub(super) fn parse(
         "" => MacAddr::from_name("network", object.name.as_str()),
         text => station_mac("spec.gatewayMac", text, &mut findings),
     };
+    let services = services::parse(message, &mut findings);
     findings.finish(Some(Network {
         subnets,
         router,
@@ -45,6 +46,7 @@ pub(super) fn parse(
         max_macs: max_macs as usize,
         max_neighbors: max_neighbors as usize,
         gateway_mac,
+        services,
     }))
 }
 
@@ -99,7 +101,8 @@ fn subnet(index: usize, message: &v1::Subnet, findings: &mut Findings<'_>) -> Op
         "" => None,
         text => gateway(&format!("spec.subnets[{index}].gateway"), text, &prefix, findings),
     };
-    Some(Subnet { prefix, gateway })
+    let vlan = services::vlan(&format!("spec.subnets[{index}].vlan"), message.vlan, findings);
+    Some(Subnet { prefix, gateway, vlan })
 }
 
 fn gateway(path: &str, text: &str, prefix: &Prefix, findings: &mut Findings<'_>) -> Option<IpAddr> {

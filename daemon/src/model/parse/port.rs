@@ -6,11 +6,10 @@ use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
 use super::network::station_mac;
-use super::{Found, Networks, unicast};
+use super::{Found, Networks, switching, unicast};
 use crate::model::violation::Findings;
 use crate::model::{
     Attachment, DeviceName, InterfaceAddress, Mtu, Name, Network, ObjectRef, Port, PortRoute, Violation,
-    VlanId,
 };
 
 const TXQUEUELEN: std::ops::RangeInclusive<u32> = 1..=100_000;
@@ -43,10 +42,7 @@ fn read(
     let attachment = attachment(message, findings);
     let device = device(object, message, findings);
     let addresses = addresses(&message.addresses, findings);
-    let vlan = match message.vlan {
-        0 => None,
-        id => findings.value("spec.vlan", VlanId::new(id)),
-    };
+    let switching = switching::parse(object, message, findings);
     let mac = match message.mac.as_str() {
         "" => MacAddr::from_name("port", object.name.as_str()),
         text => station_mac("spec.mac", text, findings),
@@ -78,8 +74,7 @@ fn read(
         mtu,
         txqueuelen,
         queues,
-        vlan,
-        source_check: message.source_check.unwrap_or(true),
+        switching,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::fixture::{BASE, fabric, object, port, resources, wrong};
-use crate::model::{Attachment, Mtu, Namespace, Port};
+use crate::model::{Attachment, Mtu, Namespace, Port, Switching};
 
 fn parsed_port(spec: &str) -> Port {
     let fabric = fabric(&format!("{BASE}{}", port("web", spec)));
@@ -24,8 +24,9 @@ fn what_is_left_out_gets_its_default() {
     assert_eq!(port.attachment, Attachment::Tap(Name::new("box").unwrap()));
     assert_eq!(port.device, "eth0");
     assert_eq!(port.mac, weft_stack::MacAddr::from_name("port", "web"));
-    assert_eq!((port.mtu.get(), port.txqueuelen, port.queues, port.vlan), (1500, 1000, None, None));
-    assert!(port.source_check && port.addresses.is_empty() && port.routes.is_empty());
+    assert_eq!((port.mtu.get(), port.txqueuelen, port.queues), (1500, 1000, None));
+    assert_eq!(port.switching, Switching::default());
+    assert!(port.addresses.is_empty() && port.routes.is_empty());
     let fabric = fabric(BASE);
     let front = &fabric.networks["front"].spec;
     assert_eq!((front.ageing, front.max_macs, front.max_neighbors), (Duration::from_secs(300), 4096, 4096));
