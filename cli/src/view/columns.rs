@@ -5,7 +5,7 @@ use std::fmt::Display;
 use weft_proto::encoding::Words;
 use weft_proto::v1::{
     Kind, NamespaceStatus, NetworkSpec, NetworkStatus, PortCounters, PortSpec, PortStatus, PortType,
-    Resource, RouterStatus, resource,
+    Resource, RouterStatus, Subnet, resource,
 };
 
 use super::{dropped, made, state};
@@ -51,18 +51,19 @@ const NETWORK: [Column; 9] = [
     NAME,
     column("ROUTER", |it| network(it).0.router.into()),
     column("SUBNETS", |it| list(network(it).0.subnets.into_iter().map(|subnet| subnet.prefix))),
-    column("GATEWAYS", |it| list(network(it).0.subnets.into_iter().map(|subnet| subnet.gateway))),
+    column("GATEWAYS", |it| list(network(it).0.subnets.into_iter().map(gateway))),
     column("MTU", |it| or(network(it).0.mtu, 1500)),
     column("PORTS", |it| network(it).1.ports.to_string().into()),
     column("MACS", |it| network(it).1.macs.to_string().into()),
     column("NEIGHBORS", |it| network(it).1.neighbors.to_string().into()),
     STATE,
 ];
-const NETWORK_WIDE: [Column; 5] = [
+const NETWORK_WIDE: [Column; 6] = [
     column("GATEWAY-MAC", |it| network(it).1.gateway_mac.into()),
     column("AGEING", |it| Cell::from(format!("{}s", default(network(it).0.ageing_seconds, 300)))),
     column("MAX-MACS", |it| or(network(it).0.max_macs, 4096)),
     column("MAX-NEIGHBORS", |it| or(network(it).0.max_neighbors, 4096)),
+    column("GROUPS", |it| network(it).1.groups.to_string().into()),
     AGE,
 ];
 
@@ -81,7 +82,7 @@ const PORT: [Column; 10] = [
 const PORT_WIDE: [Column; 6] = [
     column("MAC", |it| port(it).1.mac.into()),
     column("MTU", |it| number(port(it).1.mtu)),
-    column("VLAN", |it| number(port(it).0.vlan)),
+    column("VLAN", vlans),
     column("QUEUES", |it| number(port(it).1.queues)),
     column("OFFLOADS", |it| list(port(it).1.offloads)),
     AGE,
@@ -131,6 +132,14 @@ fn port(resource: &Resource) -> (PortSpec, PortStatus) {
     }
 }
 
+/// A gateway's address, with its VLAN: `198.18.1.1`, `198.18.2.1@10`.
+fn gateway(subnet: Subnet) -> String {
+    match (subnet.gateway, subnet.vlan) {
+        (gateway, vlan) if gateway.is_empty() || vlan == 0 => gateway,
+        (gateway, vlan) => format!("{gateway}@{vlan}"),
+    }
+}
+
 fn router(resource: &Resource) -> RouterStatus {
     match &resource.kind {
         Some(resource::Kind::Router(it)) => it.status.clone().unwrap_or_default(),
@@ -145,6 +154,24 @@ fn counters(resource: &Resource) -> PortCounters {
 fn device(resource: &Resource) -> Cell {
     let (spec, status) = port(resource);
     if status.device.is_empty() { spec.device.into() } else { status.device.into() }
+}
+
+/// `10`; `10 (tunnel)` where tags are carried along; `10,100-199 (native 5)` for a trunk.
+fn vlans(resource: &Resource) -> Cell {
+    let spec = port(resource).0;
+    let Some(trunk) = spec.trunk else {
+        return match (spec.vlan, spec.vlan_tunnel) {
+            (vlan, false) => number(vlan),
+            (0, true) => "tunnel".into(),
+            (vlan, true) => format!("{vlan} (tunnel)").into(),
+        };
+    };
+    let allowed = trunk.allowed.join(",");
+    match trunk.native {
+        None => allowed.into(),
+        Some(0) => format!("{allowed} (native untagged)").into(),
+        Some(native) => format!("{allowed} (native {native})").into(),
+    }
 }
 
 fn drops(resource: &Resource) -> Cell {
