@@ -141,6 +141,19 @@ impl Packet {
         self.length = self.length.min(length);
     }
 
+    /// Octets that [`Packet::append`] still takes.
+    pub(crate) fn room(&self) -> usize {
+        (self.buffer.len() - self.start - self.length).min(MAX_FRAME.saturating_sub(self.length))
+    }
+
+    /// Adds octets behind the frame, [`Packet::room`] of them at most.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(self.room())];
+        let end = self.start + self.length;
+        self.buffer[end..end + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
     /// Where a device writes what it received: a virtio-net header, then the frame.
     /// Call [`Packet::received`] afterwards.
     pub fn receive_area(&mut self) -> &mut [u8] {

@@ -6,12 +6,15 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod crc32c;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod sctp;
 pub mod tcp;
+pub mod udp;
 pub mod virtio_net;
 pub mod vlan;
 
@@ -28,6 +31,11 @@ pub(crate) fn read_u16(bytes: &[u8], at: usize) -> u16 {
 /// Four octets at `at`, in network order. The caller has checked the length.
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Writes four octets at `at`, in network order.
+pub(crate) fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }
 
 /// Writes two octets at `at`, in network order.

@@ -15,7 +15,13 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 
 /// Octets of the longest packet.
-const MAX_LENGTH: usize = 65_535;
+pub(crate) const MAX_LENGTH: usize = 65_535;
+/// Where the total length is in the header.
+pub(crate) const TOTAL_LENGTH: usize = 2;
+/// Where the identification is in the header.
+pub(crate) const ID: usize = 4;
+const FLAGS: usize = 6;
+const DONT_FRAGMENT: u16 = 0x4000;
 const TTL: usize = 8;
 const CHECKSUM: usize = 10;
 
@@ -64,7 +70,7 @@ impl Header {
         if total_length > packet.len() {
             return Err(Malformed("total length is beyond the end of the frame"));
         }
-        let flags = read_u16(bytes, 6);
+        let flags = read_u16(bytes, FLAGS);
         let fragment_offset = usize::from(flags & 0x1fff) * 8;
         if fragment_offset + total_length > MAX_LENGTH {
             return Err(Malformed("fragment ends beyond the longest packet"));
@@ -74,7 +80,7 @@ impl Header {
             total_length,
             tos: bytes[1],
             id: read_u16(bytes, 4),
-            dont_fragment: flags & 0x4000 != 0,
+            dont_fragment: flags & DONT_FRAGMENT != 0,
             more_fragments: flags & 0x2000 != 0,
             fragment_offset,
             ttl: bytes[TTL],
@@ -112,6 +118,11 @@ pub fn is_routable(address: Ipv4Addr) -> bool {
         || address.is_loopback()
         || address.is_multicast()
         || address.octets()[0] >= 240)
+}
+
+/// Whether DF is set in this header.
+pub(crate) fn has_dont_fragment(header: &[u8]) -> bool {
+    read_u16(header, FLAGS) & DONT_FRAGMENT != 0
 }
 
 /// Whether the checksum of this header, options included, is right.

@@ -16,6 +16,8 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
+/// Where the payload length is in the header.
+pub(crate) const PAYLOAD_LENGTH: usize = 4;
 const HOP_LIMIT: usize = 7;
 /// More extension headers than this in one packet are taken for an attack.
 const MAX_EXTENSIONS: usize = 8;

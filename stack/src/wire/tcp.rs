@@ -7,10 +7,19 @@ pub const HEADER_LENGTH: usize = 20;
 /// Where the checksum is in the header.
 pub const CHECKSUM: usize = 16;
 
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+/// Where the sequence number is in the header.
+pub(crate) const SEQUENCE: usize = 4;
+/// Where the flags are in the header.
+pub(crate) const FLAGS: usize = 13;
+
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
+pub(crate) const URG: u8 = 0x20;
+/// Congestion window reduced (RFC 3168 section 6.1.2).
+pub(crate) const CWR: u8 = 0x80;
 
 /// Octets of the header, options included, that starts `segment`.
 pub fn header_length(segment: &[u8]) -> Result<usize, Malformed> {
@@ -26,7 +35,7 @@ pub fn header_length(segment: &[u8]) -> Result<usize, Malformed> {
 /// (RFC 9293 section 3.10.7.1). `None`: a reset is not answered, nor is a malformed segment.
 pub fn emit_reset(segment: &[u8], reset: &mut [u8]) -> Option<()> {
     let data_offset = header_length(segment).ok()?;
-    let flags = segment[13];
+    let flags = segment[FLAGS];
     if flags & RST != 0 {
         return None;
     }
