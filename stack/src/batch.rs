@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::config::PortId;
-use crate::packet::Packet;
+use crate::packet::{Packet, SIZES, octets_of, size_for};
 use crate::wire::vlan::Tci;
 
 /// The most packets read in one round.
@@ -55,6 +55,11 @@ impl Batch {
         self.used = (self.used + count).min(self.packets.len());
     }
 
+    /// Gives the packets behind the first `count` back to the free buffers.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.used = self.used.min(count);
+    }
+
     /// Empties the batch; the buffers stay.
     pub fn clear(&mut self) {
         self.used = 0;
@@ -82,15 +87,44 @@ pub struct Send {
 }
 
 /// What the stack wants sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Output {
     made: Vec<Packet>,
-    used: usize,
+    /// Octets of the buffers of `made`.
+    octets: usize,
+    /// Buffers that nobody uses now, by size.
+    spare: [Vec<Packet>; SIZES],
+    /// Takes in what there was no buffer for; it is never sent.
+    void: Packet,
     sends: Vec<Send>,
+    unsent: Vec<Unsent>,
 }
 
-/// Buffers for packets that the stack makes are given back above this number.
-const KEEP: usize = 64;
+/// Packets that were made in vain: by which port they were to leave, and how many.
+pub(crate) type Unsent = (PortId, u64);
+
+/// Octets of the buffers that the stack may fill in one round. A round of 64 super-packets of 64 KiB, cut into
+/// segments for an MTU of 1,500, fits; so does a round of 96 KiB, cut into segments of 16 octets.
+const ROUND_OCTETS: usize = 16 * 1024 * 1024;
+
+/// How many buffers of each size are kept for later rounds: 1.4 MiB at most.
+const KEEP: [usize; SIZES] = [256, 32, 4];
+
+/// What [`Origin::Made`] says of a packet for which there was no buffer.
+const VOID: usize = usize::MAX;
+
+impl Default for Output {
+    fn default() -> Self {
+        Output {
+            made: Vec::new(),
+            octets: 0,
+            spare: Default::default(),
+            void: Packet::hollow(),
+            sends: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+}
 
 impl Output {
     /// Nothing to send.
@@ -105,7 +139,7 @@ impl Output {
 
     /// The packets that the stack made.
     pub fn made(&self) -> &[Packet] {
-        &self.made[..self.used]
+        &self.made
     }
 
     /// Makes the packets of these sends ready for their device: VLAN tag and virtio-net header. A packet that
@@ -125,47 +159,141 @@ impl Output {
     pub fn packet<'a>(&'a self, batch: &'a Batch, send: &Send) -> &'a Packet {
         match send.origin {
             Origin::Received(index) => &batch.packets()[index],
-            Origin::Made(index) => &self.made[index],
+            Origin::Made(_) => self.made_packet(send.origin),
         }
     }
 
     /// A packet that the stack made; the batch has the received ones.
     pub(crate) fn made_packet(&self, origin: Origin) -> &Packet {
         match origin {
-            Origin::Made(index) | Origin::Received(index) => &self.made[index],
+            Origin::Made(index) | Origin::Received(index) => self.made.get(index).unwrap_or(&self.void),
+        }
+    }
+
+    /// The same, to change.
+    pub(crate) fn made_packet_mut(&mut self, origin: Origin) -> &mut Packet {
+        match origin {
+            Origin::Made(index) | Origin::Received(index) => {
+                self.made.get_mut(index).unwrap_or(&mut self.void)
+            }
         }
     }
 
     /// Forgets everything that was to be sent; the buffers stay, up to a number.
     pub fn clear(&mut self) {
-        self.used = 0;
         self.sends.clear();
-        self.made.truncate(KEEP);
-    }
-
-    pub(crate) fn push(&mut self, origin: Origin, port: PortId, tag: Option<Tci>) {
-        self.sends.push(Send { origin, port, tag });
-    }
-
-    /// A buffer for a packet that the stack makes, and how to refer to it.
-    pub(crate) fn make(&mut self) -> (Origin, &mut Packet) {
-        if self.used == self.made.len() {
-            self.made.push(Packet::new());
+        self.unsent.clear();
+        self.octets = 0;
+        // The first ones are used first in the next round, too: they may still be in the cache.
+        for packet in self.made.drain(..).rev() {
+            if let Some(size) = packet.size()
+                && self.spare[size].len() < KEEP[size]
+            {
+                self.spare[size].push(packet);
+            }
         }
-        self.used += 1;
-        (Origin::Made(self.used - 1), &mut self.made[self.used - 1])
+    }
+
+    /// Notes that a packet is to leave by a port. One for which there was no buffer is only counted.
+    pub(crate) fn push(&mut self, origin: Origin, port: PortId, tag: Option<Tci>) {
+        if origin != Origin::Made(VOID) {
+            self.sends.push(Send { origin, port, tag });
+            return;
+        }
+        match self.unsent.last_mut() {
+            Some((last, count)) if *last == port => *count += 1,
+            _ => self.unsent.push((port, 1)),
+        }
+    }
+
+    /// What was not sent for want of buffers since this was asked last.
+    pub(crate) fn take_unsent(&mut self) -> std::vec::Drain<'_, Unsent> {
+        self.unsent.drain(..)
+    }
+
+    /// Whether this round has buffers for `count` more packets of up to `length` octets.
+    pub(crate) fn has_room(&self, count: usize, length: usize) -> bool {
+        count.saturating_mul(octets_of(size_for(length))) <= ROUND_OCTETS - self.octets
+    }
+
+    /// A buffer for a packet that the stack makes, and how to refer to it. It is meant for short ones, and
+    /// grows if it must. Where the round has none left, the packet goes nowhere.
+    pub(crate) fn make(&mut self) -> (Origin, &mut Packet) {
+        self.make_for(0)
+    }
+
+    /// The same, for a packet of `length` octets.
+    pub(crate) fn make_for(&mut self, length: usize) -> (Origin, &mut Packet) {
+        if !self.has_room(1, length) {
+            return (Origin::Made(VOID), &mut self.void);
+        }
+        let size = size_for(length);
+        let packet = self.spare[size].pop().unwrap_or_else(|| Packet::for_frames_of(length));
+        self.octets += octets_of(size);
+        let index = self.made.len();
+        self.made.push(packet);
+        (Origin::Made(index), &mut self.made[index])
     }
 
     /// A packet that the stack makes, taken out so that stages can work on it; [`Output::put`] it back.
     pub(crate) fn take(&mut self) -> (Origin, Packet) {
-        let (origin, packet) = self.make();
+        self.take_for(0)
+    }
+
+    /// The same, for a packet of `length` octets.
+    pub(crate) fn take_for(&mut self, length: usize) -> (Origin, Packet) {
+        let (origin, packet) = self.make_for(length);
         (origin, std::mem::replace(packet, Packet::hollow()))
     }
 
     /// Puts a packet back to where [`Output::take`] took it from.
     pub(crate) fn put(&mut self, origin: Origin, packet: Packet) {
-        if let Origin::Made(index) = origin {
-            self.made[index] = packet;
+        *self.made_packet_mut(origin) = packet;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port() -> PortId {
+        PortId::new(1, 1)
+    }
+
+    #[test]
+    fn buffers_are_used_again_from_the_first_on() {
+        let mut output = Output::new();
+        let first = output.make().1.frame().as_ptr();
+        output.make();
+        output.clear();
+        assert_eq!(output.make().1.frame().as_ptr(), first);
+    }
+
+    #[test]
+    fn a_round_has_a_bound_and_what_is_beyond_goes_nowhere() {
+        let mut output = Output::new();
+        let most = ROUND_OCTETS / octets_of(0);
+        for _ in 0..most + 10 {
+            let (origin, packet) = output.make();
+            packet.reset(60);
+            output.push(origin, port(), None);
         }
+        assert_eq!((output.made().len(), output.sends().len()), (most, most));
+        assert!(!output.has_room(1, 60));
+        assert_eq!(output.take_unsent().collect::<Vec<_>>(), [(port(), 10)]);
+        let (origin, packet) = output.take();
+        output.put(origin, packet);
+        output.clear();
+        assert!(output.has_room(most, 60));
+        assert_eq!(output.spare.iter().map(Vec::len).sum::<usize>(), KEEP[0]);
+    }
+
+    #[test]
+    fn a_buffer_that_grew_is_kept_with_its_like() {
+        let mut output = Output::new();
+        output.make().1.reset(9000);
+        output.make_for(60_000).1.reset(60_000);
+        output.clear();
+        assert_eq!(output.spare.each_ref().map(Vec::len), [0, 1, 1]);
     }
 }

@@ -68,6 +68,8 @@ pub struct Config {
     pub(crate) routers: Vec<Router>,
     next_interface: u32,
     counters: Arc<[StackCounters]>,
+    /// Every port's device takes UDP super-packets.
+    uso_everywhere: bool,
 }
 
 /// A port in the picture.
@@ -87,6 +89,8 @@ pub struct Port {
     pub mtu: usize,
     /// Drop frames whose source is not this port's.
     pub source_check: bool,
+    /// Put the segments of a flow that arrive together into super-packets first.
+    pub coalesce: bool,
     /// What the device takes.
     pub offloads: Offloads,
     /// Position in [`Config::networks`].
@@ -169,6 +173,11 @@ impl Config {
     /// What a worker's stack did by itself.
     pub fn stack_counters(&self) -> &[StackCounters] {
         &self.counters[..self.counters.len().saturating_sub(1)]
+    }
+
+    /// Whether UDP datagrams may be put together: no device would need them cut again.
+    pub(crate) fn coalesces_udp(&self) -> bool {
+        self.uso_everywhere
     }
 
     pub(crate) fn counters_of(&self, worker: usize) -> &StackCounters {

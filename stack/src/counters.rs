@@ -154,6 +154,10 @@ stack_counters! {
     tcp_resets,
     /// Fragments made of packets that were too large for the next network.
     fragments_made,
+    /// Segments cut from super-packets for devices that do not take these.
+    segments_made,
+    /// Received segments that were put to the one before.
+    segments_coalesced,
     /// MAC addresses that moved from one port to another.
     mac_moves,
     /// MAC addresses that were not learned since the FDB was full.

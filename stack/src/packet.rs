@@ -12,7 +12,12 @@ pub const MAX_FRAME: usize = 65_535 + 14 + 8;
 /// Octets of the two MAC addresses.
 const MACS: usize = 12;
 
-const CAPACITY: usize = HEADROOM + MAX_FRAME + 1;
+/// Octets of frame that a buffer of each size has room for: one for segments and answers, one for jumbo
+/// frames, and one for everything, an octet more so that longer frames are noticed.
+const ROOMS: [usize; 3] = [2048, 16_384, MAX_FRAME + 1];
+
+/// How many sizes of buffers there are.
+pub(crate) const SIZES: usize = ROOMS.len();
 
 /// A frame in its buffer.
 #[derive(Debug)]
@@ -79,18 +84,22 @@ impl Default for Packet {
 impl Packet {
     /// An empty packet with a buffer for the largest frame.
     pub fn new() -> Packet {
-        Packet {
-            buffer: vec![0; CAPACITY].into_boxed_slice(),
-            start: HEADROOM,
-            length: 0,
-            tag: None,
-            offload: Offload::default(),
-        }
+        Packet::for_frames_of(MAX_FRAME)
+    }
+
+    /// An empty packet with the smallest buffer for frames of `length` octets.
+    pub(crate) fn for_frames_of(length: usize) -> Packet {
+        Packet { buffer: buffer_for(length), start: HEADROOM, ..Packet::hollow() }
     }
 
     /// A packet without a buffer, to stand in for one that is elsewhere for a moment.
     pub(crate) fn hollow() -> Packet {
         Packet { buffer: Box::default(), start: 0, length: 0, tag: None, offload: Offload::default() }
+    }
+
+    /// Which of the sizes its buffer has, from the smallest on; `None`: it is hollow.
+    pub(crate) fn size(&self) -> Option<usize> {
+        ROOMS.iter().rposition(|room| HEADROOM + room <= self.buffer.len())
     }
 
     /// A packet that holds this frame; longer ones are cut at [`MAX_FRAME`].
@@ -107,11 +116,15 @@ impl Packet {
         self.frame_mut().copy_from_slice(&frame[..length]);
     }
 
-    /// Makes the packet hold `length` octets of whatever the buffer had, with no offload.
+    /// Makes the packet hold `length` octets of whatever the buffer had, with no offload. A buffer that is too
+    /// small is changed for another.
     pub fn reset(&mut self, length: usize) {
         debug_assert!(length <= MAX_FRAME);
         self.start = HEADROOM;
         self.length = length.min(MAX_FRAME);
+        if self.buffer.len() < HEADROOM + self.length.max(1) {
+            self.buffer = buffer_for(self.length);
+        }
         self.tag = None;
         self.offload = Offload::default();
     }
@@ -225,6 +238,20 @@ impl Packet {
     }
 }
 
+/// The position in the list of sizes of the smallest buffer for frames of `length` octets.
+pub(crate) fn size_for(length: usize) -> usize {
+    ROOMS.iter().position(|room| length <= *room).unwrap_or(SIZES - 1)
+}
+
+/// Octets of a buffer of this size.
+pub(crate) fn octets_of(size: usize) -> usize {
+    HEADROOM + ROOMS[size]
+}
+
+fn buffer_for(length: usize) -> Box<[u8]> {
+    vec![0; octets_of(size_for(length))].into_boxed_slice()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +288,20 @@ mod tests {
         assert_eq!(packet.frame()[14..16], [0, 7]);
         packet.dress(None);
         assert_eq!((packet.frame(), packet.offload), (&plain[..], offload));
+    }
+
+    #[test]
+    fn a_small_buffer_grows_with_what_it_is_to_hold() {
+        let mut packet = Packet::for_frames_of(60);
+        assert_eq!(packet.size(), Some(0));
+        for (length, size) in [(2048, 0), (2049, 1), (100, 1), (MAX_FRAME, 2)] {
+            packet.reset(length);
+            assert_eq!((packet.len(), packet.size()), (length, Some(size)));
+        }
+        let mut hollow = Packet::hollow();
+        assert!(hollow.frame().is_empty() && hollow.size().is_none());
+        hollow.reset(0);
+        assert_eq!((hollow.frame().len(), hollow.size()), (0, Some(0)));
     }
 
     #[test]

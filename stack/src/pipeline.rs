@@ -10,9 +10,10 @@ use foldhash::fast::RandomState;
 
 use crate::MacAddr;
 use crate::batch::{BATCH, Batch, Origin, Output};
-use crate::config::{Config, Port, PortId};
+use crate::config::{Config, Port, PortId, PortVlans};
 use crate::counters::{StackCounters, Stage};
 use crate::limit::Limits;
+use crate::offload::coalesce::{self, Coalescer};
 use crate::packet::Packet;
 use crate::stage::{Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source};
 use crate::time::Instant;
@@ -170,6 +171,7 @@ const CACHE_SLOTS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct State {
     pub limits: Limits,
+    coalescer: Coalescer,
     cache: Box<[Option<CachedNeighbor>]>,
     hash: RandomState,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -179,6 +181,7 @@ impl State {
     fn new() -> State {
         State {
             limits: Limits::new(),
+            coalescer: Coalescer::default(),
             cache: vec![None; CACHE_SLOTS].into(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
@@ -259,18 +262,30 @@ impl Stack {
         let config = self.config.clone();
         let Some(from) = config.port(port) else { return };
         let counters = from.counters(self.worker);
+        counters.rx_packets.add(batch.packets().len() as u64);
+        counters.rx_bytes.add(batch.packets().iter().map(|packet| packet.len() as u64).sum());
+        if from.coalesce {
+            self.coalesce(&config, from, batch);
+        }
         let mut cx = context(now, self.worker, &config, &mut self.state, output);
-        let mut octets = 0;
         for (index, packet) in batch.packets_mut().iter_mut().enumerate() {
-            octets += packet.len() as u64;
             if self.live.is_watched() {
                 follow(&mut self.live, &mut cx, packet, index, from);
             } else {
                 run(&mut cx, packet, Origin::Received(index), from);
             }
         }
-        counters.rx_packets.add(batch.packets().len() as u64);
-        counters.rx_bytes.add(octets);
+        count_unsent(&config, self.worker, output);
+    }
+
+    /// Puts segments of one flow together, before the stages see them.
+    fn coalesce(&mut self, config: &Config, from: &Port, batch: &mut Batch) {
+        let received = batch.packets().len();
+        let tagged = !matches!(from.vlans, PortVlans::Tunnel(_));
+        let rules = coalesce::Rules { mtu: from.mtu, tagged, udp: config.coalesces_udp() };
+        let left = self.state.coalescer.merge(batch.packets_mut(), rules);
+        batch.truncate(left);
+        config.counters_of(self.worker).segments_coalesced.add((received - left) as u64);
     }
 
     /// Does what is due at `now`, a batch of it at most. Call it when [`Stack::poll_at`] says so.
@@ -282,6 +297,7 @@ impl Stack {
             self.state.timers.pop();
             expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
         }
+        count_unsent(&config, self.worker, output);
     }
 
     /// Follows real packets that fit these filters, each with the number of whoever watches; none: no more.
@@ -317,6 +333,15 @@ impl Stack {
     /// The description does not fit the port, or cannot be put into a frame.
     pub fn synthesize(&self, port: &Port, spec: &PacketSpec) -> Result<Vec<u8>, trace::InvalidSpec> {
         trace::synthesize(&self.config, port, spec)
+    }
+}
+
+/// Counts what the stack could not make for want of buffers, on the ports that do not get it.
+fn count_unsent(config: &Config, worker: usize, output: &mut Output) {
+    for (port, count) in output.take_unsent() {
+        if let Some(port) = config.port(port) {
+            (0..count).for_each(|_| port.counters(worker).drop(DropReason::BuffersExhausted));
+        }
     }
 }
 

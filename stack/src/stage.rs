@@ -8,6 +8,7 @@ pub mod ingress;
 pub mod local;
 pub mod neighbor;
 pub mod route;
+pub mod segment;
 pub mod source;
 
 use crate::verdict::DropReason;

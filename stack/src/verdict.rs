@@ -69,8 +69,8 @@ drop_reasons! {
     FrameTooLong = "frame_too_long",
     /// The virtio-net header contradicts the frame.
     OffloadInvalid = "offload_invalid",
-    /// The outgoing device cannot take this kind of super-packet.
-    OffloadUnsupported = "offload_unsupported",
+    /// More would be made of the packets of one round, segments for the most part, than there are buffers for.
+    BuffersExhausted = "buffers_exhausted",
     /// The source MAC address is a group address or zero.
     SourceMacInvalid = "source_mac_invalid",
     /// The source MAC address is not this port's.

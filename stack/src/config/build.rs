@@ -60,6 +60,7 @@ impl Config {
             workers,
             lives: previous.lives.clone(),
             next_interface: previous.next_interface,
+            uso_everywhere: spec.ports.iter().all(|port| port.offloads.uso),
             counters: if previous.counters.is_empty() {
                 (0..=workers).map(|_| StackCounters::default()).collect()
             } else {
@@ -183,6 +184,7 @@ impl Config {
             vlans: spec.vlans.clone(),
             mtu: spec.mtu as usize,
             source_check: spec.source_check,
+            coalesce: spec.coalesce,
             offloads: spec.offloads,
             network,
             counters: counters

@@ -12,7 +12,7 @@ use super::checksum;
 use crate::packet::{Gso, GsoKind, Packet, PartialChecksum};
 use crate::stage::L3;
 use crate::wire::checksum::pseudo_header;
-use crate::wire::{ethernet, ipv4, ipv6, read_u16, read_u32, tcp, udp, write_u16};
+use crate::wire::{ethernet, ipv4, ipv6, read_u16, read_u32, tcp, udp, vlan, write_u16};
 
 /// Packets of a batch that are looked at; those behind stay as they are.
 const MOST: usize = 64;
@@ -20,8 +20,10 @@ const MOST: usize = 64;
 /// Which packets may be merged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    /// Octets of the longest frame that the port may send.
-    pub longest_frame: usize,
+    /// Octets of the longest IP packet that the port may send.
+    pub mtu: usize,
+    /// Whether a VLAN tag is the fabric's, so that ingress takes it off.
+    pub tagged: bool,
     /// Whether UDP datagrams are merged: of use only where no device needs them cut again.
     pub udp: bool,
 }
@@ -52,6 +54,8 @@ struct Flow {
 struct Layout {
     v4: bool,
     tcp: bool,
+    /// Where the IP header starts: the frame may have a VLAN tag.
+    network: usize,
     /// Where the transport header starts.
     transport: usize,
     /// Where the payload starts.
@@ -150,9 +154,9 @@ impl Flow {
         let in_order = !layout.tcp || read_u32(next, layout.transport + tcp::SEQUENCE) == self.next;
         in_order
             && length <= self.size
-            && self.layout.end + length <= L3 + ipv4::MAX_LENGTH
+            && self.layout.end + length <= layout.network + ipv4::MAX_LENGTH
             && head.room() >= length
-            && layout.payload == self.layout.payload
+            && (layout.network, layout.payload) == (self.layout.network, self.layout.payload)
             && same_network_header(first, next, layout, self.count)
             && same_transport_header(first, next, layout)
             && (self.count > 1 || is_verified(head, &self.layout))
@@ -180,7 +184,7 @@ impl Flow {
 
 impl Layout {
     fn is_comparable(&self, other: &Layout) -> bool {
-        (self.v4, self.tcp) == (other.v4, other.tcp)
+        (self.v4, self.tcp, self.network) == (other.v4, other.tcp, other.network)
     }
 
     fn protocol(&self) -> u8 {
@@ -192,7 +196,7 @@ impl Layout {
     }
 
     fn addresses(&self, frame: &[u8]) -> (IpAddr, IpAddr) {
-        let packet = &frame[L3..];
+        let packet = &frame[self.network..];
         if self.v4 {
             let address = |at| IpAddr::from(read_u32(packet, at).to_be_bytes());
             return (address(12), address(16));
@@ -208,9 +212,9 @@ impl Layout {
 
 fn classify(packet: &Packet, rules: Rules) -> Kind {
     let frame = packet.frame();
-    let Ok(ethernet) = ethernet::Header::parse(frame) else { return Kind::Unrelated };
-    let network = &frame[L3..];
-    let (v4, protocol, header_length, length, plain) = match ethernet.ethertype {
+    let start = if rules.tagged && vlan::outer(frame).is_some() { L3 + vlan::TAG_LENGTH } else { L3 };
+    let Some(network) = frame.get(start..) else { return Kind::Unrelated };
+    let (v4, protocol, header_length, length, plain) = match read_u16(frame, start - 2) {
         ethernet::IPV4 => {
             let Ok(ip) = ipv4::Header::parse(network) else { return Kind::Opaque };
             let plain = ip.header_length == ipv4::HEADER_LENGTH && !ip.is_fragment();
@@ -229,9 +233,10 @@ fn classify(packet: &Packet, rules: Rules) -> Kind {
     if !matches!(protocol, ipv4::TCP | ipv4::UDP) {
         return Kind::Unrelated;
     }
-    let (transport, end) = (L3 + header_length, L3 + length);
+    let (transport, end) = (start + header_length, start + length);
     let Some(payload) = transport_header(&frame[transport..end], protocol) else { return Kind::Opaque };
-    let layout = Layout { v4, tcp: protocol == ipv4::TCP, transport, payload: transport + payload, end };
+    let payload = transport + payload;
+    let layout = Layout { v4, tcp: protocol == ipv4::TCP, network: start, transport, payload, end };
     if may_be_merged(packet, &layout, rules) { Kind::Segment(layout) } else { Kind::Single(layout) }
 }
 
@@ -248,7 +253,7 @@ fn may_be_merged(packet: &Packet, layout: &Layout, rules: Rules) -> bool {
     let frame = packet.frame();
     let header = &frame[layout.transport..layout.end];
     let fitting = if layout.tcp {
-        header[tcp::FLAGS] & (tcp::SYN | tcp::RST | tcp::URG) == 0 && header[tcp::FLAGS] & tcp::ACK != 0
+        header[tcp::FLAGS] & (tcp::SYN | tcp::RST | tcp::URG) == 0
     } else {
         rules.udp
             && usize::from(read_u16(header, udp::LENGTH)) == header.len()
@@ -261,37 +266,36 @@ fn may_be_merged(packet: &Packet, layout: &Layout, rules: Rules) -> bool {
     fitting
         && partial
         && packet.offload.gso.is_none()
-        && frame.len() <= rules.longest_frame
+        && frame.len() <= layout.network + rules.mtu
         && layout.payload < layout.end
-        && (!layout.v4 || ipv4::checksum_is_valid(&frame[L3..layout.transport]))
+        && (!layout.v4 || ipv4::checksum_is_valid(&frame[layout.network..layout.transport]))
 }
 
 /// Whether two packets have the same addresses and ports.
 fn same_flow(a: &[u8], b: &[u8], layout: &Layout) -> bool {
     // Addresses are the last of both IP headers, and ports the first of both transport headers.
-    let from = if layout.v4 { L3 + 12 } else { L3 + 8 };
+    let from = layout.network + if layout.v4 { 12 } else { 8 };
     a[from..layout.transport + 4] == b[from..layout.transport + 4]
 }
 
 /// Whether the Ethernet and IP headers are those that segmentation would make of the first one's for
 /// the segment at position `count`.
 fn same_network_header(first: &[u8], next: &[u8], layout: &Layout, count: u16) -> bool {
-    let same = |from: usize, to: usize| first[from..to] == next[from..to];
-    if !same(0, L3) {
+    if first[..layout.network] != next[..layout.network] {
         return false;
     }
+    let (first, next) = (&first[layout.network..layout.transport], &next[layout.network..layout.transport]);
     if !layout.v4 {
-        return same(L3, L3 + ipv6::PAYLOAD_LENGTH) && same(L3 + 6, layout.transport);
+        return first[..ipv6::PAYLOAD_LENGTH] == next[..ipv6::PAYLOAD_LENGTH] && first[6..] == next[6..];
     }
-    let (id, next_id) = (read_u16(first, L3 + ipv4::ID), read_u16(next, L3 + ipv4::ID));
-    let expected = match id {
-        0 if ipv4::has_dont_fragment(&first[L3..]) => 0,
-        _ => id.wrapping_add(count),
+    let expected = match read_u16(first, ipv4::ID) {
+        0 if ipv4::has_dont_fragment(first) => 0,
+        id => id.wrapping_add(count),
     };
-    next_id == expected
-        && same(L3, L3 + ipv4::TOTAL_LENGTH)
-        && same(L3 + 6, L3 + 10)
-        && same(L3 + 12, layout.transport)
+    read_u16(next, ipv4::ID) == expected
+        && first[..ipv4::TOTAL_LENGTH] == next[..ipv4::TOTAL_LENGTH]
+        && first[6..10] == next[6..10]
+        && first[12..] == next[12..]
 }
 
 /// Whether the transport headers differ only in what segmentation changes.
@@ -329,7 +333,7 @@ fn finish(packets: &mut [Packet], flow: &Flow) {
     let packet = &mut packets[flow.head];
     let (source, destination) = layout.addresses(packet.frame());
     let bytes = packet.frame_mut();
-    let (length, network) = (layout.end - L3, &mut bytes[L3..layout.transport]);
+    let (length, network) = (layout.end - layout.network, &mut bytes[layout.network..layout.transport]);
     if layout.v4 {
         write_u16(network, ipv4::TOTAL_LENGTH, length as u16);
         ipv4::fill_checksum(network);

@@ -2,6 +2,7 @@
 
 mod bridging;
 mod gateway;
+mod offloads;
 mod resolution;
 mod routing;
 mod vlans;

@@ -1,6 +1,8 @@
 //! Egress: hands a frame to a port, if the port may have it and its device can take it.
 
-use super::{Frame, L3, Layer3, Rejection, bridge, fragment};
+use std::ops::Range;
+
+use super::{Frame, L3, Layer3, Rejection, bridge, fragment, segment};
 use crate::MacAddr;
 use crate::batch::Origin;
 use crate::config::{Interface, Network, Offloads, Port, PortId};
@@ -58,13 +60,12 @@ pub(crate) fn to_port(
         step!(cx, "egress", "larger than the {} octets of port {}", port.mtu, port.name);
         return Err(DropReason::FrameTooLong.into());
     }
-    fit_offloads(packet, port.offloads)?;
     let tag = port.vlans.tag(frame.vlan, frame.tag);
+    send(cx, packet, origin, (port, tag), &mut None)?;
     match tag {
         Some(tag) => step!(cx, "egress", "to port {} with VLAN tag {}", port.name, tag.id()),
         None => step!(cx, "egress", "to port {}", port.name),
     }
-    cx.output.push(origin, port.id, tag);
     Ok(Verdict::Forwarded { port: port.id, tag, rewrite: None })
 }
 
@@ -93,16 +94,18 @@ pub(crate) fn flood(
 
 /// Sends a frame to whom it is for; tells to how many.
 pub(crate) fn spread(cx: &mut Context, packet: &mut Packet, origin: Origin, delivery: &Delivery) -> usize {
-    let mut sent = 0;
+    let (mut sent, mut segments) = (0, None);
     match delivery.targets {
-        Targets::One(port) => sent += usize::from(hand_over(cx, packet, origin, delivery, port)),
+        Targets::One(port) => {
+            sent += usize::from(hand_over(cx, packet, origin, delivery, port, &mut segments));
+        }
         Targets::All => {
             let config = cx.config;
             let others = delivery.network.members(delivery.vlan).filter(|id| Some(*id) != delivery.from);
             for port in
                 others.filter_map(|id| config.port(id)).filter(|port| port.vlans.carries(delivery.vlan))
             {
-                sent += usize::from(hand_over(cx, packet, origin, delivery, port));
+                sent += usize::from(hand_over(cx, packet, origin, delivery, port, &mut segments));
             }
         }
     }
@@ -116,16 +119,40 @@ fn hand_over(
     origin: Origin,
     delivery: &Delivery,
     port: &Port,
+    segments: &mut Option<Range<usize>>,
 ) -> bool {
     let fits = if segment_length(packet) > port.mtu { Err(DropReason::FrameTooLong) } else { Ok(()) };
-    match fits.and_then(|()| fit_offloads(packet, port.offloads)) {
-        Ok(()) => cx.output.push(origin, port.id, port.vlans.tag(delivery.vlan, delivery.tag)),
-        Err(reason) => {
-            port.counters(cx.worker).drop(reason);
-            return false;
-        }
+    let out = (port, port.vlans.tag(delivery.vlan, delivery.tag));
+    let sent = fits.and_then(|()| send(cx, packet, origin, out, segments));
+    if let Err(reason) = sent {
+        port.counters(cx.worker).drop(reason);
     }
-    true
+    sent.is_ok()
+}
+
+/// Sends a frame by a port, with this tag, and does before what the device cannot. `segments` are those of
+/// the packet, if another port needed them already.
+fn send(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    (port, tag): (&Port, Option<Tci>),
+    segments: &mut Option<Range<usize>>,
+) -> Result<(), DropReason> {
+    if takes_whole(packet, port.offloads) {
+        fit_checksum(packet, port.offloads);
+        cx.output.push(origin, port.id, tag);
+        return Ok(());
+    }
+    let made = match segments {
+        Some(made) => made.clone(),
+        None => segments.insert(segment::cut(cx, packet)?).clone(),
+    };
+    for origin in segment::origins(made) {
+        fit_checksum(cx.output.made_packet_mut(origin), port.offloads);
+        cx.output.push(origin, port.id, tag);
+    }
+    Ok(())
 }
 
 /// Sends a routed packet to a neighbour by an interface: finds the port, makes the packet fit, rewrites it.
@@ -148,17 +175,17 @@ pub(crate) fn routed(
         return Err(DropReason::NoOtherPort.into());
     }
     let mtu = port.map_or(interface.mtu, |port| port.mtu.min(interface.mtu));
-    let fragment = segment_length(packet) > mtu && must_fragment(cx, packet, frame, mtu)?;
-    if let Some(port) = port {
-        fit_offloads(packet, port.offloads)?;
-    }
+    let fragment = segment_length(packet) > mtu && must_fragment(cx, frame, mtu)?;
     let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
     apply(packet, frame, &rewrite);
     let name = &delivery.network.name;
     step!(cx, "egress", "on network {name} from {} to {neighbor}, TTL down by one", rewrite.source);
     if fragment {
         step!(cx, "fragment", "into pieces of at most {mtu} octets");
-        fragment::split(cx, packet, mtu, &delivery);
+        match packet.offload.gso {
+            Some(_) => segment::fragment(cx, packet, mtu, &delivery),
+            None => fragment::split(cx, packet, mtu, &delivery),
+        }
     } else {
         spread(cx, packet, origin, &delivery);
     }
@@ -181,10 +208,9 @@ fn ip_length(frame: &Frame) -> Option<usize> {
 }
 
 /// A packet is larger than the MTU: whether it may be cut, or its sender must be told.
-fn must_fragment(cx: &mut Context, packet: &Packet, frame: &Frame, mtu: usize) -> Result<bool, Rejection> {
+fn must_fragment(cx: &mut Context, frame: &Frame, mtu: usize) -> Result<bool, Rejection> {
     if let Layer3::Ipv4(ip) = frame.network
         && !ip.dont_fragment
-        && packet.offload.gso.is_none()
     {
         return Ok(true);
     }
@@ -219,19 +245,21 @@ fn segment_length(packet: &Packet) -> usize {
     .saturating_sub(headers)
 }
 
-/// Does here what the device cannot.
-fn fit_offloads(packet: &mut Packet, device: Offloads) -> Result<(), DropReason> {
-    if let Some(gso) = packet.offload.gso {
+/// Whether a device takes this kind of super-packet; what is none it takes.
+fn takes_whole(packet: &Packet, device: Offloads) -> bool {
+    packet.offload.gso.is_none_or(|gso| {
         let taken = match gso.kind {
             GsoKind::TcpV4 => device.tso4,
             GsoKind::TcpV6 => device.tso6,
             GsoKind::Udp => device.uso,
         };
-        let taken = taken && (device.tso_ecn || !gso.ecn) && device.checksum;
-        return if taken { Ok(()) } else { Err(DropReason::OffloadUnsupported) };
-    }
-    if !device.checksum {
+        taken && (device.tso_ecn || !gso.ecn) && device.checksum
+    })
+}
+
+/// Completes a partial checksum that the device would not, or not as it must be.
+fn fit_checksum(packet: &mut Packet, device: Offloads) {
+    if !device.checksum || offload::checksum::is_crc(packet) {
         offload::checksum::complete(packet);
     }
-    Ok(())
 }

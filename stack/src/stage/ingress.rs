@@ -10,7 +10,7 @@ use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::vlan::{self, Tci};
-use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, tcp};
+use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, sctp, tcp};
 
 const UDP_HEADER_LENGTH: usize = 8;
 const UDP_CHECKSUM: usize = 6;
@@ -100,6 +100,7 @@ fn checksum_is_transports(checksum: PartialChecksum, frame: &Frame, length: usiz
     let right_field = match protocol {
         Some(ipv4::TCP) => own && offset == tcp::CHECKSUM,
         Some(ipv4::ICMP | ipv6::ICMPV6) => own && offset == ICMP_CHECKSUM,
+        Some(sctp::PROTOCOL) => own && offset == sctp::CHECKSUM,
         Some(ipv4::UDP) if own => offset == UDP_CHECKSUM,
         Some(ipv4::UDP) => start >= transport + UDP_HEADER_LENGTH,
         _ => start >= transport,
@@ -191,6 +192,9 @@ mod tests {
         let udp = |bytes: &mut Vec<u8>| bytes[23] = ipv4::UDP;
         assert_eq!(with(34, 6, udp), Ok(None));
         assert_eq!(with(92, 16, udp), Ok(None), "of a packet within a tunnel");
+        let of_sctp = |bytes: &mut Vec<u8>| bytes[23] = sctp::PROTOCOL;
+        assert_eq!(with(34, 8, of_sctp), Ok(None));
+        assert_eq!(with(92, 8, of_sctp), invalid, "in the data of a chunk");
         assert_eq!(with(36, 0, udp), invalid, "the destination port");
         let arp = |bytes: &mut Vec<u8>| {
             let header = ethernet::Header::parse(bytes).unwrap();

@@ -197,7 +197,7 @@ fn count_evicted(cx: &Context, evicted: &Evicted) {
 /// Sends a packet that waited, now that its next hop is known.
 fn release(cx: &mut Context, interface: &Interface, waiting: Waiting, mac: MacAddr) {
     let Some(from) = cx.config.port(waiting.from) else { return };
-    let (origin, mut packet) = cx.output.take();
+    let (origin, mut packet) = cx.output.take_for(waiting.frame.len());
     packet.set_frame(&waiting.frame);
     packet.offload = waiting.offload;
     if let Ok(frame) = ingress::parse(packet.frame()) {

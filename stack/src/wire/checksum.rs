@@ -117,26 +117,6 @@ mod tests {
         assert_eq!(Sum::default().bytes(&mixed).folded(), 0xfffe);
     }
 
-    /// `cargo test --release -p weft-stack checksum_speed -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement, to be run in release mode"]
-    #[allow(clippy::print_stdout)]
-    fn checksum_speed() {
-        for length in [20, 64, 1500, 65_536] {
-            let data = vec![0x5a; length];
-            let rounds = 50_000_000 / (length + 64);
-            let best = (0..5).map(|_| {
-                let start = std::time::Instant::now();
-                for _ in 0..rounds {
-                    std::hint::black_box(Sum::default().bytes(std::hint::black_box(&data)).finish());
-                }
-                start.elapsed().as_nanos() as f64 / rounds as f64
-            });
-            let best = best.fold(f64::INFINITY, f64::min);
-            println!("{length} octets: {best:.1} ns, {:.1} octets a ns", length as f64 / best);
-        }
-    }
-
     proptest! {
         #[test]
         fn an_update_equals_computing_anew(
