@@ -28,6 +28,7 @@ use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
 use crate::table::fdb::Fdb;
 use crate::table::fib::Fib;
+use crate::table::reassembly::Reassembly;
 
 /// Names a port in one life: a slot, and a count of the slot's uses, so that what was remembered of
 /// an earlier port does not lead to a later one.
@@ -67,6 +68,8 @@ pub struct Config {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) routers: Vec<Router>,
     next_interface: u32,
+    /// Fragments for any gateway.
+    pub(crate) reassembly: Arc<Reassembly>,
     counters: Arc<[StackCounters]>,
     /// Every port's device takes UDP super-packets.
     uso_everywhere: bool,

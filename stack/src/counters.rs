@@ -158,6 +158,12 @@ stack_counters! {
     segments_made,
     /// Received segments that were put to the one before.
     segments_coalesced,
+    /// Fragments that came for a gateway.
+    fragments_received,
+    /// Datagrams that were put together of fragments for a gateway.
+    datagrams_reassembled,
+    /// ICMP and ICMPv6 errors about packets that a gateway had sent.
+    icmp_errors_received,
     /// MAC addresses that moved from one port to another.
     mac_moves,
     /// MAC addresses that were not learned since the FDB was full.

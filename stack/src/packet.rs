@@ -6,8 +6,9 @@ use crate::wire::{ethernet, virtio_net, write_u16};
 /// Octets before the frame in a fresh buffer: room for a virtio-net header and for encapsulation.
 pub const HEADROOM: usize = 128;
 
-/// The longest frame: an IP packet of 65,535 octets behind an Ethernet header with two VLAN tags.
-pub const MAX_FRAME: usize = 65_535 + 14 + 8;
+/// The longest frame: an IPv6 packet with a payload of 65,535 octets behind an Ethernet header with two
+/// VLAN tags.
+pub const MAX_FRAME: usize = 40 + 65_535 + 14 + 8;
 
 /// Octets of the two MAC addresses.
 const MACS: usize = 12;

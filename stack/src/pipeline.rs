@@ -15,6 +15,7 @@ use crate::counters::{StackCounters, Stage};
 use crate::limit::Limits;
 use crate::offload::coalesce::{self, Coalescer};
 use crate::packet::Packet;
+use crate::stage::fragment::FragmentIds;
 use crate::stage::{Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source};
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
@@ -79,7 +80,7 @@ impl<T: Into<Rejection>> From<T> for Rejected {
 fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Verdict {
     match stages(cx, packet, origin, from) {
         Ok(verdict) => verdict,
-        Err(Rejected { rejection, frame: Some(frame) }) => cx.reject(rejection, packet.frame(), &frame, from),
+        Err(Rejected { rejection, frame: Some(frame) }) => cx.reject(rejection, packet, &frame, from),
         Err(Rejected { rejection, frame: None }) => {
             cx.count_drop(from, rejection.reason);
             Verdict::Dropped(rejection.reason)
@@ -146,10 +147,10 @@ impl Context<'_> {
     }
 
     /// Counts a drop and tells the sender, if it is to be told.
-    pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], frame: &Frame, from: &Port) -> Verdict {
+    pub fn reject(&mut self, rejection: Rejection, packet: &Packet, frame: &Frame, from: &Port) -> Verdict {
         self.count_drop(from, rejection.reason);
         if let Some(answer) = rejection.answer {
-            icmp_error::send(self, bytes, frame, from, answer);
+            icmp_error::send(self, packet, frame, from, answer);
         }
         Verdict::Dropped(rejection.reason)
     }
@@ -172,6 +173,7 @@ const CACHE_SLOTS: usize = 1024;
 pub(crate) struct State {
     pub limits: Limits,
     coalescer: Coalescer,
+    pub fragment_ids: FragmentIds,
     cache: Box<[Option<CachedNeighbor>]>,
     hash: RandomState,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -182,6 +184,7 @@ impl State {
         State {
             limits: Limits::new(),
             coalescer: Coalescer::default(),
+            fragment_ids: FragmentIds::default(),
             cache: vec![None; CACHE_SLOTS].into(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
@@ -217,6 +220,8 @@ pub(crate) enum Timer {
         interface: u32,
         address: IpAddr,
     },
+    /// The time of a fragmented datagram for a gateway is over.
+    Reassembly,
 }
 
 /// Does what a timer that ran out is for.
@@ -227,6 +232,7 @@ fn expire(cx: &mut Context, timer: Timer) {
                 neighbor::expire(cx, interface, address);
             }
         }
+        Timer::Reassembly => local::fragments::expire(cx),
     }
 }
 

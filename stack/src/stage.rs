@@ -45,6 +45,15 @@ impl Frame {
         };
         frame.get(L3 + start..L3 + end).unwrap_or_default()
     }
+
+    /// Whether it is a piece of an IP packet, or has a header that says so.
+    pub fn is_fragment(&self) -> bool {
+        match &self.network {
+            Layer3::Ipv4(ip) => ip.is_fragment(),
+            Layer3::Ipv6(ip) => ip.fragment,
+            Layer3::Arp(_) | Layer3::Other => false,
+        }
+    }
 }
 
 /// Where the IP header starts: VLAN tags are taken off before a frame comes this far.
@@ -67,6 +76,16 @@ pub(crate) enum Answer {
 impl From<DropReason> for Rejection {
     fn from(reason: DropReason) -> Self {
         Rejection { reason, answer: None }
+    }
+}
+
+impl From<ipv6::extension::Problem> for Rejection {
+    fn from(problem: ipv6::extension::Problem) -> Self {
+        let reason = match problem {
+            ipv6::extension::Problem::Malformed(_) => DropReason::Ipv6Malformed,
+            _ => DropReason::Ipv6ExtensionRefused,
+        };
+        Rejection { reason, answer: problem.answer().map(Answer::V6) }
     }
 }
 

@@ -93,13 +93,13 @@ drop_reasons! {
     PortDown = "port_down",
     /// An ARP message that breaks RFC 826, or is not about IPv4 over Ethernet.
     ArpMalformed = "arp_malformed",
-    /// Header lengths, version or fragment offset that cannot be true.
+    /// Header lengths, version, options or fragment offset that cannot be true.
     Ipv4Malformed = "ipv4_malformed",
     /// The IPv4 header checksum is wrong.
     Ipv4ChecksumBad = "ipv4_checksum_bad",
     /// A source-route option (RFC 7126 section 4.3, 4.4).
     Ipv4SourceRoute = "ipv4_source_route",
-    /// Header lengths or version that contradict the frame.
+    /// Header lengths, version or extension headers that contradict the frame.
     Ipv6Malformed = "ipv6_malformed",
     /// A packet for the gateway with a wrong ICMP or ICMPv6 checksum.
     IcmpChecksumBad = "icmp_checksum_bad",
@@ -107,8 +107,16 @@ drop_reasons! {
     IcmpUnhandled = "icmp_unhandled",
     /// A neighbour discovery message that fails the checks of RFC 4861 section 7.1.
     NdMalformed = "nd_malformed",
-    /// A fragment for the gateway itself, which does not reassemble.
-    FragmentForGateway = "fragment_for_gateway",
+    /// Fragments for the gateway that overlap, or disagree on where their datagram ends (RFC 5722).
+    FragmentOverlap = "fragment_overlap",
+    /// A fragment for the gateway that breaks RFC 791 or RFC 8200, or is one that only attacks use.
+    FragmentMalformed = "fragment_malformed",
+    /// Too many fragments for gateways are waiting, from this port or over all.
+    ReassemblyFull = "reassembly_full",
+    /// The rest of a fragmented datagram for the gateway did not come in time.
+    ReassemblyTimeout = "reassembly_timeout",
+    /// A header or option in an IPv6 packet that forbids its receiver to pass over it.
+    Ipv6ExtensionRefused = "ipv6_extension_refused",
     /// The source address can be nobody's: unspecified, loopback or multicast.
     SourceInvalid = "source_invalid",
     /// The destination cannot be routed (loopback, multicast, broadcast), or the gateway is asked for an address

@@ -61,6 +61,7 @@ impl Config {
             lives: previous.lives.clone(),
             next_interface: previous.next_interface,
             uso_everywhere: spec.ports.iter().all(|port| port.offloads.uso),
+            reassembly: previous.reassembly.clone(),
             counters: if previous.counters.is_empty() {
                 (0..=workers).map(|_| StackCounters::default()).collect()
             } else {

@@ -51,6 +51,11 @@ pub(crate) fn decide<'a>(
         step!(cx, "bridge", "{destination} on network {}: for the gateway", network.name);
         return Ok(Next::Gateway(interface));
     }
+    if matches!(frame.network, Layer3::Ipv6(header) if header.endless) {
+        // Neighbour discovery could hide in it from the source check (RFC 7113 section 2).
+        step!(cx, "bridge", "the extension headers have no end");
+        return Err(DropReason::Ipv6Malformed);
+    }
     if destination.is_multicast() {
         step!(cx, "bridge", "{destination} is a group: to all ports of network {}", network.name);
         return Ok(Next::Flood);

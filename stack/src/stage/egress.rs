@@ -175,7 +175,8 @@ pub(crate) fn routed(
         return Err(DropReason::NoOtherPort.into());
     }
     let mtu = port.map_or(interface.mtu, |port| port.mtu.min(interface.mtu));
-    let fragment = segment_length(packet) > mtu && must_fragment(cx, frame, mtu)?;
+    let length = segment_length(packet);
+    let fragment = length > mtu && must_fragment(cx, frame, length, mtu)?;
     let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
     apply(packet, frame, &rewrite);
     let name = &delivery.network.name;
@@ -207,8 +208,8 @@ fn ip_length(frame: &Frame) -> Option<usize> {
     }
 }
 
-/// A packet is larger than the MTU: whether it may be cut, or its sender must be told.
-fn must_fragment(cx: &mut Context, frame: &Frame, mtu: usize) -> Result<bool, Rejection> {
+/// A packet of `length` octets is larger than the MTU: whether it may be cut, or its sender must be told.
+fn must_fragment(cx: &mut Context, frame: &Frame, length: usize, mtu: usize) -> Result<bool, Rejection> {
     if let Layer3::Ipv4(ip) = frame.network
         && !ip.dont_fragment
     {
@@ -216,7 +217,12 @@ fn must_fragment(cx: &mut Context, frame: &Frame, mtu: usize) -> Result<bool, Re
     }
     step!(cx, "egress", "larger than the MTU of {mtu} octets, and not to be fragmented");
     Err(match frame.network {
-        Layer3::Ipv6(_) => Rejection::v6(DropReason::PacketTooBig, icmpv6::Error::PacketTooBig(mtu as u32)),
+        // No link may have a smaller MTU, and no sender makes smaller packets (RFC 8200 section 5).
+        Layer3::Ipv6(_) if length <= ipv6::MIN_MTU => DropReason::PacketTooBig.into(),
+        Layer3::Ipv6(_) => Rejection::v6(
+            DropReason::PacketTooBig,
+            icmpv6::Error::PacketTooBig(mtu.max(ipv6::MIN_MTU) as u32),
+        ),
         _ => Rejection::v4(DropReason::PacketTooBig, icmpv4::Error::FragmentationNeeded(mtu as u16)),
     })
 }

@@ -1,12 +1,21 @@
 //! ICMP and ICMPv6 errors: tells the sender of a packet why it was dropped.
 //!
-//! Never about an ICMP error, a fragment other than the first, a group address, or a source that is
-//! no host (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 e); quotes as much as fits; rate-limited.
+//! Never about an ICMP error, nor to a group or from a source that is no host, with the exceptions of
+//! RFC 4443 section 2.4 (e.3); for IPv4 nor about a fragment other than the first (RFC 1812 section
+//! 4.3.2.7). For IPv6 those are told of too: RFC 4443 does not exempt them, RFC 8200 section 4.5 asks for
+//! it, and an ICMPv6 error fits into the smallest MTU, so that no fragment is of one.
+//!
+//! An error quotes as much as fits and is rate-limited. Each worker has limits of its own: together
+//! they send as many times as much as there are workers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Answer, Frame, L3, Layer3};
-use crate::config::Port;
+use crate::batch::Origin;
+use crate::config::{Interface, Port};
+use crate::offload::checksum;
+use crate::offload::segment::Segments;
+use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::trace::step;
 use crate::wire::vlan::Tci;
@@ -14,46 +23,167 @@ use crate::wire::{ethernet, icmpv4, icmpv6, ipv4, ipv6};
 
 const TTL: u8 = 64;
 
-/// Sends the error `answer` about `original`, a frame that came from `from`, back to where it came from.
-pub(crate) fn send(cx: &mut Context, original: &[u8], frame: &Frame, from: &Port, answer: Answer) {
-    if frame.ethernet.destination.is_multicast() {
+/// Sends the error `answer` about `packet`, whose headers are in `frame`, back to where it came from:
+/// to `from`, by the interface that it came by.
+pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port, answer: Answer) {
+    let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return };
+    let Some((source, destination)) = addresses(cx, packet, frame, interface, answer) else { return };
+    if !allow(cx, destination) {
         return;
     }
-    match (answer, &frame.network) {
-        (Answer::V4(error), Layer3::Ipv4(header)) => send_v4(cx, original, frame, from, error, header),
-        (Answer::V6(error), Layer3::Ipv6(header)) => send_v6(cx, original, frame, from, error, header),
-        _ => {}
+    let image = wire_image(cx, packet, frame);
+    let original = match &image {
+        Some((_, image)) => &image.frame()[L3..],
+        None => &packet.frame()[L3..L3 + length(frame)],
+    };
+    let (origin, made) = cx.output.make();
+    match (answer, &frame.network, source) {
+        (Answer::V4(error), Layer3::Ipv4(header), IpAddr::V4(source)) => {
+            emit_v4(error, original, header, source, from.mtu, made);
+        }
+        (Answer::V6(error), Layer3::Ipv6(header), IpAddr::V6(source)) => {
+            emit_v6(error, original, header, source, from.mtu, made);
+        }
+        // Not of one family: addresses() has let none through.
+        _ => made.reset(L3),
+    }
+    let header = ethernet::Header {
+        destination: frame.ethernet.source,
+        source: interface.mac,
+        ethertype: frame.ethernet.ethertype,
+    };
+    header.emit(made.frame_mut());
+    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default()));
+    match answer {
+        Answer::V4(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
+        Answer::V6(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
+    }
+    if let Some((origin, image)) = image {
+        cx.output.put(origin, image);
     }
 }
 
-fn send_v4(
-    cx: &mut Context,
-    original: &[u8],
+/// From where and to whom the error is told. `None`: nobody may be told.
+fn addresses(
+    cx: &Context,
+    packet: &Packet,
     frame: &Frame,
-    from: &Port,
-    error: icmpv4::Error,
-    header: &ipv4::Header,
-) {
+    interface: &Interface,
+    answer: Answer,
+) -> Option<(IpAddr, IpAddr)> {
+    match (answer, &frame.network) {
+        (Answer::V4(_), Layer3::Ipv4(header)) if may_tell_v4(packet, frame, header, interface) => {
+            Some((source_v4(cx, interface, header)?.into(), header.source.into()))
+        }
+        (Answer::V6(error), Layer3::Ipv6(header)) if may_tell_v6(packet, frame, header, error) => {
+            Some((source_v6(cx, interface, header)?.into(), header.source.into()))
+        }
+        _ => None,
+    }
+}
+
+fn may_tell_v4(packet: &Packet, frame: &Frame, header: &ipv4::Header, interface: &Interface) -> bool {
     let about_error = header.protocol == ipv4::ICMP
-        && frame.transport(original).first().is_none_or(|kind| icmpv4::is_error(*kind));
-    if about_error
-        || header.fragment_offset != 0
-        || !ipv4::is_routable(header.source)
-        || !ipv4::is_routable(header.destination)
-    {
-        return;
+        && frame.transport(packet.frame()).first().is_none_or(|kind| icmpv4::is_error(*kind));
+    !about_error
+        && header.fragment_offset == 0
+        && !frame.ethernet.destination.is_multicast()
+        && ipv4::is_routable(header.destination)
+        && ipv4::is_routable(header.source)
+        && !is_broadcast(interface, header.source)
+}
+
+/// Whether the address means all hosts of a subnet of this link.
+fn is_broadcast(interface: &Interface, address: Ipv4Addr) -> bool {
+    interface.v4.iter().any(|(_, prefix)| {
+        let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
+        prefix.length() <= 30 && prefix.contains(address.into()) && address.to_bits() & host_bits == host_bits
+    })
+}
+
+fn may_tell_v6(packet: &Packet, frame: &Frame, header: &ipv6::Header, error: icmpv6::Error) -> bool {
+    let about_error = header.protocol == ipv6::ICMPV6
+        && header.fragment_offset == 0
+        && frame
+            .transport(packet.frame())
+            .first()
+            .is_none_or(|kind| icmpv6::is_error(*kind) || *kind == icmpv6::REDIRECT);
+    let to_group = header.destination.is_multicast() || frame.ethernet.destination.is_multicast();
+    let even_to_groups = matches!(error, icmpv6::Error::PacketTooBig(_) | icmpv6::Error::UnknownOption(_));
+    let source_is_host = !header.source.is_unspecified() && !header.source.is_multicast();
+    !about_error && source_is_host && (!to_group || even_to_groups)
+}
+
+/// The address to tell from: the one that the packet was sent to, if it is the router's (as hosts do,
+/// Linux among them), or else one of the interface that leads back (RFC 1812 section 4.3.2.4).
+fn source_v4(cx: &Context, interface: &Interface, header: &ipv4::Header) -> Option<Ipv4Addr> {
+    if is_own(cx, interface, header.destination.into()) {
+        return Some(header.destination);
     }
-    let Some(gateway) = cx.config.interface(from.network, frame.vlan) else { return };
-    let Some(source) = gateway.source_v4(header.source) else { return };
-    if !allow(cx, header.source.into()) {
-        return;
+    interface.source_v4(header.source)
+}
+
+/// The same for IPv6 (RFC 4443 section 2.2).
+fn source_v6(cx: &Context, interface: &Interface, header: &ipv6::Header) -> Option<Ipv6Addr> {
+    if is_own(cx, interface, header.destination.into()) {
+        return Some(header.destination);
     }
+    interface.source_v6(header.source)
+}
+
+fn is_own(cx: &Context, interface: &Interface, address: IpAddr) -> bool {
+    interface.has(address) || cx.config.routers[interface.router].addresses.contains(&address)
+}
+
+fn allow(cx: &mut Context, destination: IpAddr) -> bool {
+    if cx.dry_run || cx.state.limits.allow_error(cx.now, destination) {
+        cx.counters.icmp_errors.add(1);
+        return true;
+    }
+    cx.counters.icmp_errors_limited.add(1);
+    false
+}
+
+/// Octets of the IP packet.
+fn length(frame: &Frame) -> usize {
+    match &frame.network {
+        Layer3::Ipv4(ip) => ip.total_length,
+        Layer3::Ipv6(ip) => ip.total_length,
+        Layer3::Arp(_) | Layer3::Other => 0,
+    }
+}
+
+/// The packet as it would have been on the wire, had its sender not left work to the device: of a
+/// super-packet the first segment, with the checksum in either. What receivers look at, addresses, ports
+/// and the TCP sequence number, would be the same without; lengths that cannot be true would not.
+/// `None`: it is as it came.
+fn wire_image(cx: &mut Context, packet: &Packet, frame: &Frame) -> Option<(Origin, Packet)> {
+    packet.offload.checksum?;
+    let whole = L3 + length(frame);
+    let segments = Segments::of(packet);
+    let (origin, mut image) = cx.output.take_for(segments.as_ref().map_or(whole, Segments::longest));
+    match segments {
+        Some(segments) => segments.write(0, &mut image),
+        None => {
+            image.set_frame(&packet.frame()[..whole]);
+            image.offload = packet.offload;
+        }
+    }
+    checksum::complete(&mut image);
+    Some((origin, image))
+}
+
+fn emit_v4(
+    error: icmpv4::Error,
+    original: &[u8],
+    header: &ipv4::Header,
+    source: Ipv4Addr,
+    mtu: usize,
+    made: &mut Packet,
+) {
     let headers = ipv4::HEADER_LENGTH + icmpv4::HEADER_LENGTH;
-    let quoted = header.total_length.min(icmpv4::MAX_ERROR.min(from.mtu).saturating_sub(headers));
-    let (origin, made) = cx.output.make();
+    let quoted = original.len().min(icmpv4::MAX_ERROR.min(mtu).saturating_sub(headers));
     made.reset(L3 + headers + quoted);
-    let bytes = made.frame_mut();
-    answer_ethernet(frame, gateway.mac, bytes);
     let fields = ipv4::Header {
         header_length: ipv4::HEADER_LENGTH,
         total_length: headers + quoted,
@@ -67,43 +197,23 @@ fn send_v4(
         source,
         destination: header.source,
     };
-    fields.emit(&mut bytes[L3..]);
-    let message = &mut bytes[L3 + ipv4::HEADER_LENGTH..];
-    message[icmpv4::HEADER_LENGTH..].copy_from_slice(&original[L3..L3 + quoted]);
-    error.emit(message);
-    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default()));
-    step!(cx, "icmp", "{error} from {source} to {}", header.source);
+    let packet = &mut made.frame_mut()[L3..];
+    fields.emit(packet);
+    packet[headers..].copy_from_slice(&original[..quoted]);
+    error.emit(&mut packet[ipv4::HEADER_LENGTH..]);
 }
 
-fn send_v6(
-    cx: &mut Context,
-    original: &[u8],
-    frame: &Frame,
-    from: &Port,
+fn emit_v6(
     error: icmpv6::Error,
+    original: &[u8],
     header: &ipv6::Header,
+    source: Ipv6Addr,
+    mtu: usize,
+    made: &mut Packet,
 ) {
-    let about_error = header.protocol == ipv6::ICMPV6
-        && header.fragment_offset == 0
-        && frame
-            .transport(original)
-            .first()
-            .is_none_or(|kind| icmpv6::is_error(*kind) || *kind == icmpv6::REDIRECT);
-    let source_is_host = !header.source.is_unspecified() && !header.source.is_multicast();
-    if about_error || header.fragment_offset != 0 || !source_is_host || header.destination.is_multicast() {
-        return;
-    }
-    let Some(gateway) = cx.config.interface(from.network, frame.vlan) else { return };
-    let Some(source) = gateway.source_v6(header.source) else { return };
-    if !allow(cx, header.source.into()) {
-        return;
-    }
     let headers = ipv6::HEADER_LENGTH + icmpv6::HEADER_LENGTH;
-    let quoted = header.total_length.min(icmpv6::MAX_ERROR.min(from.mtu).saturating_sub(headers));
-    let (origin, made) = cx.output.make();
+    let quoted = original.len().min(icmpv6::MAX_ERROR.min(mtu).saturating_sub(headers));
     made.reset(L3 + headers + quoted);
-    let bytes = made.frame_mut();
-    answer_ethernet(frame, gateway.mac, bytes);
     let fields = ipv6::Fields {
         payload_length: icmpv6::HEADER_LENGTH + quoted,
         next_header: ipv6::ICMPV6,
@@ -111,28 +221,8 @@ fn send_v6(
         source,
         destination: header.source,
     };
-    fields.emit(&mut bytes[L3..]);
-    let message = &mut bytes[L3 + ipv6::HEADER_LENGTH..];
-    message[icmpv6::HEADER_LENGTH..].copy_from_slice(&original[L3..L3 + quoted]);
-    error.emit(source, header.source, message);
-    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default()));
-    step!(cx, "icmp", "{error} from {source} to {}", header.source);
-}
-
-fn answer_ethernet(frame: &Frame, gateway: crate::MacAddr, bytes: &mut [u8]) {
-    ethernet::Header {
-        destination: frame.ethernet.source,
-        source: gateway,
-        ethertype: frame.ethernet.ethertype,
-    }
-    .emit(bytes);
-}
-
-fn allow(cx: &mut Context, destination: IpAddr) -> bool {
-    if cx.dry_run || cx.state.limits.allow_error(cx.now, destination) {
-        cx.counters.icmp_errors.add(1);
-        return true;
-    }
-    cx.counters.icmp_errors_limited.add(1);
-    false
+    let packet = &mut made.frame_mut()[L3..];
+    fields.emit(packet);
+    packet[headers..].copy_from_slice(&original[..quoted]);
+    error.emit(source, header.source, &mut packet[ipv6::HEADER_LENGTH..]);
 }

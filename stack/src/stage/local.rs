@@ -1,11 +1,15 @@
-//! Local: packets for the gateway itself. It answers echo requests and refuses the rest.
+//! Local: packets for the gateway itself. It puts fragments together, answers echo requests, takes
+//! note of ICMP errors, and refuses the rest.
 
-use super::{Frame, L3, Layer3, Rejection};
+pub mod fragments;
+
+use super::{Frame, L3, Layer3, Rejection, fragment};
 use crate::batch::Origin;
 use crate::config::Port;
 use crate::offload;
 use crate::packet::{Offload, Packet};
 use crate::pipeline::Context;
+use crate::stage::egress::{Delivery, Targets};
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::pseudo_header;
@@ -20,17 +24,28 @@ pub(crate) fn deliver(
     frame: &Frame,
     from: &Port,
 ) -> Result<Verdict, Rejection> {
-    let (protocol, fragment) = match &frame.network {
-        Layer3::Ipv4(header) => (header.protocol, header.is_fragment()),
-        Layer3::Ipv6(header) => (header.protocol, header.fragment),
+    match fragments::receive(cx, packet, frame, from)? {
+        Some(verdict) => Ok(verdict),
+        None => serve(cx, packet, origin, frame, from),
+    }
+}
+
+/// Takes in a whole packet.
+fn serve(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Verdict, Rejection> {
+    let protocol = match &frame.network {
+        Layer3::Ipv4(header) => header.protocol,
+        Layer3::Ipv6(header) => header.protocol,
         Layer3::Arp(_) | Layer3::Other => return Err(DropReason::NoRouter.into()),
     };
-    if fragment {
-        return Err(DropReason::FragmentForGateway.into());
-    }
     match (&frame.network, protocol) {
         (Layer3::Ipv4(_), ipv4::ICMP) | (Layer3::Ipv6(_), ipv6::ICMPV6) => {
-            echo(cx, packet, origin, frame, from)
+            receive_icmp(cx, packet, origin, frame, from)
         }
         (_, ipv4::TCP) => reset(cx, packet, frame, from),
         (Layer3::Ipv4(_), ipv4::UDP) => {
@@ -48,8 +63,8 @@ pub(crate) fn deliver(
     }
 }
 
-/// Turns an echo request around.
-fn echo(
+/// Answers an echo request, and takes note of an error.
+fn receive_icmp(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
@@ -76,6 +91,13 @@ fn echo(
     match &frame.network {
         Layer3::Ipv4(header) if kind == icmpv4::ECHO_REQUEST => turn_v4(packet, header),
         Layer3::Ipv6(header) if kind == icmpv6::ECHO_REQUEST => turn_v6(packet, header),
+        _ if is_about_own_packet(kind, message, frame) => {
+            // Nothing that the gateway sends needs to know yet: its packets are replies, which fit or
+            // may be cut, and errors. Path MTUs (RFC 1191, RFC 8201) begin with the first connection.
+            step!(cx, "local", "an error about a packet of the gateway: noted");
+            cx.counters.icmp_errors_received.add(1);
+            return Ok(Verdict::Answered);
+        }
         _ => return Err(DropReason::IcmpUnhandled.into()),
     }
     let header = ethernet::Header {
@@ -87,8 +109,50 @@ fn echo(
     packet.offload = Offload::default();
     step!(cx, "local", "echo request answered");
     cx.counters.echo_replies.add(1);
-    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));
+    send_back(cx, packet, origin, frame, from);
     Ok(Verdict::Answered)
+}
+
+/// Whether the message is an error that quotes a packet which the address it came to had sent.
+fn is_about_own_packet(kind: u8, message: &[u8], frame: &Frame) -> bool {
+    match &frame.network {
+        Layer3::Ipv4(header) => {
+            let quote = message.get(icmpv4::HEADER_LENGTH..).unwrap_or_default();
+            let own = header.destination.octets();
+            icmpv4::is_error(kind)
+                && quote.len() >= ipv4::HEADER_LENGTH + icmpv4::HEADER_LENGTH
+                && quote[0] >> 4 == 4
+                && quote[12..16] == own
+        }
+        Layer3::Ipv6(header) => {
+            let quote = message.get(icmpv6::HEADER_LENGTH..).unwrap_or_default();
+            let own = header.destination.octets();
+            icmpv6::is_error(kind)
+                && quote.len() >= ipv6::HEADER_LENGTH
+                && quote[0] >> 4 == 6
+                && quote[8..24] == own
+        }
+        Layer3::Arp(_) | Layer3::Other => false,
+    }
+}
+
+/// Sends a reply to where the request came from, in pieces if it is larger than that port takes.
+fn send_back(cx: &mut Context, packet: &mut Packet, origin: Origin, frame: &Frame, from: &Port) {
+    let delivery = Delivery {
+        network: &cx.config.networks[from.network],
+        vlan: frame.vlan,
+        tag: frame.tag,
+        from: None,
+        targets: Targets::One(from),
+    };
+    match frame.network {
+        _ if packet.len() <= L3 + from.mtu => {
+            cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));
+        }
+        Layer3::Ipv6(_) => fragment::split_own_v6(cx, packet, from.mtu, &delivery),
+        // The identification is the request's: that is as good for the way back (RFC 6864 section 4).
+        _ => fragment::split(cx, packet, from.mtu, &delivery),
+    }
 }
 
 fn turn_v4(packet: &mut Packet, header: &ipv4::Header) {
@@ -101,13 +165,18 @@ fn turn_v4(packet: &mut Packet, header: &ipv4::Header) {
     icmpv4::reply_to_echo(message);
 }
 
+/// The reply has no extension headers: the request's are not for its sender.
 fn turn_v6(packet: &mut Packet, header: &ipv6::Header) {
-    packet.truncate(L3 + header.total_length);
+    let length = header.total_length - header.payload_offset;
     let bytes = &mut packet.frame_mut()[L3..];
+    bytes.copy_within(header.payload_offset..header.total_length, ipv6::HEADER_LENGTH);
+    write_u16(bytes, 4, length as u16);
+    bytes[6] = ipv6::ICMPV6;
     bytes[7] = TTL;
     bytes[8..24].copy_from_slice(&header.destination.octets());
     bytes[24..40].copy_from_slice(&header.source.octets());
-    icmpv6::reply_to_echo(&mut bytes[header.payload_offset..]);
+    packet.truncate(L3 + ipv6::HEADER_LENGTH + length);
+    icmpv6::reply_to_echo(&mut packet.frame_mut()[L3 + ipv6::HEADER_LENGTH..]);
 }
 
 /// Refuses a TCP segment: the gateway has no listening port.

@@ -204,7 +204,7 @@ fn release(cx: &mut Context, interface: &Interface, waiting: Waiting, mac: MacAd
         let frame = Frame { vlan: waiting.vlan, ..frame };
         let result = egress::routed(cx, &mut packet, origin, &frame, interface, mac);
         if let Err(rejection) = result {
-            cx.reject(rejection, packet.frame(), &frame, from);
+            cx.reject(rejection, &packet, &frame, from);
         }
     }
     cx.output.put(origin, packet);
@@ -367,13 +367,18 @@ pub(crate) fn expire(cx: &mut Context, interface: &Interface, address: IpAddr) {
 fn fail(cx: &mut Context, waiting: Waiting) {
     let Some(from) = cx.config.port(waiting.from) else { return };
     from.counters(cx.worker).drop(DropReason::NeighborUnreachable);
-    let Ok(frame) = ingress::parse(&waiting.frame) else { return };
-    let frame = Frame { vlan: waiting.vlan, ..frame };
-    let answer = match frame.network {
-        Layer3::Ipv6(_) => Answer::V6(icmpv6::Error::AddressUnreachable),
-        _ => Answer::V4(icmpv4::Error::HostUnreachable),
-    };
-    icmp_error::send(cx, &waiting.frame, &frame, from, answer);
+    let (origin, mut packet) = cx.output.take_for(waiting.frame.len());
+    packet.set_frame(&waiting.frame);
+    packet.offload = waiting.offload;
+    if let Ok(frame) = ingress::parse(packet.frame()) {
+        let frame = Frame { vlan: waiting.vlan, ..frame };
+        let answer = match frame.network {
+            Layer3::Ipv6(_) => Answer::V6(icmpv6::Error::AddressUnreachable),
+            _ => Answer::V4(icmpv4::Error::HostUnreachable),
+        };
+        icmp_error::send(cx, &packet, &frame, from, answer);
+    }
+    cx.output.put(origin, packet);
 }
 
 fn send_arp(cx: &mut Context, message: &arp::Message, to: MacAddr, delivery: &Delivery) {

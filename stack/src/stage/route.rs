@@ -68,9 +68,7 @@ fn decide_v4(
     if !ipv4::is_routable(header.destination) {
         return Err(DropReason::DestinationInvalid.into());
     }
-    if ipv4::has_source_route(&bytes[ipv4::HEADER_LENGTH..]) {
-        return Err(DropReason::Ipv4SourceRoute.into());
-    }
+    check_options_v4(&bytes[ipv4::HEADER_LENGTH..])?;
     let destination = IpAddr::V4(header.destination);
     let router = &cx.config.routers[interface.router];
     if router.addresses.contains(&destination) {
@@ -86,6 +84,17 @@ fn decide_v4(
         return Err(DropReason::DestinationInvalid.into());
     }
     Ok(Next::Hop(hop))
+}
+
+/// Record routes and timestamps pass as they are: nobody inside needs them, and RFC 7126 asks for less.
+fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
+    ipv4::check_options(options).map_err(|problem| match problem {
+        ipv4::OptionProblem::SourceRoute => DropReason::Ipv4SourceRoute.into(),
+        // RFC 1812 section 4.3.3.5.
+        ipv4::OptionProblem::Malformed(at) => {
+            Rejection::v4(DropReason::Ipv4Malformed, icmpv4::Error::ParameterProblem(at))
+        }
+    })
 }
 
 /// Directed broadcasts are not forwarded (RFC 2644).
@@ -111,6 +120,9 @@ fn decide_v6(
     }
     if !ipv6::is_routable(header.destination) {
         return Err(DropReason::DestinationInvalid.into());
+    }
+    if let Err(problem) = ipv6::extension::check_hop_by_hop(&packet.frame()[L3..L3 + header.total_length]) {
+        return Err(problem.into());
     }
     let router = &cx.config.routers[interface.router];
     if interface.has_v6(header.destination) || router.addresses.contains(&header.destination.into()) {

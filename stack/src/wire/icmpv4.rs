@@ -30,27 +30,32 @@ pub enum Error {
     FragmentationNeeded(u16),
     /// Type 11 code 0.
     TtlExceeded,
+    /// Type 11 code 1.
+    ReassemblyTimeExceeded,
+    /// Type 12 code 0, with the octet of the header that is wrong.
+    ParameterProblem(u8),
 }
 
 impl Error {
-    fn type_code_rest(self) -> (u8, u8, u16) {
+    fn type_code_rest(self) -> (u8, u8, u32) {
         match self {
             Error::NetUnreachable => (3, 0, 0),
             Error::HostUnreachable => (3, 1, 0),
             Error::ProtocolUnreachable => (3, 2, 0),
             Error::PortUnreachable => (3, 3, 0),
-            Error::FragmentationNeeded(mtu) => (3, 4, mtu),
+            Error::FragmentationNeeded(mtu) => (3, 4, u32::from(mtu)),
             Error::TtlExceeded => (11, 0, 0),
+            Error::ReassemblyTimeExceeded => (11, 1, 0),
+            Error::ParameterProblem(pointer) => (12, 0, u32::from(pointer) << 24),
         }
     }
 
-    /// Writes the whole message; the quoted packet already stands behind the first 8 octets.
+    /// Writes the whole message; the quoted packet already stands behind the first 8 octets. The octet
+    /// where RFC 4884 has the quote's length is zero: no extension follows it.
     pub fn emit(self, message: &mut [u8]) {
         let (kind, code, rest) = self.type_code_rest();
-        message[..HEADER_LENGTH].fill(0);
-        message[0] = kind;
-        message[1] = code;
-        write_u16(message, 6, rest);
+        message[..4].copy_from_slice(&[kind, code, 0, 0]);
+        message[4..HEADER_LENGTH].copy_from_slice(&rest.to_be_bytes());
         let sum = Sum::default().bytes(message).finish();
         write_u16(message, 2, sum);
     }
@@ -65,6 +70,8 @@ impl fmt::Display for Error {
             Error::PortUnreachable => f.write_str("port unreachable"),
             Error::FragmentationNeeded(mtu) => write!(f, "fragmentation needed, MTU {mtu}"),
             Error::TtlExceeded => f.write_str("TTL exceeded"),
+            Error::ReassemblyTimeExceeded => f.write_str("fragment reassembly time exceeded"),
+            Error::ParameterProblem(at) => write!(f, "parameter problem at octet {at}"),
         }
     }
 }
@@ -114,5 +121,13 @@ mod tests {
         assert_eq!(check(&message), Ok(3));
         assert_eq!(message[1], 4);
         assert_eq!(message[4..8], [0, 0, 0x05, 0x78]);
+    }
+
+    #[test]
+    fn a_parameter_problem_points_in_the_first_octet_of_the_second_word() {
+        let mut message = [0xff; 36];
+        Error::ParameterProblem(21).emit(&mut message);
+        assert_eq!(check(&message), Ok(12));
+        assert_eq!(message[4..8], [21, 0, 0, 0]);
     }
 }

@@ -4,14 +4,14 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::checksum::{self, Sum};
-use super::ipv6::ICMPV6;
+use super::ipv6::{ICMPV6, MIN_MTU};
 use super::{Malformed, read_u16, write_u16};
 use crate::MacAddr;
 
 /// Octets of the header that every error and echo message has.
 pub const HEADER_LENGTH: usize = 8;
 /// Largest error message, as an IP packet, in octets: the minimum MTU (RFC 4443 section 2.4 c).
-pub const MAX_ERROR: usize = 1280;
+pub const MAX_ERROR: usize = MIN_MTU;
 /// Octets of a solicitation or advertisement with one link-layer address option.
 pub const NEIGHBOR_LENGTH: usize = 32;
 
@@ -54,8 +54,16 @@ pub enum Error {
     PacketTooBig(u32),
     /// Type 3 code 0.
     HopLimitExceeded,
+    /// Type 3 code 1.
+    ReassemblyTimeExceeded,
+    /// Type 4 code 0, with the offset of the field that is wrong.
+    ErroneousField(u32),
     /// Type 4 code 1, with the offset of the next-header field that names it.
     UnknownNextHeader(u32),
+    /// Type 4 code 2, with the offset of the option's type.
+    UnknownOption(u32),
+    /// Type 4 code 3 (RFC 7112): the first fragment does not hold all headers.
+    IncompleteChain,
 }
 
 impl Error {
@@ -67,7 +75,12 @@ impl Error {
             Error::PortUnreachable => (1, 4, 0),
             Error::PacketTooBig(mtu) => (2, 0, mtu),
             Error::HopLimitExceeded => (3, 0, 0),
+            Error::ReassemblyTimeExceeded => (3, 1, 0),
+            Error::ErroneousField(pointer) => (4, 0, pointer),
             Error::UnknownNextHeader(pointer) => (4, 1, pointer),
+            Error::UnknownOption(pointer) => (4, 2, pointer),
+            // The pointer is zero: RFC 8200 section 4.5.
+            Error::IncompleteChain => (4, 3, 0),
         }
     }
 
@@ -89,7 +102,11 @@ impl fmt::Display for Error {
             Error::PortUnreachable => f.write_str("port unreachable"),
             Error::PacketTooBig(mtu) => write!(f, "packet too big, MTU {mtu}"),
             Error::HopLimitExceeded => f.write_str("hop limit exceeded"),
+            Error::ReassemblyTimeExceeded => f.write_str("fragment reassembly time exceeded"),
+            Error::ErroneousField(at) => write!(f, "erroneous header field at octet {at}"),
             Error::UnknownNextHeader(at) => write!(f, "unknown next header at octet {at}"),
+            Error::UnknownOption(at) => write!(f, "unknown option at octet {at}"),
+            Error::IncompleteChain => f.write_str("first fragment without the whole header chain"),
         }
     }
 }

@@ -1,4 +1,9 @@
 //! IPv6 headers (RFC 8200) and the walk over extension headers (RFC 7045, 7112).
+//!
+//! The walk only finds what is behind the extension headers, as whoever forwards a packet needs it.
+//! What they say to the packet's destination is in [`extension`].
+
+pub mod extension;
 
 use std::net::Ipv6Addr;
 
@@ -6,20 +11,25 @@ use super::{Malformed, read_u16, write_u16};
 
 /// Octets of the fixed header.
 pub const HEADER_LENGTH: usize = 40;
+/// The smallest MTU that a link may have, in octets (RFC 8200 section 5).
+pub const MIN_MTU: usize = 1280;
 /// Next-header value of ICMPv6.
 pub const ICMPV6: u8 = 58;
+/// Next-header value of the fragment header.
+pub const FRAGMENT: u8 = 44;
 /// Next-header value that says that nothing follows; what does is to be ignored (RFC 8200 section 4.7).
 pub const NO_NEXT_HEADER: u8 = 59;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 /// Where the payload length is in the header.
 pub(crate) const PAYLOAD_LENGTH: usize = 4;
+const NEXT_HEADER: usize = 6;
 const HOP_LIMIT: usize = 7;
-/// More extension headers than this in one packet are taken for an attack.
+const DESTINATION: usize = 24;
+/// More extension headers than this in one packet are taken for an attack (RFC 8504 section 5.3).
 const MAX_EXTENSIONS: usize = 8;
 
 /// A fixed header, and where the extension headers end.
@@ -45,11 +55,18 @@ pub struct Header {
     pub fragment: bool,
     /// Offset of this fragment, in octets.
     pub fragment_offset: usize,
+    /// The extension headers do not end within the packet, or are too many; `protocol` and
+    /// `payload_offset` are of the first that could not be passed.
+    pub endless: bool,
 }
 
 impl Header {
     /// Reads the header at the start of `packet` and walks the extension headers. The lengths fit
     /// into `packet`. In a fragment other than the first the walk ends at the fragment header.
+    ///
+    /// # Errors
+    /// The fixed header is not one. A chain of extension headers without an end is no error: a router
+    /// need not look into it, and a destination tells the sender.
     pub fn parse(packet: &[u8]) -> Result<Header, Malformed> {
         let Some(bytes) = packet.first_chunk::<HEADER_LENGTH>() else {
             return Err(Malformed("shorter than an IPv6 header"));
@@ -71,30 +88,25 @@ impl Header {
             traffic_class: bytes[0] << 4 | bytes[1] >> 4,
             hop_limit: bytes[HOP_LIMIT],
             source: address(8),
-            destination: address(24),
-            protocol: bytes[6],
+            destination: address(DESTINATION),
+            protocol: bytes[NEXT_HEADER],
             payload_offset: HEADER_LENGTH,
-            protocol_offset: 6,
+            protocol_offset: NEXT_HEADER,
             fragment: false,
             fragment_offset: 0,
+            endless: false,
         };
-        header.walk_extensions(&packet[..total_length])?;
+        header.endless = header.walk_extensions(&packet[..total_length]).is_none();
         Ok(header)
     }
 
-    fn walk_extensions(&mut self, packet: &[u8]) -> Result<(), Malformed> {
-        for _ in 0..=MAX_EXTENSIONS {
+    /// Goes on to the header behind the extension headers; `None` where there is no way to it.
+    fn walk_extensions(&mut self, packet: &[u8]) -> Option<()> {
+        let mut passed = 0;
+        while let Some(kind) = Extension::of(self.protocol) {
             let rest = &packet[self.payload_offset..];
-            let length = match self.protocol {
-                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => 8 * (1 + extension_length(rest)?),
-                AUTHENTICATION => 4 * (2 + extension_length(rest)?),
-                FRAGMENT => 8,
-                _ => return Ok(()),
-            };
-            if length > rest.len() {
-                return Err(Malformed("extension header is beyond the end of the packet"));
-            }
-            if self.protocol == FRAGMENT {
+            let length = kind.length(rest).filter(|_| passed < MAX_EXTENSIONS)?;
+            if kind == Extension::Fragment {
                 self.fragment = true;
                 self.fragment_offset = usize::from(read_u16(rest, 2) & 0xfff8);
             }
@@ -102,15 +114,46 @@ impl Header {
             self.protocol_offset = self.payload_offset;
             self.payload_offset += length;
             if self.fragment_offset != 0 {
-                return Ok(());
+                break;
             }
+            passed += 1;
         }
-        Err(Malformed("too many extension headers"))
+        Some(())
     }
 }
 
-fn extension_length(rest: &[u8]) -> Result<usize, Malformed> {
-    rest.get(1).map(|length| usize::from(*length)).ok_or(Malformed("extension header is cut short"))
+/// A header that another follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    HopByHop,
+    Routing,
+    Fragment,
+    Authentication,
+    Destination,
+}
+
+impl Extension {
+    fn of(protocol: u8) -> Option<Extension> {
+        match protocol {
+            HOP_BY_HOP => Some(Extension::HopByHop),
+            ROUTING => Some(Extension::Routing),
+            FRAGMENT => Some(Extension::Fragment),
+            AUTHENTICATION => Some(Extension::Authentication),
+            DESTINATION_OPTIONS => Some(Extension::Destination),
+            _ => None,
+        }
+    }
+
+    /// Octets of the header that `rest` begins with; at least 8. `None`: it goes on beyond `rest`.
+    fn length(self, rest: &[u8]) -> Option<usize> {
+        let units = usize::from(*rest.get(1)?);
+        let length = match self {
+            Extension::Fragment => 8,
+            Extension::Authentication => 4 * (2 + units),
+            Extension::HopByHop | Extension::Routing | Extension::Destination => 8 * (1 + units),
+        };
+        (length <= rest.len()).then_some(length)
+    }
 }
 
 /// What is needed to write a fixed header.
@@ -133,7 +176,7 @@ impl Fields {
     pub fn emit(&self, packet: &mut [u8]) {
         packet[..4].copy_from_slice(&[0x60, 0, 0, 0]);
         write_u16(packet, 4, self.payload_length as u16);
-        packet[6] = self.next_header;
+        packet[NEXT_HEADER] = self.next_header;
         packet[HOP_LIMIT] = self.hop_limit;
         packet[8..24].copy_from_slice(&self.source.octets());
         packet[24..40].copy_from_slice(&self.destination.octets());
@@ -195,11 +238,19 @@ mod tests {
     }
 
     #[test]
-    fn endless_chains_and_cut_headers_are_refused() {
-        let chain: Vec<u8> = [60, 0, 1, 4, 0, 0, 0, 0].repeat(20);
-        assert_eq!(Header::parse(&packet(60, &chain)), Err(Malformed("too many extension headers")));
-        assert!(Header::parse(&packet(60, &[17, 9, 0, 0, 0, 0, 0, 0])).is_err());
-        assert!(Header::parse(&packet(60, &[17])).is_err());
+    fn endless_chains_and_cut_headers_are_marked() {
+        let chain = |count: usize| {
+            let mut headers = [60, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+            headers[8 * (count - 1)] = 17;
+            Header::parse(&packet(60, &headers)).unwrap()
+        };
+        assert_eq!((chain(8).endless, chain(8).protocol), (false, 17));
+        assert_eq!((chain(9).endless, chain(9).protocol), (true, 60));
+        for cut in [&[17, 9, 0, 0, 0, 0, 0, 0][..], &[17], &[]] {
+            let header = Header::parse(&packet(60, cut)).unwrap();
+            assert!(header.endless);
+            assert_eq!((header.protocol, header.payload_offset), (60, 40));
+        }
     }
 
     #[test]
@@ -212,7 +263,11 @@ mod tests {
         #[test]
         fn parse_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), next in any::<u8>()) {
             let _ = Header::parse(&bytes);
-            let _ = Header::parse(&packet(next, &bytes));
+            let bytes = packet(next, &bytes);
+            let header = Header::parse(&bytes).unwrap();
+            prop_assert!(header.payload_offset <= bytes.len());
+            let _ = extension::examine(&bytes, &header);
+            let _ = extension::check_hop_by_hop(&bytes);
         }
     }
 }
