@@ -1,6 +1,9 @@
 //! The pipeline as a whole: frames in at a port, frames out at ports, under a clock of the tests' own.
 
 mod bridging;
+mod errors;
+mod extensions;
+mod fragments;
 mod gateway;
 mod offloads;
 mod resolution;

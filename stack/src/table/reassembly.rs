@@ -11,6 +11,7 @@
 
 mod datagram;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -318,7 +319,7 @@ impl Table {
     }
 
     /// Gives up datagrams until all bounds hold: of the port that `current` is counted for, and then of
-    /// the one that holds most. False: `current`, which just grew by a piece, had to go itself.
+    /// the one that holds most, or of several that has the oldest. False: `current`, which just grew by a piece, had to go itself.
     fn make_room(&mut self, current: &Key, bounds: &Bounds, given_up: &mut Vec<GivenUp>) -> bool {
         let Some(from) = self.datagrams.get(current).map(|datagram| datagram.from) else { return false };
         while self.accounts.get(&from).is_some_and(|account| {
@@ -327,7 +328,9 @@ impl Table {
             self.evict(from, current, given_up);
         }
         while self.octets > bounds.octets || self.datagrams.len() > bounds.datagrams {
-            let most = self.accounts.iter().max_by_key(|(_, account)| account.octets);
+            let most = self.accounts.iter().max_by_key(|(_, account)| {
+                (account.octets, Reverse(account.by_age.first_key_value().map(|(turn, _)| *turn)))
+            });
             let Some((port, _)) = most else { break };
             self.evict(*port, current, given_up);
         }

@@ -96,7 +96,12 @@ pub fn check(message: &[u8]) -> Result<u8, Malformed> {
 pub fn reply_to_echo(message: &mut [u8]) {
     let old = read_u16(message, 0);
     message[0] = ECHO_REPLY;
-    let sum = checksum::update(read_u16(message, 2), old, read_u16(message, 0));
+    let mut sum = checksum::update(read_u16(message, 2), old, read_u16(message, 0));
+    if sum == 0 {
+        // The update cannot tell the two zeros apart (RFC 1624 section 3); of nothing but zeros it is ones.
+        write_u16(message, 2, 0);
+        sum = Sum::default().bytes(message).finish();
+    }
     write_u16(message, 2, sum);
 }
 
@@ -109,6 +114,14 @@ mod tests {
         let mut message = [8, 0, 0, 0, 0x12, 0x34, 0, 1, 1, 2, 3, 4, 5];
         let sum = Sum::default().bytes(&message).finish();
         write_u16(&mut message, 2, sum);
+        assert_eq!(check(&message), Ok(ECHO_REQUEST));
+        reply_to_echo(&mut message);
+        assert_eq!(check(&message), Ok(ECHO_REPLY));
+    }
+
+    #[test]
+    fn a_reply_of_nothing_but_zeros_has_the_right_checksum() {
+        let mut message = [8, 0, 0xf7, 0xff, 0, 0, 0, 0, 0, 0];
         assert_eq!(check(&message), Ok(ECHO_REQUEST));
         reply_to_echo(&mut message);
         assert_eq!(check(&message), Ok(ECHO_REPLY));
