@@ -60,17 +60,39 @@ struct ProgramLoad {
 ///
 /// It goes away with the link.
 pub fn drop_at_ingress(index: u32) -> Result<()> {
-    let object = format!("link {index}");
-    let program = load().map_err(|source| Error::os("load the drop program for", object.as_str(), source))?;
-    let mut netlink = Netlink::open()?;
-    let attach_point = RouteNetlinkMessage::NewQueueDiscipline(clsact(index));
-    let wish = Wish { operation: "add clsact queue discipline to", object: &object };
-    match netlink.change(attach_point, NLM_F_CREATE | NLM_F_EXCL, wish) {
+    match claim_ingress(index) {
         Err(error) if !error.is_exists() => return Err(error),
         _ => {}
     }
+    let object = format!("link {index}");
+    let program = load().map_err(|source| Error::os("load the drop program for", object.as_str(), source))?;
     let filter = RouteNetlinkMessage::NewTrafficFilter(filter(index, &program));
-    netlink.change(filter, NLM_F_CREATE, Wish { operation: "add drop filter to", object: &object })
+    Netlink::open()?.change(filter, NLM_F_CREATE, Wish { operation: "add drop filter to", object: &object })
+}
+
+/// Gives this link of the thread's namespace the attach point that [`drop_at_ingress`] needs, which changes
+/// nothing yet.
+///
+/// # Errors
+/// [`Error::is_exists`] when it has one: somebody filters what arrives there.
+pub fn claim_ingress(index: u32) -> Result<()> {
+    let object = format!("link {index}");
+    let attach_point = RouteNetlinkMessage::NewQueueDiscipline(clsact(index));
+    let wish = Wish { operation: "add clsact queue discipline to", object: &object };
+    Netlink::open()?.change(attach_point, NLM_F_CREATE | NLM_F_EXCL, wish)
+}
+
+/// Lets frames in again that arrive at this link of the thread's namespace: takes away what
+/// [`claim_ingress`] and [`drop_at_ingress`] added. Without it, nothing is done.
+pub fn release_ingress(index: u32) -> Result<()> {
+    let object = format!("link {index}");
+    let attach_point = RouteNetlinkMessage::DelQueueDiscipline(clsact(index));
+    let wish = Wish { operation: "remove clsact queue discipline from", object: &object };
+    match Netlink::open()?.change(attach_point, 0, wish) {
+        Err(error) if !error.is_gone() && error.code() != Some(libc::EINVAL) => Err(error),
+        // The kernel says EINVAL when there is none, or another kind that is not this crate's.
+        _ => Ok(()),
+    }
 }
 
 fn clsact(index: u32) -> TcMessage {

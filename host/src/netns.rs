@@ -3,7 +3,7 @@
 //! A namespace that Weft makes carries a mark: the alias of its loopback device. What the mark says is the
 //! caller's matter.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ use netlink_packet_core::Parseable;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 
-use crate::descriptor::checked;
+use crate::descriptor::{checked, owned};
 use crate::link::{Netlink, Wish};
 use crate::{Error, Result};
 
@@ -24,6 +24,9 @@ mod mount;
 
 /// Where the kernel shows the namespace of the calling thread.
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
+
+/// A request of `linux/if_tun.h`: `_IO('T', 227)`.
+const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
 /// An open network namespace. It lives at least as long as this does.
 #[derive(Debug)]
@@ -69,6 +72,17 @@ impl NetNs {
             Ok(libc::CLONE_NEWNET) => Ok(NetNs { fd: file.into(), id }),
             _ => Err(Error::NotANamespace { path: path.to_owned() }),
         }
+    }
+
+    /// The namespace that the device of a TAP queue is in.
+    pub(crate) fn of_tap(queue: BorrowedFd<'_>) -> Result<NetNs> {
+        let failed = |source| Error::os("find", "the namespace of a TAP device", source);
+        // SAFETY: this request takes no argument and returns a descriptor that nobody else owns.
+        let file: File =
+            unsafe { owned(libc::ioctl(queue.as_raw_fd(), TUNGETDEVNETNS)) }.map_err(failed)?.into();
+        let metadata = file.metadata().map_err(failed)?;
+        let id = NetNsId { device: metadata.dev(), inode: metadata.ino() };
+        Ok(NetNs { fd: file.into(), id })
     }
 
     /// Makes a namespace, marks it, brings its loopback up, and mounts it at `path`.

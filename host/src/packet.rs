@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::{c_int, c_uint};
 
 use crate::descriptor::{checked, owned, write};
-use crate::socket::{grow_buffer, option, set_option};
+use crate::socket::{grow_buffer, option, set_option, set_structure};
 use crate::{Error, Result};
 
 use vlan::{Tag, put_back};
 
+mod group;
 #[cfg(test)]
 mod tests;
 mod vlan;
@@ -28,6 +29,16 @@ pub const MAX_BATCH: usize = 64;
 /// What the kernel may hold in each direction (it doubles this): some hundred super-packets. A daemon that
 /// stalls holds that much for each socket.
 const SOCKET_BUFFER: c_int = 8 * 1024 * 1024;
+
+/// How a link is opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PacketOptions {
+    /// Hear frames for other stations too. The link goes back when its last such socket is closed.
+    pub promiscuous: bool,
+    /// Send by way of the link's queueing discipline, which also segments what the link cannot take. Without
+    /// it sending is quicker, and what the link cannot take is lost.
+    pub queueing: bool,
+}
 
 /// A raw packet socket bound to one link. It does not block, and does not hear what it or others send there.
 #[derive(Debug)]
@@ -43,9 +54,27 @@ impl PacketSocket {
     /// # Errors
     /// [`Error::is_gone`] when there is no such link.
     pub fn bind(index: u32) -> Result<PacketSocket> {
-        open(index)
-            .map(|fd| PacketSocket { fd, drops: AtomicU64::new(0) })
-            .map_err(|source| Error::os("bind a packet socket to", format!("link {index}"), source))
+        PacketSocket::bind_with(index, PacketOptions::default())
+    }
+
+    /// As [`PacketSocket::bind`], in the way that `options` say.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::bind`].
+    pub fn bind_with(index: u32, options: PacketOptions) -> Result<PacketSocket> {
+        let opened = open(options).and_then(|fd| {
+            bind(&fd, index)?;
+            forget_error(&fd)?;
+            Ok(fd)
+        });
+        opened.and_then(|fd| PacketSocket::finish(fd, index, options)).map_err(|source| failed(index, source))
+    }
+
+    fn finish(fd: OwnedFd, index: u32, options: PacketOptions) -> io::Result<PacketSocket> {
+        if options.promiscuous {
+            hear_everything(&fd, index)?;
+        }
+        Ok(PacketSocket { fd, drops: AtomicU64::new(0) })
     }
 
     /// Receives one header and frame; returns their length together, or 0 for a frame that did not fit.
@@ -142,23 +171,39 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn open(index: u32) -> io::Result<OwnedFd> {
+fn failed(index: u32, source: io::Error) -> Error {
+    Error::os("bind a packet socket to", format!("link {index}"), source)
+}
+
+fn open(options: PacketOptions) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // Protocol 0: nothing is heard before the socket is bound to its link.
     // SAFETY: on success the call returns a descriptor that nobody else owns.
     let fd = unsafe { owned(libc::socket(libc::AF_PACKET, flags, 0)) }?;
-    for on in
-        [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA, libc::PACKET_IGNORE_OUTGOING, libc::PACKET_QDISC_BYPASS]
-    {
+    for on in [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA, libc::PACKET_IGNORE_OUTGOING] {
         set_option(fd.as_fd(), libc::SOL_PACKET, on, 1)?;
     }
+    set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, c_int::from(!options.queueing))?;
     grow_buffer(fd.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, SOCKET_BUFFER)?;
     grow_buffer(fd.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SOCKET_BUFFER)?;
-    bind(&fd, index)?;
-    // Binding to a link that is down leaves an error for the first receive; it would only mislead.
-    // SAFETY: SO_ERROR is an int.
-    unsafe { option::<c_int>(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR) }?;
     Ok(fd)
+}
+
+/// Binding to a link that is down leaves an error for the first receive; it would only mislead.
+fn forget_error(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: SO_ERROR is an int.
+    unsafe { option::<c_int>(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR) }.map(drop)
+}
+
+fn hear_everything(fd: &OwnedFd, index: u32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        // The kernel's indexes are positive ints.
+        mr_ifindex: index as c_int,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    set_structure(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {

@@ -3,14 +3,21 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
 
 use crate::descriptor::checked;
 
 /// Sets an option that is an int.
 pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the value is a live c_int and its size is given.
-    checked(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) })?;
+    set_structure(fd, level, name, &value)
+}
+
+/// Sets an option that is a plain C structure. What it points to, if it does, must live through the call; the
+/// kernel only reads.
+pub(crate) fn set_structure<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value is live and its size is given; the kernel only reads it.
+    checked(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(value).cast(), length) })?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use libc::{c_int, c_uint};
 
 use crate::descriptor::{checked, read, write};
 use crate::link::Netlink;
+use crate::netns::NetNs;
 use crate::{Error, Result};
 
 #[cfg(test)]
@@ -125,6 +126,26 @@ impl TapQueue {
     pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
         write(self.0.as_fd(), buffer)
     }
+
+    /// How many frames the device (all of its queues) has lost since they were not read in time, or since no
+    /// queue was open.
+    ///
+    /// # Errors
+    /// [`Error::is_gone`] when the device is gone.
+    pub fn device_drops(&self) -> Result<u64> {
+        let _entered = NetNs::of_tap(self.0.as_fd())?.enter()?;
+        let name = self.device_name().map_err(|source| Error::os("name", "the device of a queue", source))?;
+        Netlink::open()?.transmit_drops(&name)
+    }
+
+    /// The present name of the device, which may not be the one that it was opened by.
+    fn device_name(&self) -> io::Result<String> {
+        let mut request = empty_request();
+        // SAFETY: the request is a live ifreq, which the kernel fills.
+        checked(unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
+        let octets = request.ifr_name.iter().take_while(|octet| **octet != 0).map(|octet| *octet as u8);
+        String::from_utf8(octets.collect()).map_err(io::Error::other)
+    }
 }
 
 impl AsFd for TapQueue {
@@ -170,13 +191,15 @@ fn open_queue(name: &str) -> Result<TapQueue> {
     }
 }
 
+fn empty_request() -> libc::ifreq {
+    libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0 } }
+}
+
 fn set_interface(file: &File, name: &str) -> io::Result<()> {
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
-    let mut request = libc::ifreq {
-        ifr_name: [0; libc::IFNAMSIZ],
-        // The flags are bits of a short of which 0x8000 is not used here, so nothing is lost.
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags as libc::c_short },
-    };
+    let mut request = empty_request();
+    // The flags are bits of a short of which 0x8000 is not used here, so nothing is lost.
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }

@@ -1,6 +1,6 @@
 //! Dropping at ingress, against the kernel.
 
-use super::drop_at_ingress;
+use super::{claim_ingress, drop_at_ingress, release_ingress};
 use crate::link::Netlink;
 use crate::netns::NetNs;
 use crate::packet::PacketSocket;
@@ -39,10 +39,27 @@ fn the_socket_sees_what_the_kernel_no_longer_answers() {
         asked();
         assert!(!answered(SILENCE));
     }
+    for _ in 0..2 {
+        release_ingress(index).unwrap();
+        asked();
+        assert!(answered(DEADLINE));
+    }
+}
+
+#[test]
+fn an_attach_point_is_claimed_by_one_only() {
+    let (_entered, _here) = own_namespace();
+    let there = NetNs::create_anonymous().unwrap();
+    let index = veth_up("h1", "eth0", &there);
+    claim_ingress(index).unwrap();
+    assert!(claim_ingress(index).unwrap_err().is_exists());
+    release_ingress(index).unwrap();
+    claim_ingress(index).unwrap();
 }
 
 #[test]
 fn an_absent_link_is_gone() {
     let (_entered, _here) = own_namespace();
     assert!(drop_at_ingress(4000).unwrap_err().is_gone());
+    release_ingress(4000).unwrap();
 }

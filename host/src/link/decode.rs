@@ -16,6 +16,9 @@ const ROUTE_HEADER_LENGTH: usize = 12;
 /// `IFLA_TUN_NUM_QUEUES`: the queues of a TUN or TAP device that somebody has open.
 const IFLA_TUN_NUM_QUEUES: u16 = 8;
 
+/// `tx_dropped`, the eighth number of `struct rtnl_link_stats64`.
+const TX_DROPPED_AT: usize = 7 * size_of::<u64>();
+
 /// A string attribute, up to its terminating NUL.
 pub(super) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
@@ -79,6 +82,19 @@ pub(super) fn tun_queues(payload: &[u8]) -> Result<Option<u32>, DecodeError> {
         return Ok(Some(nested(data, IFLA_TUN_NUM_QUEUES)?.map(parse_u32).transpose()?.unwrap_or(0)));
     }
     Ok(None)
+}
+
+/// The frames that a link has lost on the way out.
+pub(super) fn transmit_drops(payload: &[u8]) -> Result<u64, DecodeError> {
+    for attribute in attributes(payload, LINK_HEADER_LENGTH) {
+        let attribute = attribute?;
+        if attribute.kind() == libc::IFLA_STATS64 {
+            let field = attribute.value().get(TX_DROPPED_AT..TX_DROPPED_AT + size_of::<u64>());
+            let field = field.and_then(|octets| octets.try_into().ok());
+            return field.map(u64::from_ne_bytes).ok_or_else(|| DecodeError::from("counters cut short"));
+        }
+    }
+    Ok(0)
 }
 
 /// The value of the first attribute of `kind` among nested ones.

@@ -27,6 +27,17 @@ impl Netlink {
         self.find(name, decode::link)
     }
 
+    /// How many frames the device of this name has lost on the way out, by its own count.
+    ///
+    /// # Errors
+    /// [`Error::is_gone`] when it does not exist.
+    pub(crate) fn transmit_drops(&mut self, name: &str) -> Result<u64> {
+        let drops = self.find(name, decode::transmit_drops)?.ok_or(libc::ENODEV);
+        drops
+            .map_err(std::io::Error::from_raw_os_error)
+            .map_err(|source| Error::os("read the counters of", format!("link {name}"), source))
+    }
+
     /// How many queues of the TAP (or TUN) device are open: `None` when there is no device of this name, and
     /// `Some(None)` when it is another kind of device.
     pub(crate) fn tun_queues(&mut self, name: &str) -> Result<Option<Option<u32>>> {

@@ -107,3 +107,19 @@ fn a_lying_header_is_refused() {
     request[6..8].copy_from_slice(&9000u16.to_ne_bytes());
     assert_eq!(tap.queues[0].send(&request).unwrap_err().raw_os_error(), Some(libc::EINVAL));
 }
+
+#[test]
+fn a_device_tells_what_was_not_read_in_time() {
+    let (_entered, here) = own_namespace();
+    let tap = Tap::open("tap0", 2).unwrap();
+    crate::sysctl::set("net/ipv6/conf/tap0/disable_ipv6", "1").unwrap();
+    let index = set_up("tap0", &here);
+    let length = link("tap0").unwrap().txqueuelen;
+    let sender = crate::packet::PacketSocket::bind(index).unwrap();
+    let before = tap.queues[1].device_drops().unwrap();
+    for _ in 0..2 * length + 10 {
+        // Newer kernels tell the sender, too, that the queue is full.
+        let _ = sender.send(&arp_request(MAC_B, NEIGHBOR, HERE));
+    }
+    assert!(tap.queues[1].device_drops().unwrap() >= before + 10);
+}
