@@ -22,7 +22,9 @@ use weft_stack::config::{Config, ConfigError, FabricSpec};
 use weft_stack::verdict::DropReason;
 
 pub use port::PortIo;
-pub use report::{CounterReport, PortTotals, TableSizes, TraceError, TracePacket, TraceReport, WorkerReport};
+pub use report::{
+    CounterReport, PortTotals, QueueReport, TableSizes, TraceError, TracePacket, TraceReport, WorkerReport,
+};
 use snapshot::Snapshot;
 use worker::{Worker, WorkerCounters};
 
@@ -73,6 +75,8 @@ struct Control {
     acknowledged: Receiver<u64>,
     /// Drops of ports that are gone, so that totals never go down.
     retired: [u64; DropReason::COUNT],
+    /// What the kernel threw away at ends of living ports that were closed since, by port.
+    overflows: HashMap<Arc<str>, u64>,
 }
 
 /// How long a worker may take to see a new snapshot before that is logged as a fault.
@@ -98,7 +102,8 @@ impl Dataplane {
             on_lost: Box::new(on_lost),
         });
         let (acknowledge, acknowledged) = channel();
-        let control = Mutex::new(Control { acknowledged, retired: [0; DropReason::COUNT] });
+        let retired = [0; DropReason::COUNT];
+        let control = Mutex::new(Control { acknowledged, retired, overflows: HashMap::new() });
         let mut dataplane = Dataplane { shared, workers: Vec::new(), control };
         for index in 0..count {
             dataplane.spawn(index, acknowledge.clone())?;
@@ -118,14 +123,13 @@ impl Dataplane {
     }
 
     /// Gives the workers a new picture. Returns when every worker uses it; from then on a removed
-    /// port's [`PortIo`] is referred to by nobody else. `io` holds the realized ports by name; a port
-    /// of `spec` without it is left out of the picture.
+    /// port's [`PortIo`] is referred to by nobody else. `io` holds the open ports by name; what is sent
+    /// to a port of `spec` without it is dropped.
     ///
     /// # Errors
     /// The picture contradicts itself; the old one stays in use.
-    pub fn publish(&self, mut spec: FabricSpec, io: HashMap<String, Arc<PortIo>>) -> Result<(), ConfigError> {
+    pub fn publish(&self, spec: FabricSpec, io: HashMap<String, Arc<PortIo>>) -> Result<(), ConfigError> {
         let mut control = self.control();
-        spec.ports.retain(|port| io.contains_key(&port.name));
         let previous = self.shared.snapshot.load_full();
         let config = Config::build(&spec, Some(&previous.config), self.workers.len())?;
         let generation = config.generation();
@@ -133,7 +137,7 @@ impl Dataplane {
         self.shared.generation.store(generation, Ordering::Release);
         self.workers.iter().for_each(|worker| worker.wake.wake());
         control.wait_for(generation, self.workers.len());
-        control.retire(&previous.config, &self.shared.snapshot.load().config);
+        control.retire(&previous, &self.shared.snapshot.load());
         Ok(())
     }
 
@@ -166,12 +170,28 @@ impl Control {
         }
     }
 
-    fn retire(&mut self, previous: &Config, next: &Config) {
-        for port in previous.ports().filter(|port| next.port_by_name(&port.name).is_none()) {
+    fn retire(&mut self, previous: &Snapshot, next: &Snapshot) {
+        for port in previous.config.ports() {
+            let lives = next.config.port_by_name(&port.name);
+            let io = previous.io(port.id);
+            let kept = lives.and_then(|port| next.io(port.id));
+            if let Some(closed) = io.filter(|io| kept.is_none_or(|kept| !Arc::ptr_eq(kept, io))) {
+                *self.overflows.entry(port.name.clone()).or_default() += closed.overflows();
+            }
+            if lives.is_some() {
+                continue;
+            }
             for (total, reason) in self.retired.iter_mut().zip(DropReason::ALL) {
                 *total += port.all_counters().iter().map(|c| c.dropped(*reason)).sum::<u64>();
             }
+            self.retired[DropReason::ReceiveOverflow.index()] +=
+                self.overflows.remove(&port.name).unwrap_or(0);
         }
+    }
+
+    /// What the kernel threw away of a port's frames, at this end and at earlier ones.
+    fn overflows(&self, port: &str, io: Option<&Arc<PortIo>>) -> u64 {
+        self.overflows.get(port).copied().unwrap_or(0) + io.map_or(0, |io| io.overflows())
     }
 }
 

@@ -168,7 +168,7 @@ pub struct Port {
     pub mtu: Mtu,
     /// Transmit queue length in packets.
     pub txqueuelen: u32,
-    /// Queues of a TAP; `None`: one a worker.
+    /// Receive queues; `None`: one a worker for a TAP, one for a packet socket.
     pub queues: Option<u32>,
     /// Its part in switching.
     pub switching: Switching,

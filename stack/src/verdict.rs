@@ -144,6 +144,8 @@ drop_reasons! {
     DeviceFull = "device_full",
     /// The outgoing device refused the frame.
     DeviceError = "device_error",
+    /// The kernel threw a frame away, since the worker did not read in time.
+    ReceiveOverflow = "receive_overflow",
 }
 
 impl DropReason {

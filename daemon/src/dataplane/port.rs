@@ -2,20 +2,49 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use weft_host::packet::PacketSocket;
 use weft_host::tap::TapQueue;
 use weft_stack::batch::{BATCH, Batch};
 use weft_stack::packet::Packet;
 
-/// The open ends of a port's device. Dropping it closes them.
+/// The open ends of a port's device, a queue each. Dropping it closes them.
 #[derive(Debug)]
-pub enum PortIo {
-    /// Queues of a TAP device.
-    Tap(Vec<TapQueue>),
-    /// The packet socket on the stack's end of a veth pair.
-    Packet(PacketSocket),
+pub struct PortIo {
+    ends: Ends,
+    counters: Box<[QueueCounters]>,
+    losses: Mutex<Losses>,
 }
+
+#[derive(Debug)]
+enum Ends {
+    Tap(Vec<TapQueue>),
+    /// Of the stack's end of a veth pair, or of a network card.
+    Packet(Vec<PacketSocket>),
+}
+
+/// What came by one queue since it was opened; written by the worker that owns it alone.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct QueueCounters {
+    pub rx_packets: AtomicU64,
+    pub rx_bytes: AtomicU64,
+}
+
+/// What the kernel has thrown away, as it was when somebody asked last.
+#[derive(Debug, Default)]
+struct Losses {
+    /// The device's count when it was opened: what was lost before is not this daemon's loss.
+    before: u64,
+    since: u64,
+    asked: Option<Instant>,
+}
+
+/// A device's count is not asked for more often: it takes a system call or more a port.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// A round ends when it has read this many octets: super-packets are then handled one by one in a buffer
 /// that stays in the cache, small packets in batches.
@@ -48,19 +77,59 @@ pub(super) struct Refused {
 }
 
 impl PortIo {
+    /// The queues of a TAP device, at least one.
+    pub fn tap(queues: Vec<TapQueue>) -> PortIo {
+        let before = queues.first().and_then(|queue| queue.device_drops().ok()).unwrap_or(0);
+        PortIo::new(queues.len(), Ends::Tap(queues), Losses { before, ..Losses::default() })
+    }
+
+    /// The packet sockets of one link, at least one.
+    pub fn packet(sockets: Vec<PacketSocket>) -> PortIo {
+        PortIo::new(sockets.len(), Ends::Packet(sockets), Losses::default())
+    }
+
+    fn new(queues: usize, ends: Ends, losses: Losses) -> PortIo {
+        let counters = (0..queues).map(|_| QueueCounters::default()).collect();
+        PortIo { ends, counters, losses: Mutex::new(losses) }
+    }
+
+    /// Whether it reads by packet sockets.
+    pub fn is_packet(&self) -> bool {
+        matches!(self.ends, Ends::Packet(_))
+    }
+
     /// Receive queues.
-    pub(super) fn queues(&self) -> usize {
-        match self {
-            PortIo::Tap(queues) => queues.len(),
-            PortIo::Packet(_) => 1,
+    pub fn queues(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// What came by each queue.
+    pub(super) fn counters(&self) -> &[QueueCounters] {
+        &self.counters
+    }
+
+    /// Frames that the kernel has thrown away since this was opened, because no worker read them in time.
+    /// For the control side.
+    pub(super) fn overflows(&self) -> u64 {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        if losses.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+            return losses.since;
         }
+        losses.asked = Some(Instant::now());
+        let now = match &self.ends {
+            Ends::Tap(queues) => queues.first().and_then(|queue| queue.device_drops().ok()),
+            Ends::Packet(sockets) => sockets.iter().map(|socket| socket.drops().ok()).sum(),
+        };
+        // A device that is gone tells nothing, and one that was made anew counts from zero.
+        losses.since = losses.since.max(now.unwrap_or(0).saturating_sub(losses.before));
+        losses.since
     }
 
     /// What to wait on for a queue.
     pub(super) fn fd(&self, queue: usize) -> BorrowedFd<'_> {
-        match self {
-            PortIo::Tap(queues) => queues[queue % queues.len()].as_fd(),
-            PortIo::Packet(socket) => socket.as_fd(),
+        match &self.ends {
+            Ends::Tap(queues) => queues[queue % queues.len()].as_fd(),
+            Ends::Packet(sockets) => sockets[queue % sockets.len()].as_fd(),
         }
     }
 
@@ -73,11 +142,11 @@ impl PortIo {
         large: bool,
         refused: &mut Refused,
     ) -> Received {
-        match self {
-            PortIo::Tap(queues) => receive_tap(&queues[queue % queues.len()], batch, refused),
-            PortIo::Packet(socket) => {
+        match &self.ends {
+            Ends::Tap(queues) => receive_tap(&queues[queue % queues.len()], batch, refused),
+            Ends::Packet(sockets) => {
                 let room = if large { LARGE_FRAMES } else { BATCH };
-                receive_packets(socket, batch, room, refused)
+                receive_packets(&sockets[queue % sockets.len()], batch, room, refused)
             }
         }
     }
@@ -89,8 +158,8 @@ impl PortIo {
         packets: impl Iterator<Item = &'a Packet>,
         mut refused: impl FnMut(usize, io::Error),
     ) {
-        match self {
-            PortIo::Tap(queues) => {
+        match &self.ends {
+            Ends::Tap(queues) => {
                 let queue = &queues[worker % queues.len()];
                 for (position, packet) in packets.enumerate() {
                     if let Err(error) = queue.send(packet.device_bytes()) {
@@ -98,7 +167,7 @@ impl PortIo {
                     }
                 }
             }
-            PortIo::Packet(socket) => send_packets(socket, packets, refused),
+            Ends::Packet(sockets) => send_packets(&sockets[worker % sockets.len()], packets, refused),
         }
     }
 }

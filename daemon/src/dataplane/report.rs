@@ -1,6 +1,8 @@
 //! What the packet side tells: counters, table sizes, traces.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use weft_stack::Stack;
 use weft_stack::config::Port;
@@ -8,7 +10,9 @@ use weft_stack::packet::Packet;
 use weft_stack::trace::{self, InvalidSpec, PacketSpec};
 use weft_stack::verdict::{DropReason, Verdict};
 
-use super::Dataplane;
+use super::port::{PortIo, QueueCounters};
+use super::snapshot::Snapshot;
+use super::{Control, Dataplane};
 
 /// All counters at one moment.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +38,19 @@ pub struct PortTotals {
     pub tx_bytes: u64,
     /// Drops by reason, those above zero.
     pub drops: Vec<(&'static str, u64)>,
+    /// What came by each receive queue since the device was opened.
+    pub queues: Vec<QueueReport>,
+}
+
+/// What came by one receive queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueReport {
+    /// The worker that owns it.
+    pub worker: usize,
+    /// Frames from the device.
+    pub rx_packets: u64,
+    /// Octets of them.
+    pub rx_bytes: u64,
 }
 
 /// How full a network's tables are.
@@ -60,6 +77,8 @@ pub struct WorkerReport {
     pub sleeps: u64,
     /// Times it found work by looking again.
     pub polls_hit: u64,
+    /// How long it was at work on packets and timers. Looking in vain is not work.
+    pub busy: Duration,
 }
 
 /// A packet to follow.
@@ -100,12 +119,17 @@ impl Dataplane {
     pub fn counters(&self) -> CounterReport {
         // Held meanwhile, so that a port that goes is counted once: as alive or as gone.
         let control = self.control();
-        let retired = &control.retired;
         let snapshot = self.shared.snapshot.load_full();
         let config = &snapshot.config;
+        let ports: Vec<_> = config
+            .ports()
+            .map(|port| (port.name.to_string(), totals(port, &snapshot, &control, self.workers.len())))
+            .collect();
         let total = |reason: &DropReason| {
-            let live = config.ports().flat_map(|port| port.all_counters());
-            retired[reason.index()] + live.map(|counters| counters.dropped(*reason)).sum::<u64>()
+            let name = reason.name();
+            let drops = ports.iter().flat_map(|(_, totals)| &totals.drops);
+            let live: u64 = drops.filter(|(reason, _)| *reason == name).map(|(_, count)| count).sum();
+            control.retired[reason.index()] + live
         };
         let mut stack: Vec<(&'static str, u64)> = Vec::new();
         for (name, value) in config.stack_counters().iter().flat_map(|counters| counters.values()) {
@@ -115,15 +139,18 @@ impl Dataplane {
             }
         }
         CounterReport {
-            ports: config.ports().map(|port| (port.name.to_string(), totals(port))).collect(),
             drops: DropReason::ALL.iter().map(|reason| (reason.name(), total(reason))).collect(),
+            ports,
             stack,
         }
     }
 
     /// One port's counters.
     pub fn port_totals(&self, port: &str) -> Option<PortTotals> {
-        self.shared.snapshot.load().config.port_by_name(port).map(|port| totals(port))
+        let control = self.control();
+        let snapshot = self.shared.snapshot.load_full();
+        let port = snapshot.config.port_by_name(port)?;
+        Some(totals(port, &snapshot, &control, self.workers.len()))
     }
 
     /// How full a network's tables are.
@@ -141,6 +168,7 @@ impl Dataplane {
             tx_packets: worker.counters.tx_packets.load(Relaxed),
             sleeps: worker.counters.sleeps.load(Relaxed),
             polls_hit: worker.counters.polls_hit.load(Relaxed),
+            busy: Duration::from_nanos(worker.counters.busy_nanos.load(Relaxed)),
         };
         self.workers.iter().enumerate().map(report).collect()
     }
@@ -177,19 +205,35 @@ impl Dataplane {
     }
 }
 
-fn totals(port: &Port) -> PortTotals {
-    let mut totals = PortTotals::default();
+fn totals(port: &Port, snapshot: &Snapshot, control: &Control, workers: usize) -> PortTotals {
+    let io = snapshot.io(port.id);
+    let mut totals = PortTotals { queues: queues(port, io, workers), ..PortTotals::default() };
     for counters in port.all_counters() {
         totals.rx_packets += counters.rx_packets.get();
         totals.rx_bytes += counters.rx_bytes.get();
         totals.tx_packets += counters.tx_packets.get();
         totals.tx_bytes += counters.tx_bytes.get();
     }
-    let dropped =
-        |reason: &DropReason| -> u64 { port.all_counters().iter().map(|c| c.dropped(*reason)).sum() };
+    let dropped = |reason: &DropReason| -> u64 {
+        let counted = port.all_counters().iter().map(|c| c.dropped(*reason)).sum::<u64>();
+        match reason {
+            DropReason::ReceiveOverflow => counted + control.overflows(&port.name, io),
+            _ => counted,
+        }
+    };
     let drops = DropReason::ALL.iter().map(|reason| (reason.name(), dropped(reason)));
     totals.drops = drops.filter(|(_, count)| *count > 0).collect();
     totals
+}
+
+fn queues(port: &Port, io: Option<&Arc<PortIo>>, workers: usize) -> Vec<QueueReport> {
+    let counters = io.map_or(&[][..], |io| io.counters());
+    let report = |(index, queue): (usize, &QueueCounters)| QueueReport {
+        worker: Snapshot::owner(port.id, index, counters.len(), workers),
+        rx_packets: queue.rx_packets.load(Relaxed),
+        rx_bytes: queue.rx_bytes.load(Relaxed),
+    };
+    counters.iter().enumerate().map(report).collect()
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {

@@ -33,16 +33,21 @@ impl Snapshot {
         self.io.get(port.slot())?.as_ref()
     }
 
-    /// The receive queues that belong to one of `workers` workers.
+    /// The worker, of `workers`, that owns a receive queue of a port that has `count` of them.
     ///
     /// A port with several queues has them spread over the workers in the same way as every other
-    /// such port: a TAP device sends the answers of a flow to the queue that the flow was written to, so
-    /// one worker serves both directions.
+    /// such port: a TAP device sends the answers of a flow to the queue that the flow was written to, and
+    /// packet sockets have them at the same place in their group, so one worker serves both directions.
+    pub fn owner(port: PortId, queue: usize, count: usize, workers: usize) -> usize {
+        let first = if count > 1 { 0 } else { port.slot() };
+        (first + queue) % workers
+    }
+
+    /// The receive queues that belong to one of `workers` workers.
     pub fn queues_of(&self, worker: usize, workers: usize) -> impl Iterator<Item = (PortId, usize)> + '_ {
         self.config.ports().flat_map(move |port| {
             let count = self.io(port.id).map_or(0, |io| io.queues());
-            let first = if count > 1 { 0 } else { port.id.slot() };
-            let own = move |queue: &usize| (first + queue) % workers == worker;
+            let own = move |queue: &usize| Snapshot::owner(port.id, *queue, count, workers) == worker;
             (0..count).filter(own).map(|queue| (port.id, queue))
         })
     }

@@ -52,6 +52,7 @@ pub(super) struct WorkerCounters {
     pub tx_packets: AtomicU64,
     pub sleeps: AtomicU64,
     pub polls_hit: AtomicU64,
+    pub busy_nanos: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, amount: u64) {
@@ -63,6 +64,14 @@ struct Queue {
     io: Arc<PortIo>,
     index: usize,
     large: bool,
+}
+
+impl Queue {
+    fn count(&self, packets: &[Packet]) {
+        let counters = &self.io.counters()[self.index];
+        add(&counters.rx_packets, packets.len() as u64);
+        add(&counters.rx_bytes, packets.iter().map(|packet| packet.len() as u64).sum());
+    }
 }
 
 pub(super) struct Worker {
@@ -116,8 +125,12 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS);
         let mut polling_until: Option<Instant> = None;
         let mut rounds = 0;
+        let mut working_since: Option<Instant> = None;
         while !self.shared.stop.load(Relaxed) {
             let mut now = self.shared.now();
+            if let Some(start) = working_since {
+                add(&self.counters.busy_nanos, now.since(start).as_nanos() as u64);
+            }
             let mut worked = polling_until.is_some() && rounds < HOT_ROUNDS && self.serve_hot(now);
             rounds += 1;
             if !worked {
@@ -131,6 +144,7 @@ impl Worker {
                 self.adopt();
             }
             polling_until = self.look_again(now, worked, polling_until);
+            working_since = worked.then_some(now);
         }
     }
 
@@ -216,6 +230,7 @@ impl Worker {
             let received = queue.io.receive(queue.index, &mut self.batch, queue.large, &mut refused);
             let port = queue.port;
             let packets = self.batch.packets();
+            queue.count(packets);
             queue.large = packets.last().is_some_and(|packet| packet.len() >= LARGE);
             self.count_refused(port, refused);
             if !self.batch.packets().is_empty() {

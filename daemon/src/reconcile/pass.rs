@@ -15,6 +15,7 @@ use super::error::{StepError, told};
 use super::observe::kernel::Kernel;
 use super::observe::{Observed, Refusal};
 use super::picture::{lives, picture};
+use super::place::is_veth;
 use super::plan::{Plan, Subject, plan, standing};
 use super::realize::{Done, realize};
 use super::retry::Retries;
@@ -140,6 +141,7 @@ impl Reconciliation {
             self.settle(&scope, &mut settled);
             self.open_ends(&scope, &mut settled);
         }
+        self.unpublished |= self.sockets.forget_paused();
         self.show(&mut settled);
         self.count_failures(&settled);
         self.verdict(&scope, settled, now)
@@ -185,7 +187,14 @@ impl Reconciliation {
         if stale.is_empty() {
             return;
         }
-        let closed: Vec<_> = stale.iter().filter_map(|name| self.sockets.take(name)).collect();
+        let returns = |name: &Name| {
+            let refused = settled.plan.refusals.contains_key(&Subject::Port(name.clone()));
+            !refused && self.fabric.ports.get(name).is_some_and(lives)
+        };
+        let closed: Vec<_> = stale
+            .iter()
+            .filter_map(|name| if returns(name) { self.sockets.pause(name) } else { self.sockets.take(name) })
+            .collect();
         self.unpublished = true;
         self.show(settled);
         settled.closing.start(closed);
@@ -193,8 +202,13 @@ impl Reconciliation {
 
     /// Whether the Port's device stands and its end is open.
     fn is_open(&self, name: &Name, port: &Port) -> bool {
-        let queues = port.queues.unwrap_or(self.queues);
+        let queues = self.queues_of(port);
         standing(&self.observed, name, port).is_some_and(|found| self.sockets.fits(name, &found, queues))
+    }
+
+    /// How many receive queues the Port has.
+    fn queues_of(&self, port: &Port) -> u32 {
+        port.queues.unwrap_or(if is_veth(port) { 1 } else { self.queues })
     }
 
     /// Opens the ends of devices that stand.
@@ -207,7 +221,7 @@ impl Reconciliation {
                 continue;
             }
             let Some(found) = standing(&self.observed, name, &port.spec) else { continue };
-            let queues = port.spec.queues.unwrap_or(self.queues);
+            let queues = self.queues_of(&port.spec);
             let made = settled.taps.remove(name);
             let result =
                 self.sockets.open(&mut self.kernel, &fabric, (name, &port.spec), &found, made, queues);
@@ -248,7 +262,7 @@ impl Reconciliation {
     /// Closes the ends that workers could not use any more.
     fn drop_lost(&mut self, news: &News, settled: &mut Settled) {
         let lost: Vec<_> = news.lost.iter().filter_map(|name| Name::new(name).ok()).collect();
-        let closed: Vec<_> = lost.iter().filter_map(|name| self.sockets.take(name)).collect();
+        let closed: Vec<_> = lost.iter().filter_map(|name| self.sockets.pause(name)).collect();
         if !closed.is_empty() {
             self.unpublished = true;
             self.show(settled);

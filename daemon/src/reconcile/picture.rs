@@ -1,11 +1,11 @@
 //! From the wish to what the forwarding stack is told: only the Ports that have an open end.
 
 use weft_stack::config::{
-    FabricSpec, MirrorSpec, NetworkSpec, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
+    FabricSpec, MirrorSpec, NetworkSpec, Offloads, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
     StaticRoute, SubnetSpec,
 };
 
-use super::sockets::{OpenPort, Sockets};
+use super::sockets::Sockets;
 use crate::model::{Fabric, Name, Network, Object, Port, Route, Router};
 
 /// The stack's picture of `fabric` with the devices that are open.
@@ -15,7 +15,7 @@ pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
         routers: fabric.routers.iter().filter(|(_, router)| lives(router)).map(router).collect(),
         networks: fabric.networks.iter().filter(|(_, network)| lives(network)).map(network).collect(),
         ports: ports
-            .filter_map(|(name, port)| Some(port_spec(name, &port.spec, sockets.get(name)?)))
+            .filter_map(|(name, port)| Some(port_spec(name, &port.spec, sockets.offloads(name)?)))
             .collect(),
     }
 }
@@ -73,7 +73,7 @@ fn network((name, network): (&Name, &Object<Network>)) -> NetworkSpec {
     }
 }
 
-fn port_spec(name: &Name, port: &Port, open: &OpenPort) -> PortSpec {
+fn port_spec(name: &Name, port: &Port, offloads: Offloads) -> PortSpec {
     let switching = &port.switching;
     PortSpec {
         name: name.to_string(),
@@ -83,7 +83,7 @@ fn port_spec(name: &Name, port: &Port, open: &OpenPort) -> PortSpec {
         vlans: switching.vlans.clone(),
         mtu: port.mtu.get(),
         source_check: switching.source_check,
-        offloads: open.offloads,
+        offloads,
         uplink: false,
         max_macs: switching.max_macs,
         isolated: switching.isolated,

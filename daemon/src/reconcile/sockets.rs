@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use weft_host::netns::NetNsId;
-use weft_host::packet::PacketSocket;
+use weft_host::packet::{PacketOptions, PacketSocket};
 use weft_host::tap::Tap;
 use weft_stack::config::Offloads;
 
@@ -28,16 +28,25 @@ pub struct OpenPort {
     pub io: Arc<PortIo>,
     /// What the device takes without help.
     pub offloads: Offloads,
-    /// Receive queues.
-    pub queues: u32,
     /// The device that it is the end of.
     device: (NetNsId, u32),
+}
+
+impl OpenPort {
+    /// Receive queues.
+    pub fn queues(&self) -> u32 {
+        // At most 16 are ever asked for.
+        u32::try_from(self.io.queues()).unwrap_or(u32::MAX)
+    }
 }
 
 /// The open ends by Port.
 #[derive(Debug, Default)]
 pub struct Sockets {
     open: BTreeMap<Name, OpenPort>,
+    /// Closed to be opened anew within the pass: their Ports stay in the workers' picture, with their counters
+    /// and what was learned of them.
+    paused: BTreeMap<Name, Offloads>,
 }
 
 impl Sockets {
@@ -54,10 +63,9 @@ impl Sockets {
     /// Whether the open end of `port` is of this very device, with as many queues as wished.
     pub fn fits(&self, port: &Name, standing: &Standing<'_>, queues: u32) -> bool {
         self.open.get(port).is_some_and(|open| {
-            let packet = matches!(*open.io, PortIo::Packet(_));
             open.device == standing.opened()
-                && packet == standing.end.is_some()
-                && (packet || open.queues == queues)
+                && open.io.is_packet() == standing.end.is_some()
+                && open.queues() == queues
         })
     }
 
@@ -66,9 +74,26 @@ impl Sockets {
         self.open.iter().map(|(name, open)| (name.as_str().to_owned(), Arc::clone(&open.io))).collect()
     }
 
+    /// What the device of a Port takes that is in the workers' picture.
+    pub fn offloads(&self, port: &Name) -> Option<Offloads> {
+        self.open.get(port).map(|open| open.offloads).or_else(|| self.paused.get(port).copied())
+    }
+
     /// Takes an end out; it is closed when the last that uses it lets go.
     pub fn take(&mut self, port: &Name) -> Option<OpenPort> {
         self.open.remove(port)
+    }
+
+    /// As [`Sockets::take`], for an end that shall be opened anew.
+    pub fn pause(&mut self, port: &Name) -> Option<OpenPort> {
+        let end = self.open.remove(port)?;
+        self.paused.insert(port.clone(), end.offloads);
+        Some(end)
+    }
+
+    /// Forgets the Ports that were not opened anew; whether there were any.
+    pub fn forget_paused(&mut self) -> bool {
+        !std::mem::take(&mut self.paused).is_empty()
     }
 
     /// Opens the end of a device that stands; `made` are its queues if it was made just now.
@@ -83,10 +108,11 @@ impl Sockets {
     ) -> Result<(), StepError> {
         let device = standing.opened();
         let open = match (standing.end, made) {
-            (Some(end), _) => packet(kernel, end.index, device)?,
+            (Some(end), _) => packet(kernel, end.index, device, queues)?,
             (None, Some(tap)) => tap_port(tap, device),
             (None, None) => tap_port(attach(kernel, fabric, port, queues)?, device),
         };
+        self.paused.remove(name);
         self.open.insert(name.clone(), open);
         Ok(())
     }
@@ -104,9 +130,8 @@ impl Closing {
     pub fn start(&mut self, ends: Vec<OpenPort>) {
         let mut packets = Vec::new();
         for end in ends {
-            match *end.io {
-                PortIo::Packet(_) => packets.push(end),
-                PortIo::Tap(_) => drop(end),
+            if end.io.is_packet() {
+                packets.push(end);
             }
         }
         let share = packets.len().div_ceil(CLOSERS).max(1);
@@ -128,13 +153,19 @@ impl Drop for Closing {
     }
 }
 
-fn packet(kernel: &mut Kernel, index: u32, device: (NetNsId, u32)) -> Result<OpenPort, StepError> {
+fn packet(
+    kernel: &mut Kernel,
+    index: u32,
+    device: (NetNsId, u32),
+    queues: u32,
+) -> Result<OpenPort, StepError> {
     let session = kernel.kept(&Place::Ports).ok_or(StepError::NoGround)?;
     let _entered = session.namespace.enter()?;
-    let io = Arc::new(PortIo::Packet(PacketSocket::bind(index)?));
+    let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default())?;
+    let io = Arc::new(PortIo::packet(sockets));
     // A veth takes all that its kernel can segment.
     let offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
-    Ok(OpenPort { io, offloads, queues: 1, device })
+    Ok(OpenPort { io, offloads, device })
 }
 
 fn attach(kernel: &mut Kernel, fabric: &Fabric, port: &Port, queues: u32) -> Result<Tap, StepError> {
@@ -153,12 +184,9 @@ fn attach(kernel: &mut Kernel, fabric: &Fabric, port: &Port, queues: u32) -> Res
 
 fn tap_port(tap: Tap, device: (NetNsId, u32)) -> OpenPort {
     let weft_host::tap::Offloads { checksum, tso4, tso6, tso_ecn, uso } = tap.offloads;
-    // At most 16 queues are ever asked for.
-    let queues = u32::try_from(tap.queues.len()).unwrap_or(u32::MAX);
     OpenPort {
-        io: Arc::new(PortIo::Tap(tap.queues)),
+        io: Arc::new(PortIo::tap(tap.queues)),
         offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso },
-        queues,
         device,
     }
 }

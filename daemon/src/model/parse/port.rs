@@ -48,7 +48,7 @@ fn read(
         text => station_mac("spec.mac", text, findings),
     };
     let txqueuelen = findings.number("spec.txqueuelen", message.txqueuelen, TXQUEUELEN, DEFAULT_TXQUEUELEN);
-    let queues = queues(message, attachment.as_ref(), findings);
+    let queues = (message.queues != 0).then(|| findings.number("spec.queues", message.queues, QUEUES, 1));
     let network_name = network_name?;
     let (network, via) = match networks.find(&network_name) {
         Found::Network(network) if addresses.len() == message.addresses.len() => {
@@ -133,21 +133,6 @@ fn device(object: &ObjectRef, message: &v1::PortSpec, findings: &mut Findings<'_
         false => Ok(name),
     });
     findings.value("spec.device", name)
-}
-
-fn queues(
-    message: &v1::PortSpec,
-    attachment: Option<&Attachment>,
-    findings: &mut Findings<'_>,
-) -> Option<u32> {
-    if message.queues == 0 {
-        return None;
-    }
-    if matches!(attachment, Some(Attachment::Veth(_))) {
-        findings
-            .add("spec.queues", format_args!("{} given, nothing expected for a veth port", message.queues));
-    }
-    Some(findings.number("spec.queues", message.queues, QUEUES, 1))
 }
 
 fn addresses(texts: &[String], findings: &mut Findings<'_>) -> Vec<InterfaceAddress> {

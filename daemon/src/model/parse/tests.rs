@@ -168,8 +168,8 @@ fn what_a_port_is_and_where_must_be_said() {
             "spec.namespace: \"box\" given, nothing expected for a host port",
         ),
         (
-            "network: front\n  type: veth\n  namespace: box\n  queues: 2",
-            "spec.queues: 2 given, nothing expected for a veth port",
+            "network: front\n  type: veth\n  namespace: box\n  queues: 99",
+            "spec.queues: 99 is out of range, 1 to 16 expected",
         ),
     ];
     for (spec, expected) in cases {

@@ -71,7 +71,7 @@ impl Reconciliation {
             mtu: found.device.mtu,
             host_device: found.end.map(|end| end.name.clone()),
             offloads: open.map(offload_names).unwrap_or_default(),
-            queues: open.map_or(0, |open| open.queues),
+            queues: open.map_or(0, OpenPort::queues),
         });
         let well = || format!("{} is up in {}", port.spec.device, Place::of(&port.spec));
         report(trouble, well, observed, port.metadata.generation)
