@@ -228,6 +228,8 @@ pub enum Attachment {
     Veth(Name),
     /// A TAP device where the daemon runs.
     Host,
+    /// A network card that exists where the daemon runs.
+    Uplink,
 }
 
 /// An address with the length of its subnet's prefix.
@@ -251,7 +253,7 @@ impl Attachment {
     pub fn namespace(&self) -> Option<&Name> {
         match self {
             Attachment::Tap(name) | Attachment::Veth(name) => Some(name),
-            Attachment::Host => None,
+            Attachment::Host | Attachment::Uplink => None,
         }
     }
 }

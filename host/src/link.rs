@@ -42,8 +42,11 @@ pub struct Link {
     pub alias: Option<String>,
     /// "tun" (for TAPs too), "veth", "bridge", …; `None` for a physical device.
     pub kind: Option<String>,
-    /// Index of a veth's other end, in that end's namespace.
+    /// Index of a veth's other end, in that end's namespace; of a device that is made on top of another, such
+    /// as a VLAN, that of the lower one.
     pub peer_index: Option<u32>,
+    /// Index of the bridge, bond or team that it is a port of.
+    pub master_index: Option<u32>,
     /// The number of the other end's namespace when it is another one; -1 when it has none assigned.
     pub peer_netns_id: Option<i32>,
 }

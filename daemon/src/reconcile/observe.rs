@@ -3,11 +3,13 @@
 //! Reading them is in [`kernel`]; what shall be done about them is the plan's matter.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
 
 use weft_host::netns::NetNsId;
 use weft_stack::MacAddr;
 
-use super::place::Place;
+use super::place::{Before, Place};
 use crate::model::{InterfaceAddress, Name, PortRoute};
 
 pub mod kernel;
@@ -97,6 +99,30 @@ pub enum DeviceKind {
     Other,
 }
 
+/// What the node uses a device for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// It has this address.
+    Address(IpAddr),
+    /// It is a port of the bridge or bond of this name.
+    PortOf(String),
+    /// The device of this name is on top of it.
+    Below(String),
+    /// It carries the mark of another daemon.
+    AnotherDaemon,
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Use::Address(address) => write!(f, "it has the address {address}"),
+            Use::PortOf(master) => write!(f, "it is a port of {master}"),
+            Use::Below(upper) => write!(f, "{upper} is on top of it"),
+            Use::AnotherDaemon => f.write_str("another weftd has it"),
+        }
+    }
+}
+
 /// A network device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
@@ -106,6 +132,8 @@ pub struct Device {
     pub name: String,
     /// The Port whose mark it carries; `None`: it is not this daemon's.
     pub owner: Option<Name>,
+    /// It is a network card that the daemon has taken, and was like this before.
+    pub taken: Option<Before>,
     /// What it is.
     pub kind: DeviceKind,
     /// Its Ethernet address.
@@ -118,6 +146,10 @@ pub struct Device {
     pub up: bool,
     /// Interface index of the other end of a veth pair, in that end's namespace.
     pub peer: Option<u32>,
+    /// Connected to something that answers.
+    pub carrier: bool,
+    /// What the node itself uses it for; `None`: nothing that shows. Only known where `uplink` Ports are.
+    pub used_for: Option<Use>,
     /// Permanent addresses of global scope.
     pub addresses: BTreeSet<InterfaceAddress>,
     /// Routes by this device that carry the daemon's protocol number.

@@ -15,7 +15,7 @@ use super::error::{StepError, told};
 use super::observe::kernel::Kernel;
 use super::observe::{Observed, Refusal};
 use super::picture::{lives, picture};
-use super::place::is_veth;
+use super::place::{is_uplink, is_veth};
 use super::plan::{Plan, Subject, plan, standing};
 use super::realize::{Done, realize};
 use super::retry::Retries;
@@ -208,7 +208,7 @@ impl Reconciliation {
 
     /// How many receive queues the Port has.
     fn queues_of(&self, port: &Port) -> u32 {
-        port.queues.unwrap_or(if is_veth(port) { 1 } else { self.queues })
+        port.queues.unwrap_or(if is_veth(port) || is_uplink(port) { 1 } else { self.queues })
     }
 
     /// Opens the ends of devices that stand.
@@ -217,6 +217,9 @@ impl Reconciliation {
         for name in &scope.ports {
             let Some(port) = fabric.ports.get(name).filter(|port| lives(port)) else { continue };
             let subject = Subject::Port(name.clone());
+            if let Some(found) = standing(&self.observed, name, &port.spec) {
+                self.unpublished |= self.sockets.limit(name, &found);
+            }
             if self.sockets.get(name).is_some() || settled.plan.refusals.contains_key(&subject) {
                 continue;
             }

@@ -1,11 +1,12 @@
 //! From the wish to what the forwarding stack is told: only the Ports that have an open end.
 
 use weft_stack::config::{
-    FabricSpec, MirrorSpec, NetworkSpec, Offloads, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
+    FabricSpec, MirrorSpec, NetworkSpec, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
     StaticRoute, SubnetSpec,
 };
 
-use super::sockets::Sockets;
+use super::place::is_uplink;
+use super::sockets::{Sockets, Terms};
 use crate::model::{Fabric, Name, Network, Object, Port, Route, Router};
 
 /// The stack's picture of `fabric` with the devices that are open.
@@ -15,7 +16,7 @@ pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
         routers: fabric.routers.iter().filter(|(_, router)| lives(router)).map(router).collect(),
         networks: fabric.networks.iter().filter(|(_, network)| lives(network)).map(network).collect(),
         ports: ports
-            .filter_map(|(name, port)| Some(port_spec(name, &port.spec, sockets.offloads(name)?)))
+            .filter_map(|(name, port)| Some(port_spec(name, &port.spec, sockets.terms(name)?)))
             .collect(),
     }
 }
@@ -73,7 +74,7 @@ fn network((name, network): (&Name, &Object<Network>)) -> NetworkSpec {
     }
 }
 
-fn port_spec(name: &Name, port: &Port, offloads: Offloads) -> PortSpec {
+fn port_spec(name: &Name, port: &Port, terms: Terms) -> PortSpec {
     let switching = &port.switching;
     PortSpec {
         name: name.to_string(),
@@ -81,10 +82,10 @@ fn port_spec(name: &Name, port: &Port, offloads: Offloads) -> PortSpec {
         mac: port.mac,
         addresses: port.addresses.iter().map(|address| address.address).collect(),
         vlans: switching.vlans.clone(),
-        mtu: port.mtu.get(),
+        mtu: terms.mtu.map_or(port.mtu.get(), |most| most.min(port.mtu.get())),
         source_check: switching.source_check,
-        offloads,
-        uplink: false,
+        offloads: terms.offloads,
+        uplink: is_uplink(port),
         max_macs: switching.max_macs,
         isolated: switching.isolated,
         storm: switching.storm,

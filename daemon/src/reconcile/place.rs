@@ -11,7 +11,7 @@ use crate::model::{Attachment, Name, Namespace, Port};
 /// A network namespace that may hold devices of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// The namespace that the daemon runs in: `host` ports.
+    /// The namespace that the daemon runs in: `host` and `uplink` ports.
     Own,
     /// The namespace that the daemon keeps for the stack's ends of veth pairs.
     Ports,
@@ -24,7 +24,7 @@ impl Place {
     pub fn of(port: &Port) -> Place {
         match &port.attachment {
             Attachment::Tap(namespace) | Attachment::Veth(namespace) => Place::Namespace(namespace.clone()),
-            Attachment::Host => Place::Own,
+            Attachment::Host | Attachment::Uplink => Place::Own,
         }
     }
 }
@@ -44,6 +44,25 @@ pub fn is_veth(port: &Port) -> bool {
     matches!(port.attachment, Attachment::Veth(_))
 }
 
+/// Whether `port` is a network card that others made.
+pub fn is_uplink(port: &Port) -> bool {
+    port.attachment == Attachment::Uplink
+}
+
+/// Whether `port` has its device where the daemon runs.
+pub fn is_here(port: &Port) -> bool {
+    matches!(port.attachment, Attachment::Host | Attachment::Uplink)
+}
+
+/// How a network card was before the daemon took it, to be put back when it lets go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Before {
+    /// It was administratively up.
+    pub up: bool,
+    /// Its alias, where the mark is now.
+    pub alias: Option<String>,
+}
+
 /// The name of the stack's end of a veth pair: `w` and ten hexadecimal digits of the Port's name (FNV-1a).
 pub fn host_end(port: &Name) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -54,16 +73,47 @@ pub fn host_end(port: &Name) -> String {
     format!("w{folded:010x}")
 }
 
-/// The marks (ifalias) of one daemon instance: `weft:<instance>:<kind>/<name>`.
+/// The marks (ifalias) of one daemon instance: `weft:<instance>:<kind>/<name>`. That of a network card tells
+/// also how it was: `weft:<instance>:uplink/<name>/<up or down>/<alias>`.
 #[derive(Debug, Clone)]
 pub struct Marks {
     prefix: String,
 }
 
+/// What every daemon's marks begin with.
+const ANY_DAEMON: &str = "weft:";
+
 impl Marks {
+    /// The longest alias that the kernel takes, in bytes.
+    pub const MAX_LENGTH: usize = 255;
+
     /// The marks of the daemon whose state carries this instance id.
     pub fn new(instance: &str) -> Marks {
-        Marks { prefix: format!("weft:{instance}:") }
+        Marks { prefix: format!("{ANY_DAEMON}{instance}:") }
+    }
+
+    /// The mark of a network card that is a Port; may be longer than [`Marks::MAX_LENGTH`].
+    pub fn uplink(&self, name: &Name, before: &Before) -> String {
+        let state = if before.up { "up" } else { "down" };
+        format!("{}uplink/{name}/{state}/{}", self.prefix, before.alias.as_deref().unwrap_or_default())
+    }
+
+    /// The Port that a network card with this alias was taken for, and how the card was before.
+    pub fn taken_for(&self, alias: &str) -> Option<(Name, Before)> {
+        let mut parts = alias.strip_prefix(&self.prefix)?.strip_prefix("uplink/")?.splitn(3, '/');
+        let name = Name::new(parts.next()?).ok()?;
+        let up = match parts.next()? {
+            "up" => true,
+            "down" => false,
+            _ => return None,
+        };
+        let alias = parts.next().filter(|alias| !alias.is_empty()).map(str::to_owned);
+        Some((name, Before { up, alias }))
+    }
+
+    /// Whether another daemon has put its mark there.
+    pub fn is_anothers(&self, alias: &str) -> bool {
+        alias.starts_with(ANY_DAEMON) && !alias.starts_with(&self.prefix)
     }
 
     /// The mark of a Port's device, both ends of a veth pair.
@@ -133,6 +183,24 @@ mod tests {
             assert_eq!(marks.owner(foreign), None, "{foreign}");
         }
         assert_eq!(marks.owner(&marks.namespace(&name)), None);
+    }
+
+    #[test]
+    fn the_mark_of_a_card_tells_how_it_was() {
+        let marks = Marks::new("4f2a");
+        let name = Name::new("wan").unwrap();
+        for before in [
+            Before { up: true, alias: None },
+            Before { up: false, alias: Some("to the roof/2nd floor".to_owned()) },
+        ] {
+            let mark = marks.uplink(&name, &before);
+            assert_eq!(marks.taken_for(&mark), Some((name.clone(), before)));
+            assert_eq!(marks.owner(&mark), None);
+        }
+        for foreign in ["weft:9999:uplink/wan/up/", "weft:4f2a:port/wan", "weft:4f2a:uplink/wan/maybe/", ""] {
+            assert_eq!(marks.taken_for(foreign), None, "{foreign}");
+        }
+        assert!(marks.is_anothers("weft:9999:uplink/wan/up/") && !marks.is_anothers("to the roof"));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use weft_host::netns::NetNsId;
 use weft_stack::MacAddr;
 
 use super::observe::{Device, DeviceKind, Observed, PlaceState, Refusal};
-use super::place::{Place, host_end, is_veth};
+use super::place::{Before, Place, host_end, is_uplink, is_veth};
 use super::scope::Scope;
-use crate::model::{Fabric, InterfaceAddress, Name, Object, Port, PortRoute};
+use crate::model::{Attachment, Fabric, InterfaceAddress, Name, Object, Port, PortRoute};
 
 mod device;
 mod namespace;
@@ -21,6 +21,7 @@ mod pair;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 /// What an operation, a refusal or an error is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,17 @@ pub enum Action {
         device: NewDevice,
         /// The name of the stack's end, in [`Place::Ports`].
         host_end: String,
+    },
+    /// Take a network card that others made: mark it, and keep what arrives there from the node.
+    Take(String),
+    /// Give a network card back as it was before.
+    Release {
+        /// Its interface index.
+        index: u32,
+        /// Its name, for people.
+        name: String,
+        /// How it was.
+        before: Before,
     },
     /// Take a device down.
     Down(String),
@@ -134,7 +146,10 @@ impl Plan {
         self.operations.iter().filter_map(|operation| match (&operation.subject, &operation.action) {
             (
                 Subject::Port(name),
-                Action::RemoveDevice { .. } | Action::MakeTap(_) | Action::MakeVeth { .. },
+                Action::RemoveDevice { .. }
+                | Action::Release { .. }
+                | Action::MakeTap(_)
+                | Action::MakeVeth { .. },
             ) => Some(name),
             _ => None,
         })
@@ -178,6 +193,10 @@ impl Standing<'_> {
 /// The device that a plan would keep for a Port; `None`: there is none that is whole.
 pub fn standing<'a>(observed: &'a Observed, name: &'a Name, port: &Port) -> Option<Standing<'a>> {
     let view = observed.view(&Place::of(port))?;
+    if is_uplink(port) {
+        let device = uplink::card(view, name, port)?;
+        return Some(Standing { namespace: view.id, device, end: None, ends: None });
+    }
     if !is_veth(port) {
         let device = tap::keeper(view, name, port, DeviceKind::Tap)?;
         return Some(Standing { namespace: view.id, device, end: None, ends: None });
@@ -219,15 +238,15 @@ impl<'a> Planner<'a> {
     }
 
     fn port(&mut self, name: &Name, port: &Object<Port>) {
-        let result = match (port.metadata.deleting, is_veth(&port.spec)) {
-            (Some(_), veth) => {
-                if veth {
-                    self.remove_host_end(name);
-                }
+        let result = match (port.metadata.deleting, &port.spec.attachment) {
+            (Some(_), Attachment::Veth(_)) => {
+                self.remove_host_end(name);
                 Ok(())
             }
-            (None, true) => self.pair(name, &port.spec),
-            (None, false) => self.tap(name, &port.spec),
+            (Some(_), _) => Ok(()),
+            (None, Attachment::Veth(_)) => self.pair(name, &port.spec),
+            (None, Attachment::Tap(_) | Attachment::Host) => self.tap(name, &port.spec),
+            (None, Attachment::Uplink) => self.uplink(name, &port.spec),
         };
         if let Err(refusal) = result {
             self.refusals.insert(Subject::Port(name.clone()), refusal);
@@ -244,7 +263,7 @@ impl<'a> Planner<'a> {
                 let Some(owner) = &device.owner else { continue };
                 let known = (view.id, device.index);
                 if !self.kept.contains(&known) && self.is_stray(owner) && seen.insert(known) {
-                    self.remove(owner, place, device.index, &device.name);
+                    self.remove(owner, place, device);
                 }
             }
         }
@@ -269,8 +288,13 @@ impl<'a> Planner<'a> {
         self.observed.view(place).is_some() || self.making.iter().any(|operation| operation.place == *place)
     }
 
-    fn remove(&mut self, port: &Name, place: &Place, index: u32, name: &str) {
-        let action = Action::RemoveDevice { index, name: name.to_owned() };
+    /// Removes a device that the daemon made; a card that it only took goes back.
+    fn remove(&mut self, port: &Name, place: &Place, device: &Device) {
+        let (index, name) = (device.index, device.name.clone());
+        let action = match &device.taken {
+            None => Action::RemoveDevice { index, name },
+            Some(before) => Action::Release { index, name, before: before.clone() },
+        };
         let operation = Operation { subject: Subject::Port(port.clone()), place: place.clone(), action };
         if !self.removing.contains(&operation) {
             self.removing.push(operation);

@@ -15,6 +15,7 @@ use crate::model::{Fabric, Name, Port};
 
 mod device;
 mod make;
+mod uplink;
 
 /// What became of a plan.
 #[derive(Debug, Default)]
@@ -83,6 +84,10 @@ impl Run<'_> {
             (Action::MakeVeth { device, host_end }, Subject::Port(port)) => {
                 self.make_veth(place, port, device, host_end)
             }
+            (Action::Take(device), Subject::Port(port)) => self.take(place, port, device),
+            (Action::Release { index, name, before }, Subject::Port(port)) => {
+                self.release(place, port, (*index, name), before)
+            }
             (Action::Up(device), _) => self.bring_up(place, device),
             (Action::Down(device), _) => self.take_down(place, device),
             (Action::Change(device, change), _) => self.change(place, device, change),
@@ -126,6 +131,10 @@ impl Run<'_> {
                 tracing::info!(object = %subject, "namespace removed");
                 done.removed.push(subject.clone());
             }
+            Action::Take(device) => tracing::info!(object = %subject, %place, %device, "device taken"),
+            Action::Release { name, .. } => {
+                tracing::info!(object = %subject, %place, device = %name, "device given back");
+            }
             // Told where it is known whether it was there still.
             Action::RemoveDevice { .. } => {}
             other => tracing::debug!(object = %subject, %place, step = ?other, "done"),
@@ -135,7 +144,10 @@ impl Run<'_> {
     fn failed(&mut self, operation: &Operation, error: StepError, done: &mut Done) {
         let Operation { subject, place, action } = operation;
         tracing::warn!(object = %subject, %place, "{}; it is tried again", told(&error));
-        if matches!(action, Action::MakeNamespace | Action::MakeTap(_) | Action::MakeVeth { .. }) {
+        if matches!(
+            action,
+            Action::MakeNamespace | Action::MakeTap(_) | Action::MakeVeth { .. } | Action::Take(_)
+        ) {
             self.stuck.insert(subject.clone());
         }
         if *action == Action::MakeNamespace {

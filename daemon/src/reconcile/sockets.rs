@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use weft_host::ingress::drop_at_ingress;
 use weft_host::netns::NetNsId;
 use weft_host::packet::{PacketOptions, PacketSocket};
 use weft_host::tap::Tap;
@@ -18,16 +19,28 @@ use super::plan::Standing;
 use crate::dataplane::PortIo;
 use crate::model::{Fabric, Name, Port};
 
+/// A veth takes all that its kernel can segment.
+const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
+
 /// How many packet sockets close at a time.
 const CLOSERS: usize = 16;
+
+/// What a device takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Without help.
+    pub offloads: Offloads,
+    /// The largest IP packet in octets, where that is not for the Port to say.
+    pub mtu: Option<u32>,
+}
 
 /// The open end of one Port's device.
 #[derive(Debug, Clone)]
 pub struct OpenPort {
     /// What the workers use.
     pub io: Arc<PortIo>,
-    /// What the device takes without help.
-    pub offloads: Offloads,
+    /// What the device takes.
+    pub terms: Terms,
     /// The device that it is the end of.
     device: (NetNsId, u32),
 }
@@ -46,7 +59,7 @@ pub struct Sockets {
     open: BTreeMap<Name, OpenPort>,
     /// Closed to be opened anew within the pass: their Ports stay in the workers' picture, with their counters
     /// and what was learned of them.
-    paused: BTreeMap<Name, Offloads>,
+    paused: BTreeMap<Name, Terms>,
 }
 
 impl Sockets {
@@ -64,7 +77,7 @@ impl Sockets {
     pub fn fits(&self, port: &Name, standing: &Standing<'_>, queues: u32) -> bool {
         self.open.get(port).is_some_and(|open| {
             open.device == standing.opened()
-                && open.io.is_packet() == standing.end.is_some()
+                && open.io.is_packet() == (standing.end.is_some() || standing.device.taken.is_some())
                 && open.queues() == queues
         })
     }
@@ -75,8 +88,17 @@ impl Sockets {
     }
 
     /// What the device of a Port takes that is in the workers' picture.
-    pub fn offloads(&self, port: &Name) -> Option<Offloads> {
-        self.open.get(port).map(|open| open.offloads).or_else(|| self.paused.get(port).copied())
+    pub fn terms(&self, port: &Name) -> Option<Terms> {
+        self.open.get(port).map(|open| open.terms).or_else(|| self.paused.get(port).copied())
+    }
+
+    /// Notes the MTU of a Port's device, where the device decides; whether it is another than before.
+    pub fn limit(&mut self, port: &Name, standing: &Standing<'_>) -> bool {
+        let Some(open) = self.open.get_mut(port).filter(|open| open.terms.mtu.is_some()) else {
+            return false;
+        };
+        let mtu = Some(standing.device.mtu);
+        std::mem::replace(&mut open.terms.mtu, mtu) != mtu
     }
 
     /// Takes an end out; it is closed when the last that uses it lets go.
@@ -87,7 +109,7 @@ impl Sockets {
     /// As [`Sockets::take`], for an end that shall be opened anew.
     pub fn pause(&mut self, port: &Name) -> Option<OpenPort> {
         let end = self.open.remove(port)?;
-        self.paused.insert(port.clone(), end.offloads);
+        self.paused.insert(port.clone(), end.terms);
         Some(end)
     }
 
@@ -109,6 +131,7 @@ impl Sockets {
         let device = standing.opened();
         let open = match (standing.end, made) {
             (Some(end), _) => packet(kernel, end.index, device, queues)?,
+            (None, _) if standing.device.taken.is_some() => uplink(kernel, standing, queues)?,
             (None, Some(tap)) => tap_port(tap, device),
             (None, None) => tap_port(attach(kernel, fabric, port, queues)?, device),
         };
@@ -163,9 +186,19 @@ fn packet(
     let _entered = session.namespace.enter()?;
     let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default())?;
     let io = Arc::new(PortIo::packet(sockets));
-    // A veth takes all that its kernel can segment.
-    let offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
-    Ok(OpenPort { io, offloads, device })
+    Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: None }, device })
+}
+
+/// Opens a network card. What the card itself cannot take the kernel does on the way there.
+fn uplink(kernel: &mut Kernel, standing: &Standing<'_>, queues: u32) -> Result<OpenPort, StepError> {
+    let session = kernel.kept(&Place::Own).ok_or(StepError::NoGround)?;
+    let _entered = session.namespace.enter()?;
+    let device = standing.opened();
+    // Again, since somebody may have taken it away.
+    drop_at_ingress(device.1)?;
+    let options = PacketOptions { promiscuous: true, queueing: true };
+    let io = Arc::new(PortIo::packet(PacketSocket::bind_group(device.1, queues as usize, options)?));
+    Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: Some(standing.device.mtu) }, device })
 }
 
 fn attach(kernel: &mut Kernel, fabric: &Fabric, port: &Port, queues: u32) -> Result<Tap, StepError> {
@@ -186,7 +219,7 @@ fn tap_port(tap: Tap, device: (NetNsId, u32)) -> OpenPort {
     let weft_host::tap::Offloads { checksum, tso4, tso6, tso_ecn, uso } = tap.offloads;
     OpenPort {
         io: Arc::new(PortIo::tap(tap.queues)),
-        offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso },
+        terms: Terms { offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso }, mtu: None },
         device,
     }
 }

@@ -47,6 +47,7 @@ pub(crate) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
         alias: None,
         kind: None,
         peer_index: None,
+        master_index: None,
         peer_netns_id: None,
     };
     for attribute in attributes(payload, LINK_HEADER_LENGTH) {
@@ -59,6 +60,7 @@ pub(crate) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
             libc::IFLA_TXQLEN => link.txqueuelen = parse_u32(value)?,
             libc::IFLA_IFALIAS => link.alias = Some(text(value)).filter(|alias| !alias.is_empty()),
             libc::IFLA_LINK => link.peer_index = Some(parse_u32(value)?).filter(|index| *index != 0),
+            libc::IFLA_MASTER => link.master_index = Some(parse_u32(value)?).filter(|index| *index != 0),
             libc::IFLA_LINK_NETNSID => link.peer_netns_id = Some(parse_u32(value)? as i32),
             libc::IFLA_LINKINFO => link.kind = nested(value, libc::IFLA_INFO_KIND)?.map(text),
             _ => {}

@@ -17,7 +17,9 @@ use weft_stack::{MacAddr, Prefix};
 use super::{Device, DeviceKind, Observed, PlaceState, PlaceView, Refusal};
 use crate::model::{Fabric, InterfaceAddress, Namespace, PortRoute};
 use crate::reconcile::error::told;
-use crate::reconcile::place::{Folders, Marks, Place};
+use crate::reconcile::place::{Folders, Marks, Place, is_uplink};
+
+mod usage;
 
 /// A namespace and a netlink socket in it.
 #[derive(Debug)]
@@ -76,7 +78,13 @@ impl Kernel {
     pub fn observe(&mut self, fabric: &Fabric, place: &Place) -> PlaceState {
         let Some(path) = self.path(fabric, place) else {
             return match place {
-                Place::Own => state(&self.marks, &mut self.own),
+                Place::Own => {
+                    let mut state = state(&self.marks, &mut self.own);
+                    if fabric.ports.values().any(|port| is_uplink(&port.spec)) {
+                        usage::look(&self.marks, &mut self.own, &mut state);
+                    }
+                    state
+                }
                 Place::Ports | Place::Namespace(_) => PlaceState::Absent,
             };
         };
@@ -314,9 +322,12 @@ fn device(marks: &Marks, link: Link) -> Device {
         Some("veth") => DeviceKind::Veth,
         _ => DeviceKind::Other,
     };
+    let alias = link.alias.as_deref();
+    let (taken_for, taken) = alias.and_then(|alias| marks.taken_for(alias)).unzip();
     Device {
         index: link.index,
-        owner: link.alias.as_deref().and_then(|alias| marks.owner(alias)),
+        owner: alias.and_then(|alias| marks.owner(alias)).or(taken_for),
+        taken,
         name: link.name,
         kind,
         mac: link.mac.map(MacAddr),
@@ -324,6 +335,8 @@ fn device(marks: &Marks, link: Link) -> Device {
         txqueuelen: link.txqueuelen,
         up: link.up,
         peer: link.peer_index.filter(|_| kind == DeviceKind::Veth),
+        carrier: link.carrier,
+        used_for: None,
         addresses: BTreeSet::new(),
         routes: BTreeSet::new(),
     }

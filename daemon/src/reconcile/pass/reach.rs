@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{PATHS, Reconciliation};
-use crate::model::{Attachment, Fabric, Name, Object};
+use crate::model::{Fabric, Name, Object};
 use crate::reconcile::agenda::{DeviceNews, News};
 use crate::reconcile::observe::PlaceState;
 use crate::reconcile::observe::kernel::id_at;
-use crate::reconcile::place::Place;
+use crate::reconcile::place::{Place, is_here};
 use crate::reconcile::plan::Subject;
 use crate::reconcile::scope::Scope;
 
@@ -75,7 +75,7 @@ impl Reconciliation {
                 let of_others = match &place {
                     // The stack's ends have neither addresses nor routes.
                     Place::Ports => true,
-                    Place::Own => !has_host_ports(fabric),
+                    Place::Own => !fabric.ports.values().any(|port| is_here(&port.spec)),
                     Place::Namespace(_) => false,
                 };
                 if !of_others {
@@ -141,11 +141,7 @@ fn different<'a, T: PartialEq>(
     new.iter().filter(|(name, object)| old.get(*name) != Some(object)).map(|(name, _)| name)
 }
 
-fn has_host_ports(fabric: &Fabric) -> bool {
-    fabric.ports.values().any(|port| port.spec.attachment == Attachment::Host)
-}
-
 fn is_wished_here(fabric: &Fabric, device: &str) -> bool {
     let mut ports = fabric.ports.values();
-    ports.any(|port| port.spec.attachment == Attachment::Host && port.spec.device == device)
+    ports.any(|port| is_here(&port.spec) && port.spec.device == device)
 }

@@ -7,9 +7,9 @@ use super::{Outcome, Reconciliation, Settled};
 use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Port, Router};
 use crate::reconcile::error::told;
 use crate::reconcile::observe::kernel::remove_left_over;
-use crate::reconcile::observe::{PlaceState, Refusal};
+use crate::reconcile::observe::{Device, PlaceState, Refusal};
 use crate::reconcile::picture::lives;
-use crate::reconcile::place::{Place, host_end};
+use crate::reconcile::place::{Place, host_end, is_uplink};
 use crate::reconcile::plan::{Subject, standing};
 use crate::reconcile::retry::Cause;
 use crate::reconcile::scope::Scope;
@@ -68,12 +68,16 @@ impl Reconciliation {
             device: found.device.name.clone(),
             ifindex: found.device.index,
             mac: found.device.mac.unwrap_or_default(),
-            mtu: found.device.mtu,
+            mtu: mtu(found.device, &port.spec),
             host_device: found.end.map(|end| end.name.clone()),
             offloads: open.map(offload_names).unwrap_or_default(),
             queues: open.map_or(0, OpenPort::queues),
         });
-        let well = || format!("{} is up in {}", port.spec.device, Place::of(&port.spec));
+        let trouble = trouble.or_else(|| found.and_then(|found| unplugged(found.device, &port.spec)));
+        let well = || {
+            let note = found.map(|found| smaller(found.device, &port.spec)).unwrap_or_default();
+            format!("{} is up in {}{note}", port.spec.device, Place::of(&port.spec))
+        };
         report(trouble, well, observed, port.metadata.generation)
     }
 
@@ -199,6 +203,27 @@ impl Reconciliation {
     }
 }
 
+/// The largest IP packet that passes a Port: a network card's own limit is left as it is.
+fn mtu(device: &Device, port: &Port) -> u32 {
+    if is_uplink(port) { device.mtu.min(port.mtu.get()) } else { device.mtu }
+}
+
+/// Says that a network card takes less than its Port was to.
+fn smaller(device: &Device, port: &Port) -> String {
+    match mtu(device, port) {
+        mtu if mtu < port.mtu.get() => {
+            format!("; its MTU of {mtu} is less than the {} that the Port was to have", port.mtu)
+        }
+        _ => String::new(),
+    }
+}
+
+/// A network card with nothing at its other end. There is nothing to try again: the kernel tells when there is.
+fn unplugged(device: &Device, port: &Port) -> Option<Refusal> {
+    let message = || format!("{} has no carrier: look at its cable, or at the other end", device.name);
+    (is_uplink(port) && !device.carrier).then(|| Refusal { reason: "NoCarrier", message: message() })
+}
+
 /// Why `subject` is not as wished after all rounds.
 fn trouble(subject: &Subject, settled: &Settled) -> Option<Refusal> {
     if let Some(refusal) = settled.plan.refusals.get(subject) {
@@ -267,7 +292,7 @@ fn router_state(fabric: &Fabric, name: &Name, router: &Router) -> Seen {
 }
 
 fn offload_names(open: &OpenPort) -> Vec<&'static str> {
-    let offloads = open.offloads;
+    let offloads = open.terms.offloads;
     let names = [
         (offloads.checksum, "csum"),
         (offloads.tso4, "tso4"),

@@ -71,7 +71,7 @@ impl Planner<'_> {
     pub(super) fn remove_host_end(&mut self, name: &Name) {
         let Some(ends) = self.observed.view(&Place::Ports) else { return };
         if let Some(end) = ends.named(&host_end(name)) {
-            self.remove(name, &Place::Ports, end.index, &end.name);
+            self.remove(name, &Place::Ports, end);
         }
     }
 

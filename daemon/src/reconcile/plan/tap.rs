@@ -68,7 +68,8 @@ pub(super) fn keeper<'a>(
     port: &Port,
     kind: DeviceKind,
 ) -> Option<&'a Device> {
-    let mut devices: Vec<_> = view.owned_by(name).filter(|device| device.kind == kind).collect();
+    let mut devices: Vec<_> =
+        view.owned_by(name).filter(|device| device.kind == kind && device.taken.is_none()).collect();
     devices.sort_by_key(|device| (device.name != port.device.as_str(), device.index));
     devices.first().copied()
 }

@@ -23,6 +23,9 @@ fn foreign(index: u32, name: &str) -> Device {
         txqueuelen: 500,
         up: true,
         peer: None,
+        taken: None,
+        carrier: true,
+        used_for: None,
         addresses: BTreeSet::from([address("192.0.2.1/24")]),
         routes: BTreeSet::new(),
     }

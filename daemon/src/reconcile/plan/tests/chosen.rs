@@ -2,7 +2,8 @@
 
 use super::simulated::{Kernel, settle};
 use super::*;
-use crate::model::Attachment::{Host, Tap, Veth};
+use crate::model::Attachment::{Host, Tap, Uplink, Veth};
+use crate::reconcile::observe::Use;
 
 fn web() -> Place {
     Place::Namespace(name("web"))
@@ -260,4 +261,82 @@ fn a_narrow_scope_leaves_the_rest_of_the_fabric_alone() {
     let plan = plan(&Kernel::new().observed, &fabric, &scope);
     assert!(plan.operations.iter().all(|operation| operation.place == web()), "{plan:?}");
     assert_eq!(plan.uprooted().collect::<Vec<_>>(), [&name("a")]);
+}
+
+/// A network card of the node, down and without addresses.
+fn card(index: u32, name: &str) -> Device {
+    Device {
+        kind: DeviceKind::Other,
+        up: false,
+        addresses: BTreeSet::new(),
+        mac: Some(MacAddr([2; 6])),
+        ..foreign(index, name)
+    }
+}
+
+#[test]
+fn a_card_is_taken_and_given_back_as_it_was() {
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, card(5, "lan0"));
+    let before = kernel.view(&Place::Own).clone();
+    let mut fabric = fabric(&[], vec![port("wan", Uplink, "lan0")]);
+    let plan = all(&kernel, &fabric);
+    assert_eq!(actions(&plan), [&Action::Take("lan0".into()), &Action::Up("lan0".into())]);
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    let wan = fabric.ports.get_mut("wan").unwrap();
+    assert!(standing(&kernel.observed, &name("wan"), &wan.spec).is_some());
+    delete(wan);
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    assert_eq!(*kernel.view(&Place::Own), before);
+}
+
+#[test]
+fn a_card_is_left_alone_when_another_is_named() {
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, card(5, "lan0"));
+    kernel.add_device(&Place::Own, card(6, "lan1"));
+    let mut fabric = fabric(&[], vec![port("wan", Uplink, "lan0")]);
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    fabric.ports.get_mut("wan").unwrap().spec.device = crate::model::DeviceName::new("lan1").unwrap();
+    let plan = all(&kernel, &fabric);
+    assert_eq!(plan.uprooted().collect::<Vec<_>>(), [&name("wan")]);
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    let taken = |kernel: &mut Kernel, name| kernel.device(&Place::Own, name).taken.is_some();
+    assert_eq!((taken(&mut kernel, "lan0"), taken(&mut kernel, "lan1")), (false, true));
+}
+
+#[test]
+fn a_card_in_use_is_refused_and_one_that_comes_into_use_is_given_back() {
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, card(5, "lan0"));
+    let fabric = fabric(&[], vec![port("wan", Uplink, "lan0")]);
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    for used_for in [
+        Use::Address("192.0.2.1".parse().unwrap()),
+        Use::PortOf("br0".into()),
+        Use::Below("lan0.7".into()),
+        Use::AnotherDaemon,
+    ] {
+        kernel.device(&Place::Own, "lan0").used_for = Some(used_for.clone());
+        let (plan, _) = settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+        let refusal = &plan.refusals[&Subject::Port(name("wan"))];
+        assert_eq!(refusal.reason, "DeviceInUse");
+        assert!(refusal.message.contains(&used_for.to_string()), "{}", refusal.message);
+        assert!(kernel.device(&Place::Own, "lan0").owner.is_none());
+        kernel.device(&Place::Own, "lan0").used_for = None;
+        settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+        assert!(kernel.device(&Place::Own, "lan0").taken.is_some());
+    }
+}
+
+#[test]
+fn a_missing_card_and_one_that_is_a_port_already_are_refused() {
+    let mut kernel = Kernel::new();
+    let mut host = fabric(&[], vec![port("node", Host, "lan0")]);
+    settle(&mut kernel, &host, &Scope::everything(&host));
+    let wan = port("wan", Uplink, "lan0");
+    host.ports.insert(name("wan"), wan.clone());
+    let reason = |plan: &Plan| plan.refusals[&Subject::Port(name("wan"))].reason;
+    assert_eq!(reason(&all(&kernel, &host)), "DeviceInUse");
+    assert_eq!(reason(&all(&Kernel::new(), &fabric(&[], vec![wan]))), "DeviceMissing");
 }

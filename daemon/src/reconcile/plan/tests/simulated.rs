@@ -90,6 +90,18 @@ impl Kernel {
                 self.add_device(place, device);
             }
             Action::MakeVeth { device, host_end } => self.make_veth(operation, device, host_end),
+            Action::Take(name) => {
+                let Subject::Port(port) = &operation.subject else { panic!("{operation:?}") };
+                let device = self.device(place, name);
+                assert!(device.owner.is_none() && device.used_for.is_none(), "{name} is not to be taken");
+                (device.owner, device.taken) =
+                    (Some(port.clone()), Some(Before { up: device.up, alias: None }));
+            }
+            Action::Release { name, before, .. } => {
+                let device = self.device(place, name);
+                assert_eq!(device.taken.take().as_ref(), Some(before));
+                (device.owner, device.up) = (None, before.up);
+            }
             action => self.configure(place, action),
         }
     }
@@ -169,6 +181,9 @@ fn made(subject: &Subject, new: &NewDevice, kind: DeviceKind) -> Device {
         txqueuelen: new.txqueuelen,
         up: false,
         peer: None,
+        taken: None,
+        carrier: true,
+        used_for: None,
         addresses: BTreeSet::new(),
         routes: BTreeSet::new(),
     }
