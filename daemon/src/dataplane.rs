@@ -23,7 +23,8 @@ use weft_stack::verdict::DropReason;
 
 pub use port::PortIo;
 pub use report::{
-    CounterReport, PortTotals, QueueReport, TableSizes, TraceError, TracePacket, TraceReport, WorkerReport,
+    CounterReport, PortTotals, QueueReport, StageReport, TableSizes, TraceError, TracePacket, TraceReport,
+    WorkerReport,
 };
 use snapshot::Snapshot;
 use worker::{Worker, WorkerCounters};

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -12,7 +13,7 @@ use weft_stack::trace::{PacketSpec, Protocol};
 use super::answer::wrong_field;
 use super::resource::{counters, named, small};
 use super::{Node, answer};
-use crate::dataplane::{TraceError, TracePacket, TraceReport, WorkerReport};
+use crate::dataplane::{QueueReport, StageReport, TraceError, TracePacket, TraceReport, WorkerReport};
 use crate::error::Error;
 use crate::model::{Kind, ObjectRef, VlanId};
 
@@ -93,12 +94,14 @@ impl Diagnostics for DiagnosticsService {
             .filter(|(port, _)| wanted.is_empty() || *port == wanted)
             .map(|(port, totals)| v1::PortCounterSet {
                 port,
+                queues: totals.queues.iter().enumerate().map(queue).collect(),
                 counters: Some(counters(totals)),
-                queues: Vec::new(),
             })
             .collect();
         let (drops, stack) = (named(report.drops), named(report.stack));
-        Ok(Response::new(v1::CountersResponse { ports, drops, stack, ..Default::default() }))
+        let stages = report.stages.into_iter().map(stage).collect();
+        let workers = self.node.dataplane.workers().into_iter().map(worker).collect();
+        Ok(Response::new(v1::CountersResponse { ports, drops, stack, stages, workers }))
     }
 
     async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
@@ -130,8 +133,27 @@ fn worker(report: WorkerReport) -> v1::WorkerStatus {
         tx_packets: report.tx_packets,
         sleeps: report.sleeps,
         polls_hit: report.polls_hit,
-        ..Default::default()
+        busy_us: micros(report.busy),
+        elapsed_us: micros(report.elapsed),
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn queue((index, report): (usize, &QueueReport)) -> v1::QueueCounters {
+    v1::QueueCounters {
+        queue: small(index),
+        worker: small(report.worker),
+        rx_packets: report.rx_packets,
+        rx_bytes: report.rx_bytes,
+    }
+}
+
+fn stage(report: StageReport) -> v1::StageCounterSet {
+    let StageReport { stage, packets, drops } = report;
+    v1::StageCounterSet { stage: stage.to_owned(), packets, drops }
 }
 
 fn trace(report: TraceReport) -> v1::TraceResponse {

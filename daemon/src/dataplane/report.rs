@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use weft_stack::Stack;
-use weft_stack::config::Port;
+use weft_stack::config::{Config, Port};
+use weft_stack::counters::Stage;
 use weft_stack::packet::Packet;
 use weft_stack::trace::{self, InvalidSpec, PacketSpec};
 use weft_stack::verdict::{DropReason, Verdict};
@@ -23,6 +24,19 @@ pub struct CounterReport {
     pub drops: Vec<(&'static str, u64)>,
     /// What the stack did by itself.
     pub stack: Vec<(&'static str, u64)>,
+    /// What went through the stages, in their order.
+    pub stages: Vec<StageReport>,
+}
+
+/// What went through one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageReport {
+    /// Its name.
+    pub stage: &'static str,
+    /// Frames that came to it.
+    pub packets: u64,
+    /// Frames that it dropped.
+    pub drops: u64,
 }
 
 /// A port's counters, all workers together.
@@ -79,6 +93,8 @@ pub struct WorkerReport {
     pub polls_hit: u64,
     /// How long it was at work on packets and timers. Looking in vain is not work.
     pub busy: Duration,
+    /// How long it is there.
+    pub elapsed: Duration,
 }
 
 /// A packet to follow.
@@ -142,6 +158,7 @@ impl Dataplane {
             drops: DropReason::ALL.iter().map(|reason| (reason.name(), total(reason))).collect(),
             ports,
             stack,
+            stages: Stage::ALL.iter().map(|stage| stage_report(*stage, config)).collect(),
         }
     }
 
@@ -169,6 +186,7 @@ impl Dataplane {
             sleeps: worker.counters.sleeps.load(Relaxed),
             polls_hit: worker.counters.polls_hit.load(Relaxed),
             busy: Duration::from_nanos(worker.counters.busy_nanos.load(Relaxed)),
+            elapsed: self.shared.start.elapsed(),
         };
         self.workers.iter().enumerate().map(report).collect()
     }
@@ -203,6 +221,13 @@ impl Dataplane {
             outputs: found.outputs.into_iter().map(output).collect(),
         })
     }
+}
+
+fn stage_report(stage: Stage, config: &Config) -> StageReport {
+    let sets = config.stack_counters().iter().map(|counters| &counters.stages[stage as usize]);
+    let (packets, drops) =
+        sets.fold((0, 0), |(packets, drops), set| (packets + set.packets.get(), drops + set.drops.get()));
+    StageReport { stage: stage.name(), packets, drops }
 }
 
 fn totals(port: &Port, snapshot: &Snapshot, control: &Control, workers: usize) -> PortTotals {

@@ -15,6 +15,7 @@ use weft_host::poll::{Epoll, Events, Wake};
 use weft_stack::Stack;
 use weft_stack::batch::{Batch, Output, Send};
 use weft_stack::config::PortId;
+use weft_stack::packet::Packet;
 use weft_stack::time::Instant;
 use weft_stack::verdict::DropReason;
 

@@ -40,6 +40,9 @@ fn read(
 ) -> Option<Port> {
     let network_name = network_name(&message.network, findings);
     let attachment = attachment(message, findings);
+    if attachment == Some(Attachment::Uplink) {
+        refuse_configuration(message, findings);
+    }
     let device = device(object, message, findings);
     let addresses = addresses(&message.addresses, findings);
     let switching = switching::parse(object, message, findings);
@@ -90,12 +93,16 @@ fn attachment(message: &v1::PortSpec, findings: &mut Findings<'_>) -> Option<Att
     let kind = v1::PortType::try_from(message.r#type);
     let place = message.namespace.as_str();
     match kind {
-        Ok(v1::PortType::Host) => {
+        Ok(kind @ (v1::PortType::Host | v1::PortType::Uplink)) => {
+            let (word, attachment) = match kind {
+                v1::PortType::Host => ("a host", Attachment::Host),
+                _ => ("an uplink", Attachment::Uplink),
+            };
             if !place.is_empty() {
-                let description = format!("\"{place}\" given, nothing expected for a host port");
+                let description = format!("\"{place}\" given, nothing expected for {word} port");
                 findings.add("spec.namespace", description);
             }
-            Some(Attachment::Host)
+            Some(attachment)
         }
         Ok(kind @ (v1::PortType::Tap | v1::PortType::Veth)) => {
             if place.is_empty() {
@@ -106,15 +113,33 @@ fn attachment(message: &v1::PortSpec, findings: &mut Findings<'_>) -> Option<Att
             Some(if kind == v1::PortType::Tap { Attachment::Tap(name) } else { Attachment::Veth(name) })
         }
         Ok(v1::PortType::Unspecified) => {
-            findings.add("spec.type", "not given, one of tap, veth, host expected");
+            findings.add("spec.type", "not given, one of tap, veth, host, uplink expected");
             None
         }
-        Ok(v1::PortType::Uplink) | Err(_) => {
+        Err(_) => {
             let description =
-                format!("{} is not a type of Port, one of tap, veth, host expected", message.r#type);
+                format!("{} is not a type of Port, one of tap, veth, host, uplink expected", message.r#type);
             findings.add("spec.type", description);
             None
         }
+    }
+}
+
+/// A network card is the node's: only what Weft itself does with it can be wished for.
+fn refuse_configuration(message: &v1::PortSpec, findings: &mut Findings<'_>) {
+    let given = [
+        ("spec.mac", !message.mac.is_empty()),
+        ("spec.addresses", !message.addresses.is_empty()),
+        ("spec.routes", !message.routes.is_empty()),
+        ("spec.defaultRoute", message.default_route),
+        ("spec.txqueuelen", message.txqueuelen != 0),
+    ];
+    for (field, _) in given.iter().filter(|(_, given)| *given) {
+        findings.add(field, "given, nothing expected for an uplink port: the device is the node's");
+    }
+    if message.source_check == Some(true) {
+        let description = "true given, false expected for an uplink port: its sources are all of the outside";
+        findings.add("spec.sourceCheck", description);
     }
 }
 
@@ -125,6 +150,9 @@ fn device(object: &ObjectRef, message: &v1::PortSpec, findings: &mut Findings<'_
             let (name, most) = (&object.name, DeviceName::MAX_LENGTH);
             format!("not given, and the Port's name \"{name}\" is too long for a device, 1 to {most} bytes expected")
         }),
+        "" if message.r#type == v1::PortType::Uplink as i32 => {
+            Err("not given, the name of a network device of the node expected".to_owned())
+        }
         "" => DeviceName::new(DEFAULT_DEVICE).map_err(|error| error.to_string()),
         text => DeviceName::new(text).map_err(|error| error.to_string()),
     };

@@ -19,6 +19,18 @@ fn ip(text: &str) -> IpAddr {
 }
 
 #[test]
+fn an_uplink_names_a_device_and_its_sources_are_not_checked() {
+    let fabric = fabric(&format!(
+        "{}{}",
+        object("Network", "front", "  mtu: 1400"),
+        object("Port", "wan", "  network: front\n  type: uplink\n  device: eth1\n  queues: 2"),
+    ));
+    let port = &fabric.ports["wan"].spec;
+    assert_eq!((&port.attachment, port.device.as_str()), (&Attachment::Uplink, "eth1"));
+    assert_eq!((port.source_check, port.queues, port.mtu.get()), (false, Some(2), 1400));
+}
+
+#[test]
 fn what_is_left_out_gets_its_default() {
     let port = parsed_port("");
     assert_eq!(port.attachment, Attachment::Tap(Name::new("box").unwrap()));
@@ -161,7 +173,7 @@ fn what_a_port_is_and_where_must_be_said() {
     let cases = [
         ("type: tap\n  namespace: box", "spec.network: not given, the name of a Network expected"),
         ("network: none\n  type: tap\n  namespace: box", "spec.network: there is no Network/none"),
-        ("network: front\n  namespace: box", "spec.type: not given, one of tap, veth, host expected"),
+        ("network: front\n  namespace: box", "spec.type: not given, one of tap, veth, host, uplink expected"),
         ("network: front\n  type: veth", "spec.namespace: not given, the name of a Namespace expected"),
         (
             "network: front\n  type: host\n  namespace: box",
@@ -170,6 +182,22 @@ fn what_a_port_is_and_where_must_be_said() {
         (
             "network: front\n  type: veth\n  namespace: box\n  queues: 99",
             "spec.queues: 99 is out of range, 1 to 16 expected",
+        ),
+        (
+            "network: front\n  type: uplink",
+            "spec.device: not given, the name of a network device of the node expected",
+        ),
+        (
+            "network: front\n  type: uplink\n  device: eth1\n  namespace: box",
+            "spec.namespace: \"box\" given, nothing expected for an uplink port",
+        ),
+        (
+            "network: front\n  type: uplink\n  device: eth1\n  addresses: [198.18.1.9/24]",
+            "spec.addresses: given, nothing expected for an uplink port: the device is the node's",
+        ),
+        (
+            "network: front\n  type: uplink\n  device: eth1\n  sourceCheck: true",
+            "spec.sourceCheck: true given, false expected for an uplink port: its sources are all of the outside",
         ),
     ];
     for (spec, expected) in cases {
