@@ -29,6 +29,7 @@ use socket::Socket;
 mod answer;
 mod diagnostics;
 mod fabric;
+mod live_trace;
 mod resource;
 mod socket;
 mod watching;

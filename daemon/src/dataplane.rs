@@ -3,6 +3,7 @@
 //! The control side gives a whole picture to [`Dataplane::publish`]; it never touches a packet, and
 //! workers never wait for it: a picture is an atomic pointer, and an acknowledgement a message.
 
+mod live;
 mod port;
 mod report;
 mod snapshot;
@@ -14,13 +15,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use weft_host::poll::Wake;
 use weft_stack::config::{Config, ConfigError, FabricSpec};
 use weft_stack::verdict::DropReason;
 
+use live::Watchers;
+pub use live::{LiveReport, LiveTraces, TooManyWatchers};
 pub use port::PortIo;
 pub use report::{
     CounterReport, PortTotals, QueueReport, StageReport, TableSizes, TraceError, TracePacket, TraceReport,
@@ -46,6 +49,9 @@ struct Shared {
     stop: AtomicBool,
     busy_poll: Duration,
     start: Instant,
+    /// The same moment by the calendar.
+    started: SystemTime,
+    watchers: Watchers,
     on_lost: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -100,6 +106,8 @@ impl Dataplane {
             stop: AtomicBool::new(false),
             busy_poll: Duration::from_micros(options.busy_poll_us.into()),
             start: Instant::now(),
+            started: SystemTime::now(),
+            watchers: Watchers::default(),
             on_lost: Box::new(on_lost),
         });
         let (acknowledge, acknowledged) = channel();

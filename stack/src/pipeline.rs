@@ -311,8 +311,20 @@ impl Stack {
         self.live.set(watchers);
     }
 
-    /// What was seen of watched packets since the last call, and how many were let go since too many came.
-    pub fn take_live(&mut self) -> (Vec<LiveTrace>, u64) {
+    /// Follows so many watched packets from now on, and no more: following one costs a hundred times what
+    /// moving it does.
+    pub fn allow_live(&mut self, packets: usize) {
+        self.live.allow(packets);
+    }
+
+    /// Whether there is something for [`Stack::take_live`].
+    pub fn has_live(&self) -> bool {
+        self.live.has_traces()
+    }
+
+    /// What was seen of watched packets since the last call; and by watcher, how many that were its own it
+    /// does not get, since too many came or another watcher got them.
+    pub fn take_live(&mut self) -> (Vec<LiveTrace>, Vec<(u64, u64)>) {
         self.live.take()
     }
 

@@ -1,4 +1,4 @@
-//! The Diagnostics service: Status, Counters and Trace.
+//! The Diagnostics service: Status, Counters, Trace and TraceLive.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use weft_stack::trace::{PacketSpec, Protocol};
 
 use super::answer::wrong_field;
 use super::resource::{counters, named, small};
-use super::{Node, answer};
+use super::{Node, answer, live_trace};
 use crate::dataplane::{QueueReport, StageReport, TraceError, TracePacket, TraceReport, WorkerReport};
 use crate::error::Error;
 use crate::model::{Kind, ObjectRef, VlanId};
@@ -57,9 +57,13 @@ impl Diagnostics for DiagnosticsService {
 
     async fn trace_live(
         &self,
-        _request: Request<v1::TraceLiveRequest>,
+        request: Request<v1::TraceLiveRequest>,
     ) -> Result<Response<Self::TraceLiveStream>, Status> {
-        Err(Status::unimplemented("following real packets is not there yet"))
+        let request = request.into_inner();
+        if !request.port.is_empty() {
+            self.port(&request.port)?;
+        }
+        Ok(Response::new(live_trace::start(&self.node, &request)?))
     }
 
     async fn status(
@@ -156,7 +160,7 @@ fn stage(report: StageReport) -> v1::StageCounterSet {
     v1::StageCounterSet { stage: stage.to_owned(), packets, drops }
 }
 
-fn trace(report: TraceReport) -> v1::TraceResponse {
+pub(super) fn trace(report: TraceReport) -> v1::TraceResponse {
     let step = |(stage, message): (&'static str, String)| v1::TraceStep { stage: stage.to_owned(), message };
     let output = |(port, frame, summary)| v1::TraceOutput { port, frame, summary };
     v1::TraceResponse {

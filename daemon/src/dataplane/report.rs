@@ -8,7 +8,7 @@ use weft_stack::Stack;
 use weft_stack::config::{Config, Port};
 use weft_stack::counters::Stage;
 use weft_stack::packet::Packet;
-use weft_stack::trace::{self, InvalidSpec, PacketSpec};
+use weft_stack::trace::{self, InvalidSpec, PacketSpec, Trace};
 use weft_stack::verdict::{DropReason, Verdict};
 
 use super::port::{PortIo, QueueCounters};
@@ -206,12 +206,19 @@ impl Dataplane {
         };
         let mut packet = Packet::from_frame(&frame);
         let found = stack.trace(self.shared.now(), from.id, &mut packet).ok_or_else(not_realized)?;
+        Ok(TraceReport::new(found, &config))
+    }
+}
+
+impl TraceReport {
+    /// What a trace says, with the names that ports have in `config`.
+    pub(super) fn new(found: Trace, config: &Config) -> TraceReport {
         let name = |id| config.port(id).map_or_else(String::new, |port| port.name.to_string());
         let output = |(id, frame): (_, Vec<u8>)| {
             let summary = trace::describe(&frame);
             (name(id), frame, summary)
         };
-        Ok(TraceReport {
+        TraceReport {
             steps: found.steps.into_iter().map(|step| (step.stage, step.message)).collect(),
             verdict: verdict_name(found.verdict),
             drop_reason: match found.verdict {
@@ -219,7 +226,7 @@ impl Dataplane {
                 _ => None,
             },
             outputs: found.outputs.into_iter().map(output).collect(),
-        })
+        }
     }
 }
 

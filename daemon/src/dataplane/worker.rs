@@ -20,6 +20,7 @@ use weft_stack::time::Instant;
 use weft_stack::verdict::DropReason;
 
 use super::Shared;
+use super::live::{self, Watcher};
 use super::port::{PortIo, Received, Refused, is_full};
 use super::snapshot::Snapshot;
 
@@ -67,6 +68,15 @@ struct Queue {
     large: bool,
 }
 
+/// Who watches packets, as this worker knows.
+#[derive(Default)]
+struct Watching {
+    version: u64,
+    list: Arc<Vec<Arc<Watcher>>>,
+    /// When more packets may be followed.
+    renew: Instant,
+}
+
 impl Queue {
     fn count(&self, packets: &[Packet]) {
         let counters = &self.io.counters()[self.index];
@@ -88,6 +98,7 @@ pub(super) struct Worker {
     /// How long to look for more packets after the last one.
     patience: Duration,
     snapshot: Arc<Snapshot>,
+    watching: Watching,
     stack: Stack,
     batch: Batch,
     output: Output,
@@ -115,6 +126,7 @@ impl Worker {
             epoll,
             queues: HashMap::new(),
             hot: Vec::with_capacity(HOT + 1),
+            watching: Watching::default(),
             snapshot,
             batch: Batch::new(),
             output: Output::new(),
@@ -132,12 +144,14 @@ impl Worker {
             if let Some(start) = working_since {
                 add(&self.counters.busy_nanos, now.since(start).as_nanos() as u64);
             }
+            self.look_for_watchers(now);
             let mut worked = polling_until.is_some() && rounds < HOT_ROUNDS && self.serve_hot(now);
             rounds += 1;
             if !worked {
                 rounds = 0;
                 self.wait(&mut events, polling_until.is_some());
                 now = self.shared.now();
+                self.look_for_watchers(now);
                 worked = self.serve_all(now, &events);
             }
             self.run_timers(now);
@@ -146,6 +160,20 @@ impl Worker {
             }
             polling_until = self.look_again(now, worked, polling_until);
             working_since = worked.then_some(now);
+        }
+    }
+
+    /// Takes up who watches packets, before any packet is looked at.
+    fn look_for_watchers(&mut self, now: Instant) {
+        let newest = self.shared.watchers.version();
+        if newest != self.watching.version {
+            self.watching.version = newest;
+            self.watching.list = self.shared.watchers.list();
+            self.stack.watch(live::filters(&self.watching.list));
+        }
+        if !self.watching.list.is_empty() && now >= self.watching.renew {
+            self.watching.renew = now + live::PERIOD;
+            self.stack.allow_live(live::FOLLOWED);
         }
     }
 
@@ -239,6 +267,9 @@ impl Worker {
                 self.heat(token);
                 add(&self.counters.rx_packets, self.batch.packets().len() as u64);
                 self.stack.process(now, port, &mut self.batch, &mut self.output);
+                if self.stack.has_live() {
+                    live::deliver(&self.watching.list, &self.snapshot.config, self.stack.take_live());
+                }
                 self.flush();
             }
             match received {

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::Trace;
 use crate::config::{Port, PortId};
-use crate::stage::{Layer3, ingress};
+use crate::stage::{Frame, Layer3, ingress};
 use crate::time::Instant;
-use crate::wire::ipv4;
+use crate::wire::{ipv4, ipv6};
 use crate::{MacAddr, Prefix};
 
 /// Which packets to follow; what is `None` does not matter.
@@ -20,6 +20,8 @@ pub struct LiveFilter {
     pub destination: Option<Prefix>,
     /// IP protocol number.
     pub protocol: Option<u8>,
+    /// Only ARP and neighbour discovery.
+    pub resolution: bool,
     /// Source port of TCP or UDP.
     pub source_port: Option<u16>,
     /// Destination port of TCP or UDP.
@@ -37,7 +39,8 @@ impl LiveFilter {
             return false;
         }
         let Ok(frame) = ingress::parse(bytes) else {
-            return self.source.is_none() && self.destination.is_none() && self.protocol.is_none();
+            let whole = !self.resolution && self.mac.is_none();
+            return whole && self.source.is_none() && self.destination.is_none() && self.protocol.is_none();
         };
         let macs = [frame.ethernet.source, frame.ethernet.destination];
         if self.mac.is_some_and(|mac| !macs.contains(&mac)) {
@@ -54,6 +57,7 @@ impl LiveFilter {
         };
         inside(&self.source, 0)
             && inside(&self.destination, 1)
+            && (!self.resolution || is_resolution(&frame, bytes))
             && self.protocol.is_none_or(|wanted| protocol == Some(wanted))
             && self.ports_fit(protocol, frame.transport(bytes))
     }
@@ -67,6 +71,17 @@ impl LiveFilter {
         };
         self.source_port.is_none_or(|port| port == u16::from_be_bytes([*a, *b]))
             && self.destination_port.is_none_or(|port| port == u16::from_be_bytes([*c, *d]))
+    }
+}
+
+/// Whether a frame is ARP or neighbour discovery (RFC 4861 section 4).
+fn is_resolution(frame: &Frame, bytes: &[u8]) -> bool {
+    match &frame.network {
+        Layer3::Arp(_) => true,
+        Layer3::Ipv6(ip) => {
+            ip.protocol == ipv6::ICMPV6 && matches!(frame.transport(bytes).first(), Some(133..=137))
+        }
+        Layer3::Ipv4(_) | Layer3::Other => false,
     }
 }
 
@@ -85,20 +100,34 @@ pub struct LiveTrace {
     pub trace: Trace,
 }
 
-/// Traces that wait to be fetched; more are counted and let go.
-const KEPT: usize = 256;
+/// Somebody who wants to see packets.
+#[derive(Debug)]
+struct Watcher {
+    id: u64,
+    filter: LiveFilter,
+    /// Packets that fitted since the last that was chosen.
+    seen: u32,
+    /// Chosen packets that were not followed since there were too many.
+    missed: u64,
+}
 
 /// One worker's watchers and what it has for them.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    watchers: Vec<(u64, LiveFilter, u32)>,
+    watchers: Vec<Watcher>,
     traces: Vec<LiveTrace>,
-    missed: u64,
+    /// How many packets more may be followed.
+    allowed: usize,
 }
 
 impl Live {
     pub fn set(&mut self, watchers: impl IntoIterator<Item = (u64, LiveFilter)>) {
-        self.watchers = watchers.into_iter().map(|(id, filter)| (id, filter, 0)).collect();
+        let watcher = |(id, filter)| Watcher { id, filter, seen: 0, missed: 0 };
+        self.watchers = watchers.into_iter().map(watcher).collect();
+    }
+
+    pub fn allow(&mut self, packets: usize) {
+        self.allowed = packets;
     }
 
     pub fn is_watched(&self) -> bool {
@@ -108,23 +137,37 @@ impl Live {
     /// The first watcher whose turn it is with this frame.
     pub fn watcher(&mut self, from: &Port, bytes: &[u8]) -> Option<u64> {
         let mut chosen = None;
-        for (id, filter, seen) in &mut self.watchers {
-            if filter.fits(from, bytes) {
-                *seen = (*seen + 1) % filter.every.max(1);
-                if *seen == 1 % filter.every.max(1) && chosen.is_none() {
-                    chosen = Some(*id);
-                }
+        for watcher in &mut self.watchers {
+            if !watcher.filter.fits(from, bytes) {
+                continue;
+            }
+            let every = watcher.filter.every.max(1);
+            watcher.seen = (watcher.seen + 1) % every;
+            if watcher.seen != 1 % every {
+                continue;
+            }
+            if self.allowed > 0 && chosen.is_none() {
+                chosen = Some(watcher.id);
+            } else {
+                watcher.missed += 1;
             }
         }
+        self.allowed -= usize::from(chosen.is_some());
         chosen
     }
 
     pub fn keep(&mut self, trace: LiveTrace) {
-        if self.traces.len() < KEPT { self.traces.push(trace) } else { self.missed += 1 }
+        self.traces.push(trace);
     }
 
-    pub fn take(&mut self) -> (Vec<LiveTrace>, u64) {
-        (std::mem::take(&mut self.traces), std::mem::take(&mut self.missed))
+    pub fn has_traces(&self) -> bool {
+        !self.traces.is_empty()
+    }
+
+    pub fn take(&mut self) -> (Vec<LiveTrace>, Vec<(u64, u64)>) {
+        let missed =
+            self.watchers.iter_mut().map(|watcher| (watcher.id, std::mem::take(&mut watcher.missed)));
+        (std::mem::take(&mut self.traces), missed.filter(|(_, missed)| *missed > 0).collect())
     }
 }
 
@@ -159,8 +202,33 @@ mod tests {
     fn a_sample_takes_one_in_so_many() {
         let mut live = Live::default();
         live.set([(7, LiveFilter { every: 3, ..Default::default() })]);
+        live.allow(100);
         let (port, frame) = (port(), testing::tcp_frame(0));
         let chosen: Vec<_> = (0..7).map(|_| live.watcher(&port, &frame).is_some()).collect();
         assert_eq!(chosen, [true, false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn packets_beyond_what_is_allowed_are_counted_for_each_watcher() {
+        let mut live = Live::default();
+        live.set([(7, LiveFilter::default()), (8, LiveFilter { every: 2, ..Default::default() })]);
+        live.allow(2);
+        let (port, frame) = (port(), testing::tcp_frame(0));
+        let chosen: Vec<_> = (0..4).map(|_| live.watcher(&port, &frame)).collect();
+        assert_eq!(chosen, [Some(7), Some(7), None, None]);
+        let (_, missed) = live.take();
+        assert_eq!(missed, [(7, 2), (8, 2)]);
+        live.allow(1);
+        assert_eq!((live.watcher(&port, &frame), live.take().1), (Some(7), vec![(8, 1)]));
+    }
+
+    #[test]
+    fn only_resolution_fits_a_filter_for_it() {
+        let filter = LiveFilter { resolution: true, ..Default::default() };
+        assert!(!filter.fits(&port(), &testing::tcp_frame(0)));
+        let mut request = vec![0xff; 6];
+        request.extend([2, 0, 0, 0, 0, 1, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
+        request.extend([2, 0, 0, 0, 0, 1, 198, 18, 1, 2, 0, 0, 0, 0, 0, 0, 198, 18, 1, 1]);
+        assert!(filter.fits(&port(), &request));
     }
 }
