@@ -1,12 +1,15 @@
 //! The arguments of the command line, and their help.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use weft_proto::client::DEFAULT_ENDPOINT;
 use weft_proto::v1::Kind;
+
+pub use trace::{Block, Trace};
+
+mod trace;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -43,8 +46,10 @@ pub enum Command {
     Watch(Watch),
     /// Show packets, octets and drops
     Counters(Counters),
-    /// Ask what would happen to a packet that enters at a port; nothing is sent
+    /// Ask what would happen to a packet that enters at a port, or follow real ones with --live
     Trace(Trace),
+    /// Show who moves how much, again and again
+    Top(Top),
     /// Show the state of the daemon
     Status(StatusArguments),
     /// Print the completion script of a shell
@@ -185,56 +190,19 @@ pub struct Counters {
     pub output: TextFormat,
 }
 
-/// Arguments of `weft trace`.
+/// Arguments of `weft top`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("packet").args(["to", "frame"]).required(true))]
-#[command(group = ArgGroup::new("protocol").args(["icmp", "tcp", "udp", "resolve"]))]
-pub struct Trace {
-    /// The port where the packet enters
-    pub port: String,
-    /// Destination address
-    #[arg(long, value_name = "ADDRESS")]
-    pub to: Option<IpAddr>,
-    /// Source address; default: the port's first of that family
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "frame")]
-    pub from: Option<IpAddr>,
-    /// An echo request (the default)
+pub struct Top {
+    /// Seconds between two looks
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub interval: u32,
+    /// Show one interval and end
     #[arg(long)]
-    pub icmp: bool,
-    /// TCP to this port
-    #[arg(long, value_name = "PORT")]
-    pub tcp: Option<u16>,
-    /// UDP to this port
-    #[arg(long, value_name = "PORT")]
-    pub udp: Option<u16>,
-    /// An ARP request or neighbour solicitation for the destination
-    #[arg(long)]
-    pub resolve: bool,
-    /// Source port of TCP or UDP
-    #[arg(long, value_name = "PORT")]
-    pub source_port: Option<u16>,
-    /// Octets of the IP packet; default: the smallest
-    #[arg(long, value_name = "OCTETS")]
-    pub size: Option<u16>,
-    /// TTL or hop limit; default 64
-    #[arg(long)]
-    pub ttl: Option<u8>,
-    /// Forbid fragmentation
-    #[arg(long)]
-    pub df: bool,
-    /// Source MAC address; default: the port's
-    #[arg(long, value_name = "MAC")]
-    pub from_mac: Option<String>,
-    /// Destination MAC address; default: the other port's or the gateway's
-    #[arg(long, value_name = "MAC")]
-    pub to_mac: Option<String>,
-    /// VLAN tag of the frame; default: none
-    #[arg(long, value_name = "ID")]
-    pub vlan: Option<u16>,
-    /// A whole Ethernet frame in hexadecimal digits, instead of --to
-    #[arg(long, value_name = "HEX", value_parser = frame, conflicts_with_all = ["protocol", "source_port", "size", "ttl", "df", "from_mac", "to_mac", "vlan"])]
-    pub frame: Option<Frame>,
-    /// How to print
+    pub once: bool,
+    /// The busiest ports, so many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    pub ports: usize,
+    /// How to print; JSON is one object a line
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: TextFormat,
 }
@@ -250,10 +218,6 @@ pub struct StatusArguments {
 /// Labels to select by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Labels(pub BTreeMap<String, String>);
-
-/// Octets of a frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(pub Vec<u8>);
 
 /// One kind or all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,15 +256,6 @@ fn labels(text: &str) -> Result<Labels, String> {
         _ => Err(format!("\"{pair}\" is not KEY=VALUE")),
     };
     text.split(',').map(pair).collect::<Result<_, _>>().map(Labels)
-}
-
-fn frame(text: &str) -> Result<Frame, String> {
-    let text: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
-    let nibbles: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-    let nibbles = nibbles.filter(|digits| !digits.is_empty() && digits.len() % 2 == 0);
-    let nibbles = nibbles.ok_or("an even number of hexadecimal digits is expected")?;
-    // Two digits make at most 255.
-    Ok(Frame(nibbles.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()))
 }
 
 #[cfg(test)]

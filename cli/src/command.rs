@@ -16,6 +16,7 @@ mod describe;
 mod files;
 mod get;
 mod status;
+mod top;
 mod trace;
 mod watch;
 
@@ -33,6 +34,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Error>
         Command::Watch(arguments) => watch::run(client, arguments, output).await,
         Command::Counters(arguments) => counters::run(client, arguments, output).await,
         Command::Trace(arguments) => trace::run(client, arguments, output).await,
+        Command::Top(arguments) => top::run(client, arguments, output).await,
         Command::Status(arguments) => status::run(client, arguments, output).await,
         Command::Completion { shell } => completion(shell, output),
     }

@@ -7,6 +7,8 @@ pub struct Output {
     writer: Box<dyn Write>,
     /// Whether colours are wanted.
     pub colour: bool,
+    /// Whether a person looks at it.
+    pub terminal: bool,
 }
 
 impl Output {
@@ -14,8 +16,8 @@ impl Output {
     pub fn stdout() -> Output {
         let stdout = io::stdout();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = stdout.is_terminal() && !plain;
-        Output { writer: Box::new(BufWriter::new(stdout)), colour }
+        let terminal = stdout.is_terminal();
+        Output { writer: Box::new(BufWriter::new(stdout)), colour: terminal && !plain, terminal }
     }
 
     /// Prints a value as indented JSON.
@@ -60,7 +62,7 @@ pub mod tests {
         print: impl FnOnce(&mut Output) -> Result<(), E>,
     ) -> String {
         let bytes = Rc::new(RefCell::new(Vec::new()));
-        let mut output = Output { writer: Box::new(Shared(bytes.clone())), colour };
+        let mut output = Output { writer: Box::new(Shared(bytes.clone())), colour, terminal: false };
         print(&mut output).unwrap();
         String::from_utf8(bytes.take()).unwrap()
     }

@@ -6,6 +6,7 @@ use crate::quantity::age;
 use crate::table::{Cell, Table, Tone};
 
 mod columns;
+pub mod rates;
 
 /// An object as the command line names it: `port/web`.
 pub fn object(kind: Kind, name: &str) -> String {

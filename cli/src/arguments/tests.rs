@@ -2,6 +2,7 @@
 
 use clap::CommandFactory;
 
+use super::trace::Frame;
 use super::*;
 
 fn parsed(line: &str) -> Command {
@@ -71,6 +72,32 @@ fn trace_takes_one_packet_of_one_protocol() {
     ] {
         refused(line);
     }
+}
+
+#[test]
+fn live_traces_need_neither_port_nor_destination_and_take_blocks() {
+    let Command::Trace(trace) = parsed("weft trace --live") else { panic!() };
+    assert!(trace.live.live && trace.port.is_none() && trace.to.is_none());
+    let line = "weft trace web --live --from 198.18.1.0/24 --tcp --sample 100 -c 5";
+    let Command::Trace(trace) = parsed(line) else { panic!() };
+    assert_eq!((trace.tcp, trace.live.sample, trace.live.count), (Some(0), Some(100), Some(5)));
+    assert_eq!(trace.from, Some(Block("198.18.1.0/24".into())));
+    for line in [
+        "weft trace web --to ::1 --count 3",
+        "weft trace --to ::1",
+        "weft trace --live --frame 00",
+        "weft trace --live --size 100",
+        "weft trace --live --to web",
+    ] {
+        refused(line);
+    }
+}
+
+#[test]
+fn top_looks_every_two_seconds_and_not_more_often_than_every_one() {
+    let Command::Top(top) = parsed("weft top") else { panic!() };
+    assert_eq!((top.interval, top.once, top.ports), (2, false, 20));
+    refused("weft top --interval 0");
 }
 
 #[test]

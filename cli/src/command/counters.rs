@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use weft_proto::Client;
-use weft_proto::v1::{CountersRequest, CountersResponse};
+use weft_proto::v1::{CountersRequest, CountersResponse, QueueCounters};
 
 use crate::arguments::{Counters, TextFormat};
 use crate::error::Error;
@@ -26,12 +26,31 @@ pub async fn run(mut client: Client, arguments: Counters, output: &mut Output) -
     ports(&counters).write(output)?;
     if one {
         // The totals of all ports say nothing about the one that was asked for.
-        let of_port = counters.ports.pop().and_then(|port| port.counters);
-        let drops = of_port.map(|counters| counters.drops).unwrap_or_default();
-        return named("DROPS", &drops, arguments.all, output);
+        let port = counters.ports.pop().unwrap_or_default();
+        let drops = port.counters.map(|counters| counters.drops).unwrap_or_default();
+        named("DROPS", &drops, arguments.all, output)?;
+        return apart(&queues(&port.queues), output);
     }
     named("DROPS", &counters.drops, arguments.all, output)?;
-    named("STACK", &counters.stack, arguments.all, output)
+    named("STACK", &counters.stack, arguments.all, output)?;
+    apart(&stages(&counters, arguments.all), output)
+}
+
+fn queues(queues: &[QueueCounters]) -> Table {
+    let mut table = Table::new(&["QUEUE", "WORKER", "RX-PACKETS", "RX-OCTETS"]);
+    for it in queues {
+        let numbers = [it.queue.into(), it.worker.into(), it.rx_packets, it.rx_bytes];
+        table.row(numbers.map(|number: u64| Cell::from(number.to_string())).into());
+    }
+    table
+}
+
+fn stages(counters: &CountersResponse, zeros: bool) -> Table {
+    let mut table = Table::new(&["STAGE", "PACKETS", "DROPS"]);
+    for it in counters.stages.iter().filter(|it| zeros || it.packets > 0) {
+        table.row(vec![it.stage.as_str().into(), it.packets.to_string().into(), it.drops.to_string().into()]);
+    }
+    table
 }
 
 fn ports(counters: &CountersResponse) -> Table {
@@ -60,6 +79,11 @@ fn named(
     for (name, value) in counters.iter().filter(|(_, value)| zeros || **value > 0) {
         table.row(vec![name.as_str().into(), value.to_string().into()]);
     }
+    apart(&table, output)
+}
+
+/// A table after an empty line; nothing when there is nothing to tell.
+fn apart(table: &Table, output: &mut Output) -> Result<(), Error> {
     if table.is_empty() {
         return Ok(());
     }
