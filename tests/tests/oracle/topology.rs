@@ -1,0 +1,175 @@
+//! The fabric that both sides are: three networks on one router, and who is where.
+//!
+//! ```text
+//! a .10  b .11  c .12      d .10  e .11          f .1
+//!   |      |      |          |      |             |
+//! front 198.18.1.0/24    back 198.18.2.0/24    link 198.18.3.0/31
+//! MTU 1500, gateway .1   MTU 1280, gateway .1  MTU 1500, gateway .0
+//! ```
+//! IPv6 likewise, in 2001:db8:1::/64, 2001:db8:2::/64 and 2001:db8:3::/127. 198.19.0.0/16 and
+//! 2001:db8:f::/48 are behind d, their upper halves behind f.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use weft_testkit::frame::Mac;
+
+/// A container's device: where frames enter and leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wire {
+    A,
+    B,
+    C,
+    D,
+    E,
+    F,
+}
+
+/// A network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Net {
+    Front,
+    Back,
+    Link,
+}
+
+/// What there is to know about a network.
+#[derive(Debug)]
+pub struct Segment {
+    pub name: &'static str,
+    pub mtu: u32,
+    pub gateway_mac: Mac,
+    pub prefix4: (Ipv4Addr, u8),
+    pub gateway4: Ipv4Addr,
+    pub prefix6: (Ipv6Addr, u8),
+    pub gateway6: Ipv6Addr,
+    pub wires: &'static [Wire],
+}
+
+/// Prefixes behind a host.
+pub const ROUTES: [(&str, Wire); 4] = [
+    ("198.19.0.0/16", Wire::D),
+    ("198.19.128.0/17", Wire::F),
+    ("2001:db8:f::/48", Wire::D),
+    ("2001:db8:f:8000::/49", Wire::F),
+];
+
+const fn doc6(net: u16, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host)
+}
+
+static FRONT: Segment = Segment {
+    name: "front",
+    mtu: 1500,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x01, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 1, 0), 24),
+    gateway4: Ipv4Addr::new(198, 18, 1, 1),
+    prefix6: (doc6(1, 0), 64),
+    gateway6: doc6(1, 1),
+    wires: &[Wire::A, Wire::B, Wire::C],
+};
+
+static BACK: Segment = Segment {
+    name: "back",
+    mtu: 1280,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x02, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 2, 0), 24),
+    gateway4: Ipv4Addr::new(198, 18, 2, 1),
+    prefix6: (doc6(2, 0), 64),
+    gateway6: doc6(2, 1),
+    wires: &[Wire::D, Wire::E],
+};
+
+static LINK: Segment = Segment {
+    name: "link",
+    mtu: 1500,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x03, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 3, 0), 31),
+    gateway4: Ipv4Addr::new(198, 18, 3, 0),
+    prefix6: (doc6(3, 0), 127),
+    gateway6: doc6(3, 1),
+    wires: &[Wire::F],
+};
+
+impl Net {
+    pub const ALL: [Net; 3] = [Net::Front, Net::Back, Net::Link];
+
+    pub fn segment(self) -> &'static Segment {
+        match self {
+            Net::Front => &FRONT,
+            Net::Back => &BACK,
+            Net::Link => &LINK,
+        }
+    }
+
+    /// The gateway's link-local address.
+    pub fn gateway_link_local(self) -> Ipv6Addr {
+        link_local(self.segment().gateway_mac)
+    }
+}
+
+impl Wire {
+    pub const ALL: [Wire; 6] = [Wire::A, Wire::B, Wire::C, Wire::D, Wire::E, Wire::F];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Wire::A => "a",
+            Wire::B => "b",
+            Wire::C => "c",
+            Wire::D => "d",
+            Wire::E => "e",
+            Wire::F => "f",
+        }
+    }
+
+    /// The wire with this name.
+    pub fn named(name: &str) -> Option<Wire> {
+        Wire::ALL.into_iter().find(|wire| wire.name() == name)
+    }
+
+    pub fn net(self) -> Net {
+        match self {
+            Wire::A | Wire::B | Wire::C => Net::Front,
+            Wire::D | Wire::E => Net::Back,
+            Wire::F => Net::Link,
+        }
+    }
+
+    pub fn mac(self) -> Mac {
+        [0x02, 0, 0, 0, 0, 0x0a + self as u8]
+    }
+
+    pub fn v4(self) -> Ipv4Addr {
+        let [p, q, r, _] = self.net().segment().prefix4.0.octets();
+        Ipv4Addr::new(p, q, r, self.host() as u8)
+    }
+
+    pub fn v6(self) -> Ipv6Addr {
+        let host = if self == Wire::F { 0 } else { self.host() };
+        Ipv6Addr::from(self.net().segment().prefix6.0.to_bits() | u128::from(host))
+    }
+
+    pub fn link_local(self) -> Ipv6Addr {
+        link_local(self.mac())
+    }
+
+    /// All addresses of the host.
+    pub fn addresses(self) -> [IpAddr; 3] {
+        [self.v4().into(), self.v6().into(), self.link_local().into()]
+    }
+
+    fn host(self) -> u16 {
+        match self {
+            Wire::A | Wire::D => 10,
+            Wire::B | Wire::E => 11,
+            Wire::C => 12,
+            Wire::F => 1,
+        }
+    }
+}
+
+/// The link-local address of a device with this MAC address (RFC 4291 appendix A).
+pub fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+}
