@@ -1,9 +1,10 @@
 //! A case: frames that are sent one after the other, and what came of them.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::dissect::Dissection;
-use super::topology::Wire;
+use super::topology::{Net, Wire};
 
 /// Frames to send, and what they are about.
 #[derive(Debug, Clone)]
@@ -16,8 +17,6 @@ pub struct Case {
     pub title: String,
     /// What is sent, in order.
     pub steps: Vec<Step>,
-    /// Answers come only after timers have run out.
-    pub slow: bool,
 }
 
 /// A frame that a container sends.
@@ -29,6 +28,28 @@ pub struct Step {
 
 /// Frames as they arrived, in the order of arrival at each wire.
 pub type Outcome = Vec<(Wire, Vec<u8>)>;
+
+/// The gateway's question for a neighbour's address (ARP or neighbour solicitation) that a frame is, and the
+/// network where it is asked.
+pub fn question(frame: &[u8]) -> Option<(IpAddr, Net)> {
+    let net = Net::ALL.into_iter().find(|net| frame[6..12] == net.segment().gateway_mac)?;
+    match frame[12..14] {
+        [0x08, 0x06] if frame[20..22] == [0, 1] => {
+            let octets: [u8; 4] = frame[38..42].try_into().ok()?;
+            Some((octets.into(), net))
+        }
+        [0x86, 0xdd] if frame[20] == 58 && frame.get(54) == Some(&135) => {
+            let octets: [u8; 16] = frame[62..78].try_into().ok()?;
+            Some((octets.into(), net))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a gateway is left waiting for a neighbour: more comes when its timers run out.
+pub fn is_waiting(outcome: &Outcome) -> bool {
+    outcome.iter().any(|(_, frame)| question(frame).is_some())
+}
 
 impl Case {
     /// The frame that the case is about: the last one.

@@ -17,7 +17,6 @@ mod layer2;
 pub struct Draft {
     title: String,
     steps: Vec<Step>,
-    slow: bool,
 }
 
 impl Draft {
@@ -105,6 +104,6 @@ fn silent_neighbor(random: &mut Random) -> Draft {
 pub fn case(seed: u64, number: u64) -> Case {
     let mut random = Random::of_case(seed, number);
     let (family, generate) = FAMILIES[number as usize % FAMILIES.len()];
-    let Draft { title, steps, slow } = generate(&mut random);
-    Case { number, family, title, steps, slow }
+    let Draft { title, steps } = generate(&mut random);
+    Case { number, family, title, steps }
 }

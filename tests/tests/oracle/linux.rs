@@ -19,16 +19,16 @@ use weft_host::poll::{Epoll, Events};
 use weft_testkit::Lab;
 use weft_testkit::frame::{BROADCAST, Mac};
 
-use super::case::{Case, Outcome};
+use super::case::{Case, Outcome, is_waiting};
 use super::packet::{checksum, ethernet};
 use super::topology::{Net, ROUTES, Wire};
 
 /// Longest time that a marker may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Longest time that a slow case's answers may take.
+/// Longest time that the router may take to give up waiting for a neighbour.
 const SLOW: Duration = Duration::from_secs(2);
-/// How long to listen for stragglers when a case is looked at closely.
-const CLOSE_LOOK: Duration = Duration::from_millis(30);
+/// How long to listen for stragglers: more than the time between two questions for a neighbour.
+const QUIET: Duration = Duration::from_millis(40);
 /// Time between two questions for a neighbour, in milliseconds: far below a second, so that slow cases are
 /// quick.
 const RETRANSMIT_MS: u32 = 20;
@@ -80,8 +80,8 @@ impl Linux {
         Ok(linux)
     }
 
-    /// Sends the frames of a case and gives what comes out. A slow case ends when `expected` frames have
-    /// come, or not in time.
+    /// Sends the frames of a case and gives what comes out. Where the router waits for a neighbour, it is
+    /// given time until `expected` frames have come, and then a little more.
     pub fn run(&mut self, case: &Case, expected: usize, closely: bool) -> Result<Outcome> {
         for step in &case.steps {
             let socket = &self.wires[step.from as usize];
@@ -94,15 +94,28 @@ impl Linux {
         }
         let mut outcome = Outcome::new();
         self.until_marked(&mut outcome)?;
-        if case.slow || closely {
-            let patience = if case.slow { SLOW } else { CLOSE_LOOK };
-            let start = Instant::now();
-            while start.elapsed() < patience && (closely || outcome.len() < expected) {
-                self.wait(patience)?;
-                self.until_marked(&mut outcome)?;
-            }
+        if is_waiting(&outcome) {
+            self.listen(SLOW, &mut outcome, |outcome| outcome.len() >= expected)?;
+            self.listen(QUIET, &mut outcome, |_| false)?;
+        } else if closely {
+            self.listen(QUIET, &mut outcome, |_| false)?;
         }
         Ok(outcome)
+    }
+
+    /// Takes in what comes until `enough` holds, or for so long.
+    fn listen(
+        &mut self,
+        longest: Duration,
+        outcome: &mut Outcome,
+        enough: impl Fn(&Outcome) -> bool,
+    ) -> Result<()> {
+        let end = Instant::now() + longest;
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|_| !enough(outcome)) {
+            self.wait(left)?;
+            self.until_marked(outcome)?;
+        }
+        Ok(())
     }
 
     /// Waits until what the kernel says by itself has been said.
@@ -271,6 +284,8 @@ fn bridge(script: &mut String, net: Net) {
          ip address add {v4}/{length4} dev br-{name}\n\
          ip address add {v6}/{length6} dev br-{name} nodad\n\
          echo {RETRANSMIT_MS} >/proc/sys/net/ipv4/neigh/br-{name}/retrans_time_ms\n\
+         echo 3600 >/proc/sys/net/ipv4/neigh/br-{name}/delay_first_probe_time\n\
+         echo 3600 >/proc/sys/net/ipv6/neigh/br-{name}/delay_first_probe_time\n\
          echo {RETRANSMIT_MS} >/proc/sys/net/ipv6/neigh/br-{name}/retrans_time_ms"
     );
 }

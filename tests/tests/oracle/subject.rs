@@ -12,7 +12,7 @@ use weft_stack::time::Instant;
 use weft_stack::{MacAddr, Prefix, Stack};
 use weft_testkit::frame::{self, Mac};
 
-use super::case::{Case, Outcome};
+use super::case::{Case, Outcome, is_waiting, question};
 use super::packet::{self, Ipv6};
 use super::topology::{Net, ROUTES, Wire};
 
@@ -44,7 +44,7 @@ impl Subject {
         for step in &case.steps {
             self.send(step.from, &step.frame, &mut outcome);
         }
-        if case.slow {
+        if is_waiting(&outcome) {
             let end = self.now + ALL_TIMERS;
             while let Some(at) = self.stack.poll_at().filter(|at| *at <= end) {
                 self.now = self.now.max(at);
@@ -93,22 +93,6 @@ impl Subject {
 
     fn wire(&self, port: PortId) -> Wire {
         Wire::named(&self.stack.config().port(port).unwrap().name).unwrap()
-    }
-}
-
-/// The address that a frame from a gateway asks for, and on which network.
-fn question(bytes: &[u8]) -> Option<(IpAddr, Net)> {
-    let net = Net::ALL.into_iter().find(|net| bytes[6..12] == net.segment().gateway_mac)?;
-    match bytes[12..14] {
-        [0x08, 0x06] if bytes[20..22] == [0, 1] => {
-            let octets: [u8; 4] = bytes[38..42].try_into().ok()?;
-            Some((octets.into(), net))
-        }
-        [0x86, 0xdd] if bytes[20] == 58 && bytes.get(54) == Some(&135) => {
-            let octets: [u8; 16] = bytes[62..78].try_into().ok()?;
-            Some((octets.into(), net))
-        }
-        _ => None,
     }
 }
 

@@ -264,8 +264,5 @@ pub fn silent_neighbor(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::D, Wire::E, Wire::F]);
     let to = Ipv4Addr::new(198, 18, 1, random.within(221..=239) as u8);
     let packet = packet(random, from, to, 20);
-    let mut draft =
-        Draft::one(format!("nobody at {to}, protocol {}", packet.protocol), from, to_gateway(&packet, from));
-    draft.slow = true;
-    draft
+    Draft::one(format!("nobody at {to}, protocol {}", packet.protocol), from, to_gateway(&packet, from))
 }

@@ -247,8 +247,5 @@ pub fn silent_neighbor(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::D, Wire::E, Wire::F]);
     let to = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x1000 + random.word() % 0x4000);
     let packet = packet(random, from, to, 20);
-    let mut draft =
-        Draft::one(format!("nobody at {to}, next header {}", packet.next), from, to_gateway(&packet, from));
-    draft.slow = true;
-    draft
+    Draft::one(format!("nobody at {to}, next header {}", packet.next), from, to_gateway(&packet, from))
 }
