@@ -1,7 +1,7 @@
 //! The differential oracle: the same frames go through the stack and through the Linux kernel, and what comes
 //! out must agree, field by field, or the difference stands in `oracle/differences.rs` with its reason.
 //!
-//! `WEFT_ORACLE_CASES` sets how many cases are generated (2,400), `WEFT_ORACLE_SEED` from which seed, and
+//! `WEFT_ORACLE_CASES` sets how many cases are generated (5,000), `WEFT_ORACLE_SEED` from which seed, and
 //! `WEFT_ORACLE_CASE` runs one of them alone and shows both outcomes.
 
 mod oracle {
@@ -9,6 +9,7 @@ mod oracle {
     pub mod compare;
     pub mod differences;
     pub mod dissect;
+    pub mod fabric;
     pub mod generate;
     pub mod linux;
     pub mod packet;

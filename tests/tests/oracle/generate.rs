@@ -42,6 +42,8 @@ const FAMILIES: &[Family] = &[
     ("flooded", layer2::flooded),
     ("ethertype", layer2::ethertype),
     ("tagged", layer2::tagged),
+    ("tagged", layer2::tagged),
+    ("tagged", layer2::tagged),
     ("runt", layer2::runt),
     ("long frame", layer2::long_frame),
     ("odd source", layer2::odd_source),

@@ -3,6 +3,7 @@
 //! IPv4 (RFC 791), IPv6 with extension headers (RFC 8200), ICMP and ICMPv6 (RFC 792, 4443), UDP, TCP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 pub use weft_testkit::frame::checksum;
 use weft_testkit::frame::{self, Mac};
@@ -195,6 +196,11 @@ pub fn transport_checksum(source: IpAddr, destination: IpAddr, protocol: u8, mes
     bytes.extend([0, 0, 0, protocol]);
     bytes.extend(message);
     checksum(&bytes)
+}
+
+/// The address that is written so; panics on anything else.
+pub fn address<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no address"))
 }
 
 /// The solicited-node group of an address (RFC 4291 section 2.7.1).

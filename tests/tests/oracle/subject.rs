@@ -4,17 +4,17 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+use weft_stack::Stack;
 use weft_stack::batch::{Batch, Output};
-use weft_stack::config::{
-    Config, FabricSpec, NetworkSpec, Offloads, PortId, PortSpec, RouterSpec, StaticRoute, SubnetSpec,
-};
+use weft_stack::config::{Config, PortId};
 use weft_stack::time::Instant;
-use weft_stack::{MacAddr, Prefix, Stack};
-use weft_testkit::frame::{self, Mac};
+use weft_testkit::frame;
 
 use super::case::{Case, Outcome, is_waiting, question};
+use super::fabric;
 use super::packet::{self, Ipv6};
-use super::topology::{Net, ROUTES, Wire};
+use super::topology::{Net, Wire};
 
 /// Time that passes from one case to the next: enough that the rate limits of answers have room again.
 const BETWEEN_CASES: Duration = Duration::from_millis(500);
@@ -25,13 +25,18 @@ const ALL_TIMERS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Subject {
     stack: Stack,
+    /// The port of each wire.
+    ports: Vec<PortId>,
     now: Instant,
 }
 
 impl Subject {
-    pub fn new() -> Subject {
-        let config = Config::build(&fabric(), None, 1).unwrap();
-        Subject { stack: Stack::new(0, Arc::new(config)), now: Instant::from_nanos(1_000_000_000) }
+    pub fn new() -> Result<Subject> {
+        let config = Config::build(&fabric::spec(), None, 1)?;
+        let port = |wire: &Wire| Some(config.port_by_name(wire.name())?.id);
+        let ports = Wire::ALL.iter().map(port).collect::<Option<_>>().context("a port for each wire")?;
+        let now = Instant::from_nanos(1_000_000_000);
+        Ok(Subject { stack: Stack::new(0, Arc::new(config)), ports, now })
     }
 
     /// Sends the frames of a case and gives what comes out. Questions for hosts that exist are answered, as
@@ -58,21 +63,23 @@ impl Subject {
         let (mut batch, mut output) = (Batch::new(), Output::new());
         batch.vacant().set_frame(bytes);
         batch.commit(1);
-        self.stack.process(self.now, self.port(from), &mut batch, &mut output);
-        self.collect(&batch, &output, outcome);
+        self.stack.process(self.now, self.ports[from as usize], &mut batch, &mut output);
+        self.collect(&mut batch, &mut output, outcome);
     }
 
     fn poll(&mut self, outcome: &mut Outcome) {
-        let (batch, mut output) = (Batch::new(), Output::new());
+        let (mut batch, mut output) = (Batch::new(), Output::new());
         self.stack.poll(self.now, &mut output);
-        self.collect(&batch, &output, outcome);
+        self.collect(&mut batch, &mut output, outcome);
     }
 
-    fn collect(&mut self, batch: &Batch, output: &Output, outcome: &mut Outcome) {
+    fn collect(&mut self, batch: &mut Batch, output: &mut Output, outcome: &mut Outcome) {
         let mut answers = Vec::new();
-        for send in output.sends() {
-            let bytes = output.packet(batch, send).frame();
-            let to = self.wire(send.port);
+        for index in 0..output.sends().len() {
+            output.seal(batch, index..index + 1);
+            let send = output.sends()[index];
+            let bytes = output.packet(batch, &send).frame();
+            let Some(to) = self.wire(send.port) else { continue };
             match question(bytes) {
                 Some((asked, net)) => match host(asked, net) {
                     Some(host) if host == to => answers.push((host, answer(host, asked, bytes))),
@@ -87,12 +94,8 @@ impl Subject {
         }
     }
 
-    fn port(&self, wire: Wire) -> PortId {
-        self.stack.config().port_by_name(wire.name()).unwrap().id
-    }
-
-    fn wire(&self, port: PortId) -> Wire {
-        Wire::named(&self.stack.config().port(port).unwrap().name).unwrap()
+    fn wire(&self, port: PortId) -> Option<Wire> {
+        Wire::ALL.into_iter().zip(&self.ports).find(|(_, id)| **id == port).map(|(wire, _)| wire)
     }
 }
 
@@ -109,68 +112,13 @@ fn answer(host: Wire, asked: IpAddr, question: &[u8]) -> Vec<u8> {
             packet::ethernet(segment.gateway_mac, host.mac(), frame::ARP, &message)
         }
         IpAddr::V6(address) => {
-            let octets: [u8; 16] = question[22..38].try_into().unwrap();
-            let asker = Ipv6Addr::from(octets);
+            let mut asker = [0; 16];
+            asker.copy_from_slice(&question[22..38]);
+            let asker = Ipv6Addr::from(asker);
             let data = [&address.octets()[..], &[2, 1], &host.mac()].concat();
             let message = packet::icmpv6(address, asker, 136, 0, [0x60, 0, 0, 0], &data);
             let answer = Ipv6 { hops: 255, ..Ipv6::new(address, asker, 58, message) };
             answer.frame(segment.gateway_mac, host.mac())
         }
     }
-}
-
-/// The fabric of [`topology`](super::topology) as the stack is told of it. Sources are not checked: a kernel
-/// bridge does not do so either.
-fn fabric() -> FabricSpec {
-    let routes = ROUTES.map(|(prefix, via)| {
-        let prefix: Prefix = prefix.parse().unwrap();
-        let next_hop = if prefix.address().is_ipv4() { via.v4().into() } else { via.v6().into() };
-        StaticRoute { prefix, next_hops: vec![next_hop] }
-    });
-    FabricSpec {
-        routers: vec![RouterSpec { name: "core".into(), routes: routes.into() }],
-        networks: Net::ALL.into_iter().map(network).collect(),
-        ports: Wire::ALL.into_iter().map(port).collect(),
-    }
-}
-
-fn network(net: Net) -> NetworkSpec {
-    let segment = net.segment();
-    let subnet = |(first, length): (IpAddr, u8), gateway: IpAddr| SubnetSpec {
-        prefix: format!("{first}/{length}").parse().unwrap(),
-        gateway: Some(gateway),
-    };
-    let (first4, length4) = segment.prefix4;
-    let (first6, length6) = segment.prefix6;
-    NetworkSpec {
-        name: segment.name.into(),
-        router: Some("core".into()),
-        subnets: vec![
-            subnet((first4.into(), length4), segment.gateway4.into()),
-            subnet((first6.into(), length6), segment.gateway6.into()),
-        ],
-        mtu: segment.mtu,
-        gateway_mac: mac(segment.gateway_mac),
-        ageing: Duration::from_secs(300),
-        max_macs: 4096,
-        max_neighbors: 4096,
-    }
-}
-
-fn port(wire: Wire) -> PortSpec {
-    let segment = wire.net().segment();
-    PortSpec {
-        name: wire.name().into(),
-        network: segment.name.into(),
-        mac: mac(wire.mac()),
-        addresses: vec![wire.v4().into(), wire.v6().into()],
-        vlan: None,
-        mtu: segment.mtu,
-        source_check: false,
-        offloads: Offloads::default(),
-    }
-}
-
-fn mac(octets: Mac) -> MacAddr {
-    MacAddr(octets)
 }

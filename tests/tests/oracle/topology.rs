@@ -8,6 +8,9 @@
 //! ```
 //! IPv6 likewise, in 2001:db8:1::/64, 2001:db8:2::/64 and 2001:db8:3::/127. 198.19.0.0/16 and
 //! 2001:db8:f::/48 are behind d, their upper halves behind f.
+//!
+//! Two more networks carry VLAN tags, which a kernel bridge passes unread: `tunnel` (198.18.4.0/24, g and h),
+//! whose ports do so too, and `trunk` (198.18.5.0/24, i and j), whose ports read them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,6 +25,10 @@ pub enum Wire {
     D,
     E,
     F,
+    G,
+    H,
+    I,
+    J,
 }
 
 /// A network.
@@ -30,6 +37,8 @@ pub enum Net {
     Front,
     Back,
     Link,
+    Tunnel,
+    Trunk,
 }
 
 /// What there is to know about a network.
@@ -44,6 +53,9 @@ pub struct Segment {
     pub gateway6: Ipv6Addr,
     pub wires: &'static [Wire],
 }
+
+/// The VLANs of the trunks.
+pub const TRUNK_VLANS: [u16; 3] = [5, 7, 4094];
 
 /// Prefixes behind a host.
 pub const ROUTES: [(&str, Wire); 4] = [
@@ -90,14 +102,38 @@ static LINK: Segment = Segment {
     wires: &[Wire::F],
 };
 
+static TUNNEL: Segment = Segment {
+    name: "tunnel",
+    mtu: 1500,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x04, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 4, 0), 24),
+    gateway4: Ipv4Addr::new(198, 18, 4, 1),
+    prefix6: (doc6(4, 0), 64),
+    gateway6: doc6(4, 1),
+    wires: &[Wire::G, Wire::H],
+};
+
+static TRUNK: Segment = Segment {
+    name: "trunk",
+    mtu: 1500,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x05, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 5, 0), 24),
+    gateway4: Ipv4Addr::new(198, 18, 5, 1),
+    prefix6: (doc6(5, 0), 64),
+    gateway6: doc6(5, 1),
+    wires: &[Wire::I, Wire::J],
+};
+
 impl Net {
-    pub const ALL: [Net; 3] = [Net::Front, Net::Back, Net::Link];
+    pub const ALL: [Net; 5] = [Net::Front, Net::Back, Net::Link, Net::Tunnel, Net::Trunk];
 
     pub fn segment(self) -> &'static Segment {
         match self {
             Net::Front => &FRONT,
             Net::Back => &BACK,
             Net::Link => &LINK,
+            Net::Tunnel => &TUNNEL,
+            Net::Trunk => &TRUNK,
         }
     }
 
@@ -108,7 +144,8 @@ impl Net {
 }
 
 impl Wire {
-    pub const ALL: [Wire; 6] = [Wire::A, Wire::B, Wire::C, Wire::D, Wire::E, Wire::F];
+    pub const ALL: [Wire; 10] =
+        [Wire::A, Wire::B, Wire::C, Wire::D, Wire::E, Wire::F, Wire::G, Wire::H, Wire::I, Wire::J];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -118,12 +155,11 @@ impl Wire {
             Wire::D => "d",
             Wire::E => "e",
             Wire::F => "f",
+            Wire::G => "g",
+            Wire::H => "h",
+            Wire::I => "i",
+            Wire::J => "j",
         }
-    }
-
-    /// The wire with this name.
-    pub fn named(name: &str) -> Option<Wire> {
-        Wire::ALL.into_iter().find(|wire| wire.name() == name)
     }
 
     pub fn net(self) -> Net {
@@ -131,6 +167,8 @@ impl Wire {
             Wire::A | Wire::B | Wire::C => Net::Front,
             Wire::D | Wire::E => Net::Back,
             Wire::F => Net::Link,
+            Wire::G | Wire::H => Net::Tunnel,
+            Wire::I | Wire::J => Net::Trunk,
         }
     }
 
@@ -159,8 +197,8 @@ impl Wire {
 
     fn host(self) -> u16 {
         match self {
-            Wire::A | Wire::D => 10,
-            Wire::B | Wire::E => 11,
+            Wire::A | Wire::D | Wire::G | Wire::I => 10,
+            Wire::B | Wire::E | Wire::H | Wire::J => 11,
             Wire::C => 12,
             Wire::F => 1,
         }

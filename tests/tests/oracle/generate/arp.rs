@@ -29,7 +29,7 @@ pub fn question(random: &mut Random) -> Draft {
     let (who, sender) = match random.below(8) {
         0 => ("a probe", NOBODY),
         1 => ("from outside of the subnet", Ipv4Addr::new(198, 19, 7, 7)),
-        2 => ("about itself", target),
+        2 if whom != "a host beside it" => ("about itself", target),
         _ => ("a question", from.v4()),
     };
     let destination = if random.one_in(4) { segment.gateway_mac } else { BROADCAST };
@@ -86,7 +86,10 @@ pub fn malformed(random: &mut Random) -> Draft {
             "operation"
         }
         _ => {
-            message[8..14].copy_from_slice(&random.pick(&[ZERO, BROADCAST, segment.gateway_mac]));
+            // What it claims may be believed: so it is nobody's address.
+            let nobody = Ipv4Addr::from(segment.prefix4.0.to_bits() | random.within(242..=249) as u32);
+            let liar = random.pick(&[ZERO, BROADCAST, segment.gateway_mac]);
+            message = arp(1, (liar, nobody), (ZERO, segment.gateway4));
             "sender's MAC address"
         }
     };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use weft_testkit::frame::Mac;
 
 use super::Draft;
-use crate::oracle::packet::{Ipv6, group_mac, icmpv6, solicited_node};
+use crate::oracle::packet::{Ipv6, address, group_mac, icmpv6, solicited_node};
 use crate::oracle::random::Random;
 use crate::oracle::topology::Wire;
 
@@ -35,7 +35,7 @@ pub fn solicitation(random: &mut Random) -> Draft {
         0..3 => ("the gateway", segment.gateway6),
         3 => ("the gateway's link-local address", from.net().gateway_link_local()),
         4 => ("a host beside it", segment.wires[0].v6()),
-        5 => ("another network's gateway", "2001:db8:2::1".parse().unwrap()),
+        5 => ("another network's gateway", address("2001:db8:2::1")),
         _ => ("nobody", Ipv6Addr::from(segment.prefix6.0.to_bits() | 0xfa)),
     };
     let (who, source) = match random.below(6) {
@@ -124,7 +124,7 @@ pub fn announcement(random: &mut Random) -> Draft {
             ("a router solicitation", ALL_ROUTERS, packet(source, ALL_ROUTERS, 133, [0; 4], &data))
         }
         1 => {
-            let group: Ipv6Addr = "ff02::16".parse().unwrap();
+            let group: Ipv6Addr = address("ff02::16");
             let record = [&[4u8, 0, 0, 0][..], &solicited_node(from.v6()).octets()].concat();
             ("a listener report", group, packet(source, group, 143, [0, 0, 0, 1], &record))
         }

@@ -122,7 +122,7 @@ pub fn tcp_closed(random: &mut Random) -> Draft {
 
 pub fn other_protocol(random: &mut Random) -> Draft {
     let from = random.pick(&Wire::ALL);
-    let protocol = random.pick(&[3u8, 4, 41, 47, 50, 51, 89, 99, 132, 255]);
+    let protocol = random.pick(&[2u8, 3, 4, 41, 47, 50, 51, 89, 99, 132, 255]);
     let length = random.pick(&[0usize, 4, 40, 700]);
     let data = random.octets(length);
     let packet = packet(random, from, protocol, data);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use weft_testkit::frame::BROADCAST;
 
 use super::Draft;
-use crate::oracle::packet::{DONT_FRAGMENT, Ipv4, MORE_FRAGMENTS, icmp, tcp, udp};
+use crate::oracle::packet::{DONT_FRAGMENT, Ipv4, MORE_FRAGMENTS, address, icmp, tcp, udp};
 use crate::oracle::random::Random;
 use crate::oracle::topology::Wire;
 
@@ -142,46 +142,44 @@ pub fn with_options(random: &mut Random) -> Draft {
 
 pub fn martian(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::A, Wire::B, Wire::D, Wire::F]);
-    let to = far(random, from);
+    let odd: Ipv4Addr = address(random.pick(&[
+        "0.0.0.0",
+        "0.1.2.3",
+        "127.0.0.1",
+        "127.9.9.9",
+        "224.0.0.1",
+        "239.1.1.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "198.18.1.0",
+        "198.18.1.255",
+        "198.18.2.255",
+        "198.18.2.0",
+        "169.254.7.7",
+        "198.18.1.1",
+        "198.18.2.1",
+    ]));
+    let outward = random.one_in(2);
+    let to = if outward { odd } else { far(random, from) };
     let mut packet = packet(random, from, to, 40);
     packet.flags = 0;
-    let odd: Ipv4Addr = random
-        .pick(&[
-            "0.0.0.0",
-            "0.1.2.3",
-            "127.0.0.1",
-            "127.9.9.9",
-            "224.0.0.1",
-            "239.1.1.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "198.18.1.0",
-            "198.18.1.255",
-            "198.18.2.255",
-            "198.18.2.0",
-            "169.254.7.7",
-            "198.18.1.1",
-            "198.18.2.1",
-        ])
-        .parse()
-        .unwrap();
-    let side = if random.one_in(2) {
+    if !outward {
         packet.source = odd;
-        "from"
-    } else {
-        packet.destination = odd;
-        "to"
-    };
+    }
+    let side = if outward { "to" } else { "from" };
     Draft::one(format!("{side} {odd}, protocol {}", packet.protocol), from, to_gateway(&packet, from))
 }
 
+/// The kernel limits these answers by their receiver, and that cannot be turned off in a namespace alone: so
+/// they go to ever other addresses behind a host.
 pub fn unreachable(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
-    let to: Ipv4Addr =
-        random.pick(&["198.18.77.1", "192.0.2.9", "198.18.4.1", "203.0.113.5"]).parse().unwrap();
+    let from = random.pick(&[Wire::D, Wire::F]);
+    let to: Ipv4Addr = address(random.pick(&["198.18.77.1", "192.0.2.9", "198.18.44.1", "203.0.113.5"]));
     let length = random.pick(&[0usize, 1, 500, 548, 549, 900]);
     let mut packet = packet(random, from, to, length);
     packet.ttl = random.pick(&[1u8, 2, 64]);
+    let half = if from == Wire::D { 0 } else { 0x80 };
+    packet.source = Ipv4Addr::new(198, 19, half | random.octet() & 0x7f, random.octet());
     if random.one_in(4) {
         packet.flags = random.pick(&[MORE_FRAGMENTS, 4, MORE_FRAGMENTS | 8]);
     }
@@ -231,8 +229,12 @@ pub fn wrong_layer(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::A, Wire::D, Wire::F]);
     let segment = from.net().segment();
     let away = far(random, from);
-    let to = random.pick(&[segment.gateway4, away, segment.wires[0].v4()]);
-    let packet = packet(random, from, to, 30);
+    let to = random.pick(&[segment.gateway4, segment.gateway4, away, segment.wires[0].v4()]);
+    let mut packet = packet(random, from, to, 30);
+    if random.one_in(2) {
+        packet.protocol = 1;
+        packet.payload = icmp(8, 0, [0, 3, 0, 4], &[7; 20]);
+    }
     let destination = random.pick(&[BROADCAST, [0x01, 0x00, 0x5e, 0, 0, 1], [0x01, 0x00, 0x5e, 0x7f, 1, 1]]);
     Draft::one(
         format!("for {to} to all, protocol {}", packet.protocol),

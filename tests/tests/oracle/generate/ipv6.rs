@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use weft_testkit::frame::BROADCAST;
 
 use super::Draft;
-use crate::oracle::packet::{Ipv6, group_mac, icmpv6, tcp, udp};
+use crate::oracle::packet::{Ipv6, address, group_mac, icmpv6, tcp, udp};
 use crate::oracle::random::Random;
 use crate::oracle::topology::Wire;
 
@@ -146,48 +146,36 @@ pub fn many_extensions(random: &mut Random) -> Draft {
 
 pub fn scope(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::A, Wire::B, Wire::D, Wire::F]);
-    let to = far(random, from);
-    let mut packet = packet(random, from, to, 40);
-    let odd: Ipv6Addr = random
-        .pick(&[
-            "::",
-            "::1",
-            "fe80::1234",
-            "ff02::1",
-            "ff05::2",
-            "ff0e::9",
-            "fec0::7",
-            "fd00::7",
-            "::ffff:198.18.1.11",
-            "64:ff9b::1",
-            "2001:db8:1::1",
-            "2001:db8:2::1",
-            "2001:db8:1::",
-            "2001:db8:2::",
-            "100::1",
-        ])
-        .parse()
-        .unwrap();
-    let side = match random.below(3) {
-        0 => {
-            packet.source = from.link_local();
-            "from its link-local address, not"
-        }
-        1 => {
-            packet.source = odd;
-            "from"
-        }
-        _ => {
-            packet.destination = odd;
-            "to"
-        }
+    let odd: Ipv6Addr = address(random.pick(&[
+        "::",
+        "::1",
+        "fe80::1234",
+        "ff02::1",
+        "ff05::2",
+        "ff0e::9",
+        "fec0::7",
+        "fd00::7",
+        "::ffff:198.18.1.11",
+        "64:ff9b::1",
+        "2001:db8:1::1",
+        "2001:db8:2::1",
+        "2001:db8:1::",
+        "2001:db8:2::",
+        "100::1",
+    ]));
+    let away = far(random, from);
+    let (side, source, to) = match random.below(3) {
+        0 => ("from its link-local address, not", from.link_local(), away),
+        1 => ("from", odd, away),
+        _ => ("to", from.v6(), odd),
     };
+    let packet = Ipv6 { source, ..packet(random, from, to, 40) };
     Draft::one(format!("{side} {odd}, next header {}", packet.next), from, to_gateway(&packet, from))
 }
 
 pub fn unreachable(random: &mut Random) -> Draft {
     let from = random.pick(&Wire::ALL);
-    let to: Ipv6Addr = random.pick(&["2001:db8:77::1", "2001:db8:3::5", "fd00:9::1"]).parse().unwrap();
+    let to: Ipv6Addr = address(random.pick(&["2001:db8:77::1", "2001:db8:3::5", "fd00:9::1"]));
     let length = random.pick(&[0usize, 1, 700, 1184, 1185, 1200]);
     let mut packet = packet(random, from, to, length);
     packet.hops = random.pick(&[1u8, 2, 64]);
@@ -232,9 +220,13 @@ pub fn wrong_layer(random: &mut Random) -> Draft {
 pub fn to_many(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::A, Wire::B, Wire::D, Wire::E]);
     let to: Ipv6Addr =
-        random.pick(&["ff02::1", "ff02::2", "ff02::fb", "ff05::2", "ff0e::123", "ff01::1"]).parse().unwrap();
+        address(random.pick(&["ff02::1", "ff02::2", "ff02::fb", "ff05::2", "ff0e::123", "ff01::1"]));
     let mut packet = packet(random, from, to, 48);
     packet.source = random.pick(&[from.v6(), from.link_local()]);
+    if random.one_in(3) {
+        packet.next = 58;
+        packet.payload = icmpv6(packet.source, to, 128, 0, [0, 3, 0, 4], &[7; 20]);
+    }
     packet.hops = random.pick(&[1u8, 2, 64]);
     Draft::one(
         format!("to {to}, next header {}", packet.next),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use weft_testkit::frame::{BROADCAST, IPV4, Mac};
 
 use super::Draft;
-use crate::oracle::packet::{Ipv4, ethernet, group_mac, udp};
+use crate::oracle::packet::{Ipv4, address, ethernet, group_mac, udp};
 use crate::oracle::random::Random;
-use crate::oracle::topology::Wire;
+use crate::oracle::topology::{Net, TRUNK_VLANS, Wire};
 
 /// A datagram from one host to another, as an IPv4 packet.
 fn datagram(random: &mut Random, from: Wire, to: IpAddr) -> Vec<u8> {
@@ -46,9 +46,9 @@ pub fn station(random: &mut Random) -> Draft {
 
 pub fn flooded(random: &mut Random) -> Draft {
     let from = random.pick(&Wire::ALL);
-    let v4: IpAddr = random.pick(&["224.0.0.251", "239.1.2.3", "232.7.8.9"]).parse().unwrap();
-    let v6: IpAddr = random.pick(&["ff02::fb", "ff05::1:3", "ff0e::1234"]).parse().unwrap();
-    let reserved = [0x01, 0x80, 0xc2, 0, 0, random.below(0x22) as u8];
+    let v4: IpAddr = address(random.pick(&["224.0.0.251", "239.1.2.3", "232.7.8.9"]));
+    let v6: IpAddr = address(random.pick(&["ff02::fb", "ff05::1:3", "ff0e::1234"]));
+    let reserved = [0x01, 0x80, 0xc2, 0, 0, random.pick(&[0u8, 1, 2, 3, 7, 0x0e, 0x0f, 0x10, 0x21])];
     let (what, destination): (&str, Mac) = match random.below(7) {
         0 => ("broadcast", BROADCAST),
         1 => ("an unknown station", nobody(random)),
@@ -73,24 +73,35 @@ pub fn ethertype(random: &mut Random) -> Draft {
         2 => random.pick(&[0x05ffu16, 0x0600, 0xffff, 0x0000]),
         _ => random.word() | 0x9000,
     };
-    let length = random.within(0..=300);
+    // A kernel with br_netfilter drops PPPoE frames that are shorter than their header.
+    let length = random.within(8..=300);
     let payload = random.octets(length);
     Draft::one(format!("type {kind:04x} to {whom}"), from, ethernet(destination, from.mac(), kind, &payload))
 }
 
-/// Tags pass unread: neither side knows VLANs here.
+/// One tag or two, on access ports, tunnels and trunks. The kernel's bridge passes them unread.
 pub fn tagged(random: &mut Random) -> Draft {
-    let from = random.pick(&[Wire::A, Wire::C, Wire::D]);
+    let from = random.pick(&[Wire::A, Wire::D, Wire::G, Wire::H, Wire::G, Wire::I, Wire::J, Wire::I]);
     let to = beside(random, from).unwrap_or(Wire::E);
-    let packet = datagram(random, from, to.v4().into());
-    let vlan = random.pick(&[0u16, 1, 5, 4094, 4095]);
-    let tci = vlan | random.word() & 0xf000;
-    let mut payload = tci.to_be_bytes().to_vec();
+    let vlan = match from.net() {
+        Net::Trunk if !random.one_in(4) => random.pick(&TRUNK_VLANS),
+        _ => random.pick(&[0u16, 0, 1, 5, 9, 4094, 4095]),
+    };
+    let tag = random.pick(&[0x8100u16, 0x8100, 0x8100, 0x88a8]);
+    let mut payload = (vlan | random.word() & 0xf000).to_be_bytes().to_vec();
+    if random.one_in(4) {
+        payload.extend([0x81, 0x00, 0x00, random.octet()]);
+    }
     payload.extend(IPV4.to_be_bytes());
-    payload.extend(packet);
-    let tag = random.pick(&[0x8100u16, 0x8100, 0x88a8]);
-    let destination = if random.one_in(3) { BROADCAST } else { to.mac() };
-    Draft::one(format!("VLAN {vlan} by {tag:04x}"), from, ethernet(destination, from.mac(), tag, &payload))
+    payload.extend(datagram(random, from, to.v4().into()));
+    let destination = match random.below(6) {
+        0 | 1 => BROADCAST,
+        2 => nobody(random),
+        3 => from.net().segment().gateway_mac,
+        _ => to.mac(),
+    };
+    let title = format!("VLAN {vlan} by {tag:04x} on {}", from.net().segment().name);
+    Draft::one(title, from, ethernet(destination, from.mac(), tag, &payload))
 }
 
 pub fn runt(random: &mut Random) -> Draft {

@@ -1,0 +1,147 @@
+//! Differences in what the gateway itself says.
+
+use super::{Difference, is_error4, is_error6, is_icmp};
+
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "id of ICMP errors",
+        reason: "RFC 6864 section 4.1: the id of an atomic packet says nothing; the stack's is 0",
+        accepts: |f| f.field("ip.id", is_error4),
+    },
+    Difference {
+        name: "DF of ICMP errors",
+        reason: "the stack's errors fit anywhere and are atomic (RFC 6864); Linux leaves DF out",
+        accepts: |f| f.field("ip.df", is_error4),
+    },
+    Difference {
+        name: "ECN in ICMP errors",
+        reason: "the type of service is copied (RFC 1812 section 4.3.2.5), ECN is not (RFC 3168); Linux copies one bit of it",
+        accepts: |f| {
+            let bits = |text: &str| u8::from_str_radix(text, 16).unwrap_or(0);
+            let (ours, linux) = f.values();
+            f.field("ip.tos", is_error4) && bits(linux) & !0x02 == bits(ours)
+        },
+    },
+    Difference {
+        name: "source of ICMP errors about packets for other gateways",
+        reason: "RFC 1812 section 4.3.2.4: the address of the interface where the error leaves; Linux takes the one that was asked",
+        accepts: |f| f.field("ip.source", is_error4) && f.values().1 == f.sent.get("ip.destination"),
+    },
+    Difference {
+        name: "source of ICMPv6 errors about packets for the gateway",
+        reason: "to be fixed: RFC 4443 section 2.2 a makes it the address that the packet was sent to",
+        accepts: |f| f.field("ip6.source", is_error6) && f.values().1 == f.sent.get("ip6.destination"),
+    },
+    Difference {
+        name: "errors about unknown ICMP types",
+        reason: "RFC 1122 section 3.2.2 forbids errors about errors alone; Linux sends none about types above 18 either",
+        accepts: |f| {
+            let unknown = |message: &str| message.starts_with("2a");
+            (f.sent.is("icmp.type", "42")
+                || f.sent.is("ip.protocol", "1") && unknown(f.sent.get("ip.payload")))
+                && f.only_ours(is_error4)
+        },
+    },
+    Difference {
+        name: "errors about later IPv6 fragments",
+        reason: "to be fixed: RFC 4443 section 2.4 e does not except them; the stack sends none",
+        accepts: |f| !f.sent.is("ip6.offset", "0") && f.sent.has("ip6.offset") && f.only_linux(is_error6),
+    },
+    Difference {
+        name: "id and DF of echo replies",
+        reason: "the stack turns the request around, so these are the request's",
+        accepts: |f| {
+            let reply = |frame: &super::Dissection| is_icmp(frame, "1", "0");
+            f.field("ip.id", reply) || f.field("ip.df", reply)
+        },
+    },
+    Difference {
+        name: "flow label of echo replies",
+        reason: "the stack turns the request around, so it is the request's (RFC 6437 section 3 allows any)",
+        accepts: |f| f.field("ip6.flow", |frame| is_icmp(frame, "58", "129")),
+    },
+    Difference {
+        name: "options of echo replies",
+        reason: "RFC 7126: options may be ignored; the stack returns them as they came, Linux takes out or fills in some",
+        accepts: |f| {
+            let reply = |frame: &super::Dissection| is_icmp(frame, "1", "0");
+            f.field("ip.options", reply) || f.field("ip.length", reply) && f.sent.has("ip.options")
+        },
+    },
+    Difference {
+        name: "options in ICMP errors",
+        reason: "RFC 1812 section 4.3.2.2: an error need not return options; Linux returns a record route",
+        accepts: |f| {
+            (f.field("ip.options", is_error4) || f.field("ip.length", is_error4)) && f.sent.has("ip.options")
+        },
+    },
+    Difference {
+        name: "timestamp requests",
+        reason: "RFC 1812 section 4.3.3.8 makes the ICMP timestamp optional; the stack has no clock to tell",
+        accepts: |f| !f.family("v4 wrong") && f.only_linux(|frame| is_icmp(frame, "1", "14")),
+    },
+    Difference {
+        name: "IGMP for the gateway",
+        reason: "the gateway is in no IPv4 group and does not speak IGMP; Linux does, and takes the message in",
+        accepts: |f| f.sent.is("ip.protocol", "2") && f.only_ours(is_error4),
+    },
+    Difference {
+        name: "echo requests to all nodes",
+        reason: "RFC 4443 section 4.2 leaves it open whether a request to a group is answered; the gateway keeps silent",
+        accepts: |f| f.family("v6 to many") && f.only_linux(|frame| is_icmp(frame, "58", "129")),
+    },
+    Difference {
+        name: "type of service of resets",
+        reason: "a reset has none of the refused segment's (RFC 9293); Linux copies DSCP",
+        accepts: |f| {
+            f.field("ip.tos", |frame| frame.has("tcp.flags"))
+                || f.field("ip6.class", |frame| frame.has("tcp.flags"))
+        },
+    },
+    Difference {
+        name: "damaged segments",
+        reason: "to be fixed: RFC 9293 section 3.1 drops a segment with a wrong checksum; the stack answers it",
+        accepts: |f| {
+            (f.about("wrong checksum") || f.about("wrong data offset") || f.about("cut short"))
+                && f.family("v4 gateway tcp") | f.family("v6 gateway tcp")
+                && f.only_ours(|frame| frame.has("tcp.flags"))
+        },
+    },
+    Difference {
+        name: "damaged datagrams",
+        reason: "to be fixed: RFC 1122 section 4.1.3.4 drops them in silence; the stack says that the port is closed",
+        accepts: |f| {
+            (f.family("v4 gateway udp") || f.family("v6 gateway udp"))
+                && !f.about(", whole")
+                && f.only_ours(|frame| is_error4(frame) || is_error6(frame))
+        },
+    },
+    Difference {
+        name: "the gateway does not reassemble",
+        reason: "to be fixed: RFC 1812 section 5.2.1.3 and RFC 8200 section 4.5",
+        accepts: |f| {
+            (f.family("v4 gateway fragments")
+                || f.family("v6 gateway fragments")
+                || f.about("an atomic fragment"))
+                && f.only_linux(|frame| is_icmp(frame, "1", "0") || is_icmp(frame, "58", "129"))
+        },
+    },
+    Difference {
+        name: "options for the gateway",
+        reason: "to be fixed: RFC 8200 section 4.2: an unknown option or routing header is acted on by its destination; \
+                 the stack returns the extension headers with its echo reply",
+        accepts: |f| {
+            f.family("v6 gateway extended")
+                && (f.only_linux(|frame| is_icmp(frame, "58", "4") || is_icmp(frame, "58", "129"))
+                    || f.only_ours(|frame| is_icmp(frame, "58", "129")))
+        },
+    },
+    Difference {
+        name: "packets for the gateway in frames for all",
+        reason: "RFC 1122 section 3.3.6: an IP host address in a link-layer broadcast is to be dropped; Linux answers",
+        accepts: |f| {
+            f.family("v4 wrong layer") | f.family("v6 wrong layer")
+                && f.only_linux(|frame| frame.has("icmp.type") || frame.has("tcp.flags"))
+        },
+    },
+];

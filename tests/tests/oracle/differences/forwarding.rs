@@ -1,0 +1,115 @@
+//! Differences in what is routed.
+
+use super::{Difference, is_error4, is_error6, is_icmp};
+
+/// Broken options, as their cases are titled.
+const BROKEN: [&str; 5] =
+    ["option of length 0", "option of length 1", "beyond the header", "with pointer 2", "at the very end"];
+
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "redirects",
+        reason: "the stack sends no redirects: hosts of a fabric have one gateway",
+        accepts: |f| f.only_linux(|frame| is_icmp(frame, "58", "137")),
+    },
+    Difference {
+        name: "class E",
+        reason: "RFC 1812 section 5.3.7: 240.0.0.0/4 is not to be forwarded from or to; Linux takes it for unicast",
+        accepts: |f| f.about("240.0.0.1") && (f.only_linux_routes() || f.only_linux(is_error4)),
+    },
+    Difference {
+        name: "host number zero",
+        reason: "RFC 1812 section 5.3.5.3: an old form of directed broadcast, which is dropped; Linux takes it for a host",
+        accepts: |f| {
+            (f.about("to 198.18.1.0,") || f.about("to 198.18.2.0,"))
+                && f.only_linux(|frame| frame.is("arp.operation", "1") || is_error4(frame))
+        },
+    },
+    Difference {
+        name: "fragments beyond the longest packet",
+        reason: "a fragment that would end beyond 65,535 octets is malformed; Linux forwards it",
+        accepts: |f| f.about("fragment beyond the longest packet") && f.only_linux_routes(),
+    },
+    Difference {
+        name: "record route and timestamps",
+        reason: "to be fixed: RFC 1812 sections 5.3.13.4 and 5.3.13.5; the stack forwards these options as they are",
+        accepts: |f| {
+            (f.about("record route") || f.about("timestamp"))
+                && f.family("v4 options")
+                && (f.field("ip.options", |frame| !is_error4(frame)) || f.field("icmp.quote", is_error4))
+        },
+    },
+    Difference {
+        name: "broken options",
+        reason: "to be fixed: RFC 1812 section 4.3.3.5 asks for a parameter problem; the stack forwards broken options",
+        accepts: |f| {
+            f.family("v4 options")
+                && (f.only_linux(|frame| is_icmp(frame, "1", "12"))
+                    || f.only_ours(|_| BROKEN.iter().any(|what| f.about(what))))
+        },
+    },
+    Difference {
+        name: "chains that contradict the packet",
+        reason: "an extension header that ends beyond the packet is dropped: what follows could not be filtered (RFC 7112)",
+        accepts: |f| f.about("an extension header beyond the end") && f.only_linux_routes(),
+    },
+    Difference {
+        name: "more than eight extension headers",
+        reason: "RFC 8504 section 5.3 allows a limit of 8",
+        accepts: |f| f.family("v6 many extensions") && f.only_linux_routes(),
+    },
+    Difference {
+        name: "unknown hop-by-hop options on the way",
+        reason: "RFC 8200 section 4: a router looks at hop-by-hop options only where it is configured to",
+        accepts: |f| {
+            f.family("v6 extended")
+                && f.about("hop-by-hop options, an unknown one")
+                && (f.only_linux(|frame| is_icmp(frame, "58", "4"))
+                    || f.only_ours(|frame| frame.is("ip6.next", "0")))
+        },
+    },
+    Difference {
+        name: "link-local addresses that come back to their link",
+        reason: "RFC 4291 section 2.5.6: such a packet must not leave its link; Linux lets it return there, the stack refuses",
+        accepts: |f| {
+            let refusal = |frame: &super::Dissection| is_icmp(frame, "58", "1");
+            f.family("v6 scope")
+                && (f.about("link-local address, not") || f.about("fe80::1234") || f.about("from ::,"))
+                && (f.only_linux_routes()
+                    || f.only_linux(|frame| refusal(frame) || is_icmp(frame, "58", "135"))
+                    || f.only_ours(refusal)
+                    || f.field("icmp.code", refusal)
+                    || f.field("icmp.quote", refusal))
+        },
+    },
+    Difference {
+        name: "packets to nobody",
+        reason: "RFC 4291 section 2.5.2: the unspecified address is no destination; the stack drops in silence, Linux finds no route",
+        accepts: |f| f.about("to ::,") && f.only_linux(|frame| is_icmp(frame, "58", "1")),
+    },
+    Difference {
+        name: "quotes of what nobody took",
+        reason: "where a neighbour does not answer, the stack quotes the packet as it came, Linux as it would have left",
+        accepts: |f| f.about("nobody at") && f.field("icmp.quote", |_| true),
+    },
+    Difference {
+        name: "subnet-router anycast",
+        reason: "to be fixed: RFC 4291 section 2.6.1 makes the first address of a subnet the router's own",
+        accepts: |f| {
+            (f.about("to 2001:db8:1::,") || f.about("to 2001:db8:2::,"))
+                && (f.only_linux(|frame| frame.has("icmp.type") || frame.is("ip6.protocol", "6"))
+                    || f.only_ours(|frame| is_icmp(frame, "58", "135") || is_error6(frame))
+                    || f.field("icmp.code", is_error6))
+        },
+    },
+    Difference {
+        name: "sources that are the router's own",
+        reason: "to be fixed: a packet that came from elsewhere and bears the router's own address is not forwarded",
+        accepts: |f| {
+            ["from 198.18.1.1,", "from 198.18.2.1,", "from 2001:db8:1::1,", "from 2001:db8:2::1,"]
+                .iter()
+                .any(|words| f.about(words))
+                && f.only_ours(|_| true)
+        },
+    },
+];

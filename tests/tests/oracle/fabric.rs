@@ -1,0 +1,92 @@
+//! The fabric of [`topology`](super::topology), as the stack is told of it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use weft_stack::config::{
+    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouteAction, RouterSpec,
+    StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+};
+use weft_stack::{MacAddr, Prefix};
+use weft_testkit::frame::Mac;
+
+use super::packet::address;
+use super::topology::{Net, ROUTES, TRUNK_VLANS, Wire};
+
+/// All of it. Sources are not checked: a kernel bridge does not do so either.
+pub fn spec() -> FabricSpec {
+    let routes = ROUTES.map(|(prefix, via)| {
+        let prefix: Prefix = address(prefix);
+        let next_hop = if prefix.address().is_ipv4() { via.v4().into() } else { via.v6().into() };
+        StaticRoute { prefix, action: RouteAction::Via(vec![Hop { address: next_hop, weight: 1 }]) }
+    });
+    FabricSpec {
+        routers: vec![RouterSpec { name: "core".into(), routes: routes.into(), ..RouterSpec::default() }],
+        networks: Net::ALL.into_iter().map(network).collect(),
+        ports: Wire::ALL.into_iter().map(port).collect(),
+    }
+}
+
+fn network(net: Net) -> NetworkSpec {
+    let segment = net.segment();
+    let subnet = |(first, length): (IpAddr, u8), gateway: IpAddr| SubnetSpec {
+        prefix: address(&format!("{first}/{length}")),
+        gateway: Some(gateway),
+        vlan: UNTAGGED,
+    };
+    let (first4, length4) = segment.prefix4;
+    let (first6, length6) = segment.prefix6;
+    NetworkSpec {
+        name: segment.name.into(),
+        router: Some("core".into()),
+        subnets: vec![
+            subnet((first4.into(), length4), segment.gateway4.into()),
+            subnet((first6.into(), length6), segment.gateway6.into()),
+        ],
+        mtu: segment.mtu,
+        gateway_mac: mac(segment.gateway_mac),
+        ageing: Duration::from_secs(300),
+        max_macs: 4096,
+        max_neighbors: 4096,
+        static_macs: Vec::new(),
+        multicast: MulticastSpec::default(),
+        advertisements: None,
+        proxy_neighbors: false,
+        dhcp: None,
+    }
+}
+
+fn port(wire: Wire) -> PortSpec {
+    let segment = wire.net().segment();
+    PortSpec {
+        name: wire.name().into(),
+        network: segment.name.into(),
+        mac: mac(wire.mac()),
+        addresses: vec![wire.v4().into(), wire.v6().into()],
+        vlans: vlans(wire.net()),
+        mtu: segment.mtu,
+        source_check: false,
+        offloads: Offloads::default(),
+        uplink: false,
+        max_macs: None,
+        isolated: false,
+        storm: StormLimits::default(),
+        mirror: None,
+        coalesce: false,
+    }
+}
+
+/// How the ports of a network treat tags.
+fn vlans(net: Net) -> PortVlans {
+    match net {
+        Net::Front | Net::Back | Net::Link => PortVlans::Access(UNTAGGED),
+        Net::Tunnel => PortVlans::Tunnel(UNTAGGED),
+        Net::Trunk => {
+            PortVlans::Trunk { native: Some(UNTAGGED), allowed: Box::new(TRUNK_VLANS.into_iter().collect()) }
+        }
+    }
+}
+
+fn mac(octets: Mac) -> MacAddr {
+    MacAddr(octets)
+}
