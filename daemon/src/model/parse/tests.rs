@@ -27,7 +27,7 @@ fn an_uplink_names_a_device_and_its_sources_are_not_checked() {
     ));
     let port = &fabric.ports["wan"].spec;
     assert_eq!((&port.attachment, port.device.as_str()), (&Attachment::Uplink, "eth1"));
-    assert_eq!((port.source_check, port.queues, port.mtu.get()), (false, Some(2), 1400));
+    assert_eq!((port.switching.source_check, port.queues, port.mtu.get()), (false, Some(2), 1400));
 }
 
 #[test]
