@@ -26,7 +26,8 @@ pub use vlans::{PortVlans, UNTAGGED, VlanSet};
 
 use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
-use crate::table::fdb::Fdb;
+use crate::stage::storm::Storm;
+use crate::table::fdb::{Fdb, Quota};
 use crate::table::fib::Fib;
 use crate::table::reassembly::Reassembly;
 
@@ -96,6 +97,14 @@ pub struct Port {
     pub coalesce: bool,
     /// What the device takes.
     pub offloads: Offloads,
+    /// It leads out of the node.
+    pub uplink: bool,
+    /// It may not exchange frames with other isolated ports.
+    pub isolated: bool,
+    /// How many addresses are learned on it, where that is limited.
+    pub(crate) quota: Option<Arc<Quota>>,
+    /// How much of what goes to many it may send, where that is limited.
+    pub(crate) storm: Option<Arc<Storm>>,
     /// Position in [`Config::networks`].
     pub(crate) network: usize,
     counters: Arc<[PortCounters]>,

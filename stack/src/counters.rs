@@ -166,6 +166,8 @@ stack_counters! {
     icmp_errors_received,
     /// MAC addresses that moved from one port to another.
     mac_moves,
+    /// MAC addresses that were held on their port since they moved too often.
+    macs_damped,
     /// MAC addresses that were not learned since the FDB was full.
     fdb_full,
     /// Neighbour entries given up early since the table was full.

@@ -1,7 +1,9 @@
-//! Rate limits: a token bucket, and a table of them keyed by destination.
+//! Rate limits: a token bucket, a table of them keyed by destination, and one that workers share.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -31,6 +33,36 @@ impl TokenBucket {
         }
         self.full_at = full_at;
         true
+    }
+}
+
+/// The same for several workers at once.
+#[derive(Debug)]
+pub(crate) struct SharedBucket {
+    /// Nanoseconds for one event; `None`: nothing passes.
+    interval: Option<u64>,
+    /// Nanoseconds' worth of events that may pass at once.
+    burst: u64,
+    full_at: AtomicU64,
+}
+
+impl SharedBucket {
+    pub fn new(per_second: u32, burst: u32) -> SharedBucket {
+        let interval = 1_000_000_000u64.checked_div(per_second.into());
+        let burst = interval.unwrap_or(0) * u64::from(burst);
+        SharedBucket { interval, burst, full_at: AtomicU64::new(0) }
+    }
+
+    /// Whether something that counts as `events` may pass now: it may if there is room for one, and all of it
+    /// is counted. With 0 it is only asked.
+    pub fn allow(&self, now: Instant, events: u32) -> bool {
+        let Some(interval) = self.interval else { return false };
+        let now = now.as_nanos();
+        let pass = |full_at: u64| {
+            let start = full_at.max(now);
+            (start - now + interval <= self.burst).then(|| start + interval * u64::from(events))
+        };
+        self.full_at.fetch_update(Relaxed, Relaxed, pass).is_ok()
     }
 }
 
@@ -77,6 +109,32 @@ mod tests {
         assert_eq!((0..20).filter(|_| bucket.allow(at(1000))).count(), 5);
         assert_eq!((0..20).filter(|_| bucket.allow(at(1100))).count(), 1);
         assert_eq!((0..20).filter(|_| bucket.allow(at(9000))).count(), 5);
+    }
+
+    #[test]
+    fn a_shared_bucket_counts_what_is_large_in_full() {
+        let bucket = SharedBucket::new(100, 10);
+        let at = |milliseconds: u64| Instant::from_nanos(milliseconds * 1_000_000);
+        assert!(bucket.allow(at(1000), 0), "only asked");
+        assert!(bucket.allow(at(1000), 45));
+        assert!(!bucket.allow(at(1000), 1));
+        assert!(!bucket.allow(at(1359), 1), "45 are paid for by 1,450 ms, and 10 may be owed");
+        assert!(bucket.allow(at(1360), 1));
+        assert!(!SharedBucket::new(0, 10).allow(at(2000), 1));
+    }
+
+    #[test]
+    fn workers_that_share_a_bucket_get_its_rate_together() {
+        let bucket = SharedBucket::new(1000, 100);
+        let count = |worker: u64| {
+            let moments = (0..1000).map(|n| Instant::from_nanos(1_000_000_000 + n * 1_000_000 + worker));
+            moments.flat_map(|now| [now; 4]).filter(|now| bucket.allow(*now, 1)).count()
+        };
+        let passed: usize = std::thread::scope(|scope| {
+            let workers = [scope.spawn(|| count(0)), scope.spawn(|| count(1))];
+            workers.map(|worker| worker.join().unwrap()).into_iter().sum()
+        });
+        assert!((1000..=1100).contains(&passed), "{passed}");
     }
 
     #[test]

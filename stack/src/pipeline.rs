@@ -16,7 +16,9 @@ use crate::limit::Limits;
 use crate::offload::coalesce::{self, Coalescer};
 use crate::packet::Packet;
 use crate::stage::fragment::FragmentIds;
-use crate::stage::{Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source};
+use crate::stage::{
+    Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source, storm,
+};
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
 use crate::verdict::{DropReason, Verdict};
@@ -30,8 +32,9 @@ fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) ->
     cx.enter(Stage::Source);
     source::check(cx, packet, &frame, from)?;
     cx.enter(Stage::Bridge);
-    bridge::learn(cx, &frame, from);
-    let interface = match bridge::decide(cx, packet.frame(), &frame, from)? {
+    storm::group(cx, packet, &frame, from)?;
+    bridge::learn(cx, &frame, from)?;
+    let interface = match bridge::decide(cx, packet, &frame, from)? {
         bridge::Next::Port(to) => {
             cx.enter(Stage::Egress);
             return egress::to_port(cx, packet, origin, &frame, to).map_err(refuse);

@@ -10,6 +10,7 @@ pub mod neighbor;
 pub mod route;
 pub mod segment;
 pub mod source;
+pub mod storm;
 
 use crate::verdict::DropReason;
 use crate::wire::vlan::Tci;

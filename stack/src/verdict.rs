@@ -85,6 +85,18 @@ drop_reasons! {
     UntaggedNotAllowed = "untagged_not_allowed",
     /// Sent to a reserved link-local group (IEEE 802.1D table 7-10), which bridges do not forward.
     ReservedMulticast = "reserved_multicast",
+    /// The port has as many MAC addresses as it may have, and this source is another one.
+    MacLimit = "mac_limit",
+    /// The source MAC address moved between ports too often: it is held on another port for a while.
+    MacMoveDamped = "mac_move_damped",
+    /// More broadcasts than the port may send.
+    StormBroadcast = "storm_broadcast",
+    /// More multicasts than the port may send.
+    StormMulticast = "storm_multicast",
+    /// More frames to unknown addresses than the port may send.
+    StormUnknownUnicast = "storm_unknown_unicast",
+    /// Both ports are isolated.
+    PortIsolated = "port_isolated",
     /// The destination is on the port that it came from.
     SamePort = "same_port",
     /// No other port may have it.

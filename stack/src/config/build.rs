@@ -10,7 +10,8 @@ use super::{
 };
 use crate::Prefix;
 use crate::counters::{PortCounters, StackCounters};
-use crate::table::fdb::Fdb;
+use crate::stage::storm::Storm;
+use crate::table::fdb::{Fdb, Quota};
 use crate::table::fib::{Fib, NextHop, Target};
 use crate::table::neighbor::Neighbors;
 
@@ -74,6 +75,7 @@ impl Config {
             config.add_network(network, previous, &routers)?;
         }
         config.place_ports(spec, previous)?;
+        config.place_static_macs(spec);
         config.routers = {
             let routers = spec.routers.iter().enumerate();
             routers.map(|(index, router)| build_router(router, index, &config.interfaces)).collect()
@@ -187,6 +189,10 @@ impl Config {
             source_check: spec.source_check,
             coalesce: spec.coalesce,
             offloads: spec.offloads,
+            uplink: spec.uplink,
+            isolated: spec.isolated,
+            quota: quota(id, spec, before),
+            storm: storm(spec, before),
             network,
             counters: counters
                 .unwrap_or_else(|| (0..=self.workers).map(|_| PortCounters::default()).collect()),
@@ -202,6 +208,18 @@ impl Config {
         on.owners.extend(spec.addresses.iter().map(|address| (*address, id)));
         self.ports[id.slot()] = Some(Arc::new(port));
         self.names.insert(name, id);
+    }
+
+    /// Takes in the stations that the user placed. Those of a port that is not there, for one as it has no device
+    /// now, are unknown until it is. A port's own address stays its own.
+    fn place_static_macs(&mut self, spec: &FabricSpec) {
+        for (position, network) in spec.networks.iter().enumerate() {
+            for station in &network.static_macs {
+                let port = self.port_by_name(&station.port).filter(|port| port.network == position);
+                let Some(id) = port.map(|port| port.id) else { continue };
+                self.networks[position].stations.entry((station.vlan, station.mac)).or_insert(id);
+            }
+        }
     }
 
     fn forget_gone_ports(&self, previous: &Config) {
@@ -224,6 +242,19 @@ impl Config {
             lost.for_each(|address| interface.neighbors.forget(*address, old.mac));
         }
     }
+}
+
+/// A limit that stays as it was counts on.
+fn quota(id: PortId, spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Quota>> {
+    let limit = spec.max_macs?;
+    let same = before.filter(|port| port.id == id).and_then(|port| port.quota.clone());
+    Some(same.filter(|quota| quota.limit() == limit).unwrap_or_else(|| Arc::new(Quota::new(limit))))
+}
+
+/// Limits that stay as they were go on from where they are: a change elsewhere gives nobody a fresh burst.
+fn storm(spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Storm>> {
+    let same = before.and_then(|port| port.storm.clone()).filter(|storm| storm.limits() == spec.storm);
+    same.or_else(|| Storm::new(spec.storm).map(Arc::new))
 }
 
 fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {

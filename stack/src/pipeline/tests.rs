@@ -5,9 +5,13 @@ mod errors;
 mod extensions;
 mod fragments;
 mod gateway;
+mod isolation;
+mod learning;
 mod offloads;
+mod reserved;
 mod resolution;
 mod routing;
+mod storm;
 mod vlans;
 
 use std::sync::Arc;
@@ -83,6 +87,12 @@ impl Fabric {
         sent
     }
 
+    /// The value of one of the stack's own counters.
+    pub fn counted(&self, name: &str) -> u64 {
+        let counters = &self.stack.config().stack_counters()[0];
+        counters.values().find(|(known, _)| *known == name).unwrap().1
+    }
+
     pub fn dropped(&self, port: &str, reason: DropReason) -> u64 {
         self.stack.config().port_by_name(port).unwrap().counters(0).dropped(reason)
     }
@@ -131,6 +141,13 @@ pub fn echo_to(destination: &str) -> PacketSpec {
         destination_mac: None,
         vlan: None,
     }
+}
+
+/// Gives a frame another destination and source.
+pub fn addressed(mut frame: Vec<u8>, destination: MacAddr, source: MacAddr) -> Vec<u8> {
+    frame[..6].copy_from_slice(&destination.0);
+    frame[6..12].copy_from_slice(&source.0);
+    frame
 }
 
 /// Ports and one-line descriptions of what left.

@@ -1,10 +1,11 @@
 //! Bridge: learns where stations are, and decides where a frame goes on its network.
 
-use super::{Frame, Layer3};
+use super::{Frame, Layer3, storm};
 use crate::MacAddr;
 use crate::config::{Interface, Network, Port};
+use crate::packet::Packet;
 use crate::pipeline::Context;
-use crate::table::fdb::Learned;
+use crate::table::fdb::{Learned, Sighting};
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::{arp, icmpv6, ipv6};
@@ -20,25 +21,37 @@ pub(crate) enum Next<'a> {
     Gateway(&'a Interface),
 }
 
-/// Notes where the sender is.
-pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) {
+/// Notes where the sender is. A frame whose sender may not be there goes no further.
+///
+/// Addresses that belong to a port by configuration are known better than by learning: like a static entry of IEEE
+/// 802.1Q clause 8.8.1 they stay where they are, and a frame that comes from elsewhere with such a source is
+/// forwarded all the same (the source check is there to refuse it).
+pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) -> Result<(), DropReason> {
     let network = &cx.config.networks[from.network];
     let mac = frame.ethernet.source;
-    // The addresses of configured ports are known better than by learning.
     if cx.dry_run || network.stations.contains_key(&(frame.vlan, mac)) {
-        return;
+        return Ok(());
     }
-    match network.fdb.learn(cx.now, network.ageing, frame.vlan, mac, from.id) {
-        Learned::Moved => cx.counters.mac_moves.add(1),
-        Learned::Full => cx.counters.fdb_full.add(1),
+    let seen = Sighting { vlan: frame.vlan, mac, port: from.id, quota: from.quota.as_deref() };
+    match network.fdb.learn(cx.now, network.ageing, seen) {
         Learned::Known | Learned::New => {}
+        Learned::Moved { from: before, held } => {
+            cx.counters.mac_moves.add(1);
+            cx.counters.macs_damped.add(u64::from(held));
+            let quota = cx.config.port(before).and_then(|port| port.quota.as_deref());
+            quota.inspect(|quota| quota.give_back());
+        }
+        Learned::Held => return Err(DropReason::MacMoveDamped),
+        Learned::Limited => return Err(DropReason::MacLimit),
+        Learned::Full => cx.counters.fdb_full.add(1),
     }
+    Ok(())
 }
 
 /// Decides where a frame that came from `from` goes.
 pub(crate) fn decide<'a>(
     cx: &mut Context<'a>,
-    packet: &[u8],
+    packet: &Packet,
     frame: &Frame,
     from: &Port,
 ) -> Result<Next<'a>, DropReason> {
@@ -46,7 +59,7 @@ pub(crate) fn decide<'a>(
     let destination = frame.ethernet.destination;
     let interface = cx.config.interface(from.network, frame.vlan);
     if let Some(interface) = interface
-        && (destination == interface.mac || asks_for_gateway(packet, frame, interface))
+        && (destination == interface.mac || asks_for_gateway(packet.frame(), frame, interface))
     {
         step!(cx, "bridge", "{destination} on network {}: for the gateway", network.name);
         return Ok(Next::Gateway(interface));
@@ -65,12 +78,17 @@ pub(crate) fn decide<'a>(
             step!(cx, "bridge", "{destination} is on the port it came from");
             Err(DropReason::SamePort)
         }
+        Some(port) if from.isolated && port.isolated => {
+            step!(cx, "bridge", "{destination} is on port {}, and both are isolated", port.name);
+            Err(DropReason::PortIsolated)
+        }
         Some(port) => {
             step!(cx, "bridge", "{destination} on network {}: to port {}", network.name, port.name);
             Ok(Next::Port(port))
         }
         None => {
             step!(cx, "bridge", "{destination} is unknown on network {}: to all ports", network.name);
+            storm::unknown_unicast(cx, packet, from)?;
             Ok(Next::Flood)
         }
     }

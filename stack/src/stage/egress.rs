@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Frame, L3, Layer3, Rejection, bridge, fragment, segment};
 use crate::MacAddr;
 use crate::batch::Origin;
-use crate::config::{Interface, Network, Offloads, Port, PortId};
+use crate::config::{Interface, Network, Offloads, Port, PortVlans};
 use crate::offload;
 use crate::packet::{GsoKind, Packet};
 use crate::pipeline::Context;
@@ -21,6 +21,8 @@ pub(crate) enum Targets<'a> {
     One(&'a Port),
     /// Every port of the VLAN, but not the one that it came from.
     All,
+    /// The ports of the VLAN that carry customers' frames unseen.
+    Tunnels,
 }
 
 /// How a frame goes out on a network.
@@ -30,8 +32,10 @@ pub(crate) struct Delivery<'a> {
     pub vlan: u16,
     /// The tag that it came with, whose priority stays.
     pub tag: Tci,
-    /// The port of the same network that it came from, if it did.
-    pub from: Option<PortId>,
+    /// The port of the same network that it came from, if it was bridged. Routed packets come from the gateway,
+    /// which is no isolated port: as in Linux they pass between isolated ports, and a filter on the way may
+    /// refuse them (RFC 5517 calls such a router's port promiscuous).
+    pub from: Option<&'a Port>,
     pub targets: Targets<'a>,
 }
 
@@ -44,6 +48,33 @@ impl<'a> Delivery<'a> {
             tag: Tci::default(),
             from: None,
             targets: to.map_or(Targets::All, Targets::One),
+        }
+    }
+}
+
+impl Delivery<'_> {
+    /// Whether a frame to many goes to any port.
+    fn has_taker(&self, cx: &Context) -> bool {
+        let members = self.network.members(self.vlan);
+        members.filter_map(|id| cx.config.port(id)).any(|port| self.reaches(port))
+    }
+
+    /// Whether a frame to many goes to this port of the network, too.
+    fn reaches(&self, port: &Port) -> bool {
+        let with_sender =
+            self.from.is_none_or(|from| from.id != port.id && !(from.isolated && port.isolated));
+        with_sender && port.vlans.carries(self.vlan) && self.is_for(port)
+    }
+
+    fn is_for(&self, port: &Port) -> bool {
+        let tunnel = |port: &Port| matches!(port.vlans, PortVlans::Tunnel(_));
+        match self.targets {
+            Targets::One(_) | Targets::All => true,
+            // From one customer's port to the others, here and, with the service's tag, elsewhere.
+            Targets::Tunnels => {
+                let tagged = port.vlans.tag(self.vlan, self.tag).is_some();
+                tunnel(port) || tagged && self.from.is_some_and(tunnel)
+            }
         }
     }
 }
@@ -77,39 +108,49 @@ pub(crate) fn flood(
     frame: &Frame,
     from: &Port,
 ) -> Result<Verdict, Rejection> {
+    let customers = frame.ethernet.destination.is_reserved_multicast();
     let delivery = Delivery {
         network: &cx.config.networks[from.network],
         vlan: frame.vlan,
         tag: frame.tag,
-        from: Some(from.id),
-        targets: Targets::All,
+        from: Some(from),
+        targets: if customers { Targets::Tunnels } else { Targets::All },
     };
-    let sent = spread(cx, packet, origin, &delivery);
-    if sent == 0 && !frame.ethernet.destination.is_multicast() {
-        return Err(DropReason::NoOtherPort.into());
+    let spread = spread(cx, packet, origin, &delivery);
+    if spread == Spread::default() {
+        return Err(if customers { DropReason::ReservedMulticast } else { DropReason::NoOtherPort }.into());
     }
-    step!(cx, "egress", "to {sent} port{}", if sent == 1 { "" } else { "s" });
+    step!(cx, "egress", "to {} port{}", spread.sent, if spread.sent == 1 { "" } else { "s" });
     Ok(Verdict::Flooded)
 }
 
-/// Sends a frame to whom it is for; tells to how many.
-pub(crate) fn spread(cx: &mut Context, packet: &mut Packet, origin: Origin, delivery: &Delivery) -> usize {
-    let (mut sent, mut segments) = (0, None);
-    match delivery.targets {
-        Targets::One(port) => {
-            sent += usize::from(hand_over(cx, packet, origin, delivery, port, &mut segments));
-        }
-        Targets::All => {
-            let config = cx.config;
-            let others = delivery.network.members(delivery.vlan).filter(|id| Some(*id) != delivery.from);
-            for port in
-                others.filter_map(|id| config.port(id)).filter(|port| port.vlans.carries(delivery.vlan))
-            {
-                sent += usize::from(hand_over(cx, packet, origin, delivery, port, &mut segments));
-            }
+/// What became of a frame that goes to several ports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spread {
+    /// Ports that it went to.
+    pub sent: usize,
+    /// Ports that could not take it, each of which has counted it.
+    pub refused: usize,
+}
+
+/// Sends a frame to whom it is for.
+pub(crate) fn spread(cx: &mut Context, packet: &mut Packet, origin: Origin, delivery: &Delivery) -> Spread {
+    let (mut spread, mut segments) = (Spread::default(), None);
+    let mut send = |cx: &mut Context, port: &Port| {
+        let sent = hand_over(cx, packet, origin, delivery, port, &mut segments);
+        *if sent { &mut spread.sent } else { &mut spread.refused } += 1;
+    };
+    if let Targets::One(port) = delivery.targets {
+        send(cx, port);
+        return spread;
+    }
+    let config = cx.config;
+    for port in delivery.network.members(delivery.vlan).filter_map(|id| config.port(id)) {
+        if delivery.reaches(port) {
+            send(cx, port);
         }
     }
-    sent
+    spread
 }
 
 /// Sends a frame to a port if it can take it.
@@ -170,7 +211,7 @@ pub(crate) fn routed(
     }
     let port = bridge::find(cx, interface, neighbor);
     let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, interface, port) };
-    if port.is_none() && delivery.network.members(interface.vlan).next().is_none() {
+    if port.is_none() && !delivery.has_taker(cx) {
         step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }

@@ -36,7 +36,7 @@ fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
         packet.strip_tag();
     }
     let frame = parse(packet.frame()).map_err(|(reason, _)| reason)?;
-    check_ethernet(&frame.ethernet)?;
+    check_ethernet(&frame.ethernet, carries_customers(&from.vlans, tag))?;
     check_offload(packet, &frame)?;
     if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 + vlan::tags_length(packet.frame()) {
         return Err(DropReason::FrameTooLong);
@@ -63,11 +63,22 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
     Ok(Frame { ethernet, vlan: UNTAGGED, tag: Tci::default(), network })
 }
 
-fn check_ethernet(header: &ethernet::Header) -> Result<(), DropReason> {
+/// Whether frames with this tag can be those of a customer's bridge, which the fabric carries as a provider's: then
+/// it is an S-VLAN component to them, and else a C-VLAN component (IEEE 802.1Q-2022 clause 5.6).
+fn carries_customers(vlans: &PortVlans, tag: Option<Tci>) -> bool {
+    match vlans {
+        PortVlans::Tunnel(_) => true,
+        PortVlans::Trunk { .. } => tag.is_some_and(|tag| tag.id() != UNTAGGED),
+        PortVlans::Access(_) => false,
+    }
+}
+
+fn check_ethernet(header: &ethernet::Header, customers: bool) -> Result<(), DropReason> {
     if header.source.is_multicast() || header.source.is_zero() {
         return Err(DropReason::SourceMacInvalid);
     }
-    if header.destination.is_reserved_multicast() {
+    if header.destination.is_reserved_multicast() && !(customers && header.destination.is_customer_bridges())
+    {
         return Err(DropReason::ReservedMulticast);
     }
     Ok(())

@@ -84,9 +84,15 @@ impl MacAddr {
         MacAddr([0x33, 0x33, a, b, c, d])
     }
 
-    /// A reserved group that bridges do not forward (IEEE 802.1D-2004 table 7-10).
+    /// A reserved group that bridges do not forward (IEEE 802.1Q-2022 table 8-1, IEEE 802.1D-2004 table 7-10).
     pub fn is_reserved_multicast(self) -> bool {
         self.0[..5] == [0x01, 0x80, 0xc2, 0x00, 0x00] && self.0[5] <= 0x0f
+    }
+
+    /// A reserved group of customers' bridges, which a provider's bridge carries along unseen: one that is in IEEE
+    /// 802.1Q-2022 table 8-1 and not in table 8-2, such as that of the spanning tree.
+    pub fn is_customer_bridges(self) -> bool {
+        self.is_reserved_multicast() && matches!(self.0[5], 0x00 | 0x0b | 0x0c | 0x0d | 0x0f)
     }
 
     /// The link-local address that modified EUI-64 makes of it (RFC 4291 appendix A).
