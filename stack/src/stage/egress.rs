@@ -60,7 +60,7 @@ impl Delivery<'_> {
     }
 
     /// Whether a frame to many goes to this port of the network, too.
-    fn reaches(&self, port: &Port) -> bool {
+    pub fn reaches(&self, port: &Port) -> bool {
         let with_sender =
             self.from.is_none_or(|from| from.id != port.id && !(from.isolated && port.isolated));
         with_sender && port.vlans.carries(self.vlan) && self.is_for(port)

@@ -91,9 +91,9 @@ fn too_narrow(cx: &Context, delivery: &Delivery) {
     let lost = |port: &Port| port.counters(cx.worker).drop(DropReason::FrameTooLong);
     match delivery.targets {
         Targets::One(port) => lost(port),
-        Targets::All => {
+        Targets::All | Targets::Tunnels => {
             let members = delivery.network.members(delivery.vlan).filter_map(|id| cx.config.port(id));
-            members.filter(|port| port.vlans.carries(delivery.vlan)).for_each(|port| lost(port));
+            members.filter(|port| delivery.reaches(port)).for_each(|port| lost(port));
         }
     }
 }
