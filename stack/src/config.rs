@@ -152,6 +152,7 @@ impl Network {
 #[derive(Debug)]
 pub(crate) struct Router {
     pub fib: Fib,
+    pub targets: Vec<crate::table::fib::Target>,
     /// The router's own addresses on all its networks.
     pub addresses: std::collections::HashSet<IpAddr, RandomState>,
 }

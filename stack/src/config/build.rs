@@ -280,7 +280,12 @@ fn build_router(router: &RouterSpec, position: usize, interfaces: &[Interface]) 
         (!hops.is_empty()).then_some((route.prefix, Target::Via(hops)))
     });
     let routes = connected.iter().map(|(prefix, interface)| (*prefix, Target::Connected(*interface)));
-    Router { fib: Fib::new(routes.chain(statics)), addresses }
+    let (prefixes, targets): (Vec<_>, Vec<_>) = routes.chain(statics).unzip();
+    Router {
+        fib: Fib::new(prefixes.into_iter().zip((0..).filter_map(crate::table::fib::TargetId::new))),
+        targets,
+        addresses,
+    }
 }
 
 fn interface_of(connected: &[(Prefix, usize)], address: IpAddr) -> Option<usize> {

@@ -75,7 +75,8 @@ fn decide_v4(
         return Ok(Next::Local);
     }
     let no_route = Rejection::v4(DropReason::NoRoute, icmpv4::Error::NetUnreachable);
-    let target = router.fib.lookup_v4(header.destination).ok_or(no_route)?;
+    let target =
+        router.fib.lookup_v4(header.destination).map(|id| &router.targets[id.index()]).ok_or(no_route)?;
     if header.ttl <= 1 {
         return Err(Rejection::v4(DropReason::TtlExpired, icmpv4::Error::TtlExceeded));
     }
@@ -132,7 +133,8 @@ fn decide_v6(
         return Err(Rejection::v6(DropReason::ScopeExceeded, icmpv6::Error::BeyondScope));
     }
     let no_route = Rejection::v6(DropReason::NoRoute, icmpv6::Error::NoRoute);
-    let target = router.fib.lookup_v6(header.destination).ok_or(no_route)?;
+    let target =
+        router.fib.lookup_v6(header.destination).map(|id| &router.targets[id.index()]).ok_or(no_route)?;
     if header.hop_limit <= 1 {
         return Err(Rejection::v6(DropReason::TtlExpired, icmpv6::Error::HopLimitExceeded));
     }

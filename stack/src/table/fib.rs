@@ -1,13 +1,29 @@
-//! The forwarding table of a router: longest prefix match.
+//! The forwarding table of a router: longest prefix match, from a prefix to a number.
 //!
-//! One hash map per prefix length, tried from the longest on. It is built once for a snapshot and
-//! never changed; a lookup costs one hash per length that occurs.
+//! What the numbers mean is the router's affair; the table knows prefixes only.
+//!
+//! A trie for each family: branches of 256 ways (`fib/branch.rs`) as long as there are many prefixes, then
+//! buckets of up to 512 prefixes, each one block of memory (`fib/bucket.rs`). A lookup takes eight bits
+//! of the address at a time and skips those by which no ways part, so its cost does not grow with the
+//! number of routes, but for the memory that it waits for.
+//!
+//! The table is *persistent*: a clone is two pointers and shares all parts with its original, and a
+//! change copies the branches between the root and its prefix only and makes one bucket anew. So the
+//! control side changes a clone while workers read the original, without a lock.
+//!
+//! Memory is proportional to the prefixes: see [`Fib::memory`]. 500,000 v4 prefixes of the lengths
+//! that the Internet has take about 32 octets each, 200,000 v6 prefixes about 82.
 
-use std::collections::HashMap;
+mod branch;
+mod bucket;
+mod key;
+mod trie;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use foldhash::fast::RandomState;
-
+use self::branch::Part;
+use self::key::Bits;
+use self::trie::Trie;
 use crate::Prefix;
 
 /// What a prefix leads to.
@@ -29,125 +45,136 @@ pub struct NextHop {
 }
 
 /// A forwarding table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fib {
-    v4: Vec<(u32, HashMap<u32, Target, RandomState>)>,
-    v6: Vec<(u128, HashMap<u128, Target, RandomState>)>,
-    routes: usize,
+    v4: Trie<u32>,
+    v6: Trie<u128>,
+}
+
+/// What a prefix leads to, as a number that the table's owner gives out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(u32);
+
+impl TargetId {
+    /// A number; `None` from 2^31 - 1 on.
+    pub fn new(index: usize) -> Option<TargetId> {
+        u32::try_from(index).ok().filter(|index| *index < bucket::NONE).map(TargetId)
+    }
+
+    /// The number.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A prefix in the trie of its family.
+enum Entry {
+    V4(Bits<u32>),
+    V6(Bits<u128>),
+}
+
+impl From<Prefix> for Entry {
+    fn from(prefix: Prefix) -> Entry {
+        let length = prefix.length();
+        match prefix.address() {
+            IpAddr::V4(address) => Entry::V4(Bits { path: address.to_bits(), length }),
+            IpAddr::V6(address) => Entry::V6(Bits { path: address.to_bits(), length }),
+        }
+    }
 }
 
 impl Fib {
-    /// A table of these routes. Of two for one prefix the first stays.
-    pub fn new(routes: impl IntoIterator<Item = (Prefix, Target)>) -> Fib {
-        let mut fib = Fib::default();
-        for (prefix, target) in routes {
-            fib.insert(prefix, target);
+    /// A table of these prefixes and their values. Of two values for one prefix the first stays. For
+    /// many prefixes it is several times quicker than [`Fib::insert`] for each.
+    pub fn new(prefixes: impl IntoIterator<Item = (Prefix, TargetId)>) -> Fib {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, value) in prefixes {
+            match prefix.into() {
+                Entry::V4(bits) => v4.push((bits, value.0)),
+                Entry::V6(bits) => v6.push((bits, value.0)),
+            }
         }
-        fib.v4.sort_unstable_by_key(|(mask, _)| std::cmp::Reverse(*mask));
-        fib.v6.sort_unstable_by_key(|(mask, _)| std::cmp::Reverse(*mask));
-        fib
+        Fib { v4: Trie::new(v4), v6: Trie::new(v6) }
     }
 
-    fn insert(&mut self, prefix: Prefix, target: Target) {
-        let length = u32::from(prefix.length());
-        let added = match prefix.address() {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-                insert(&mut self.v4, mask, address.to_bits(), target)
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-                insert(&mut self.v6, mask, address.to_bits(), target)
-            }
-        };
-        self.routes += usize::from(added);
+    /// Sets the value of a prefix. Returns the value that it had.
+    pub fn insert(&mut self, prefix: Prefix, value: TargetId) -> Option<TargetId> {
+        match prefix.into() {
+            Entry::V4(bits) => self.v4.insert(bits, value.0),
+            Entry::V6(bits) => self.v6.insert(bits, value.0),
+        }
+        .map(TargetId)
     }
 
-    /// The target of the longest prefix that contains `address`.
-    pub fn lookup_v4(&self, address: Ipv4Addr) -> Option<&Target> {
-        let bits = address.to_bits();
-        self.v4.iter().find_map(|(mask, routes)| routes.get(&(bits & mask)))
+    /// Forgets a prefix; what it covered falls to the next shorter one. Returns the value that it had.
+    pub fn remove(&mut self, prefix: Prefix) -> Option<TargetId> {
+        match prefix.into() {
+            Entry::V4(bits) => self.v4.remove(bits),
+            Entry::V6(bits) => self.v6.remove(bits),
+        }
+        .map(TargetId)
     }
 
-    /// The target of the longest prefix that contains `address`.
-    pub fn lookup_v6(&self, address: Ipv6Addr) -> Option<&Target> {
-        let bits = address.to_bits();
-        self.v6.iter().find_map(|(mask, routes)| routes.get(&(bits & mask)))
+    /// The value of exactly this prefix.
+    pub fn get(&self, prefix: Prefix) -> Option<TargetId> {
+        match prefix.into() {
+            Entry::V4(bits) => self.v4.get(bits),
+            Entry::V6(bits) => self.v6.get(bits),
+        }
+        .map(TargetId)
     }
 
-    /// The target of the longest prefix that contains `address`.
-    pub fn lookup(&self, address: IpAddr) -> Option<&Target> {
+    /// The value of the longest prefix that contains `address`.
+    #[inline]
+    pub fn lookup_v4(&self, address: Ipv4Addr) -> Option<TargetId> {
+        self.v4.lookup(address.to_bits()).map(TargetId)
+    }
+
+    /// The value of the longest prefix that contains `address`.
+    #[inline]
+    pub fn lookup_v6(&self, address: Ipv6Addr) -> Option<TargetId> {
+        self.v6.lookup(address.to_bits()).map(TargetId)
+    }
+
+    /// The value of the longest prefix that contains `address`.
+    pub fn lookup(&self, address: IpAddr) -> Option<TargetId> {
         match address {
             IpAddr::V4(a) => self.lookup_v4(a),
             IpAddr::V6(a) => self.lookup_v6(a),
         }
     }
 
-    /// How many routes there are.
+    /// Every prefix and its value, in no order that means something.
+    pub fn iter(&self) -> impl Iterator<Item = (Prefix, TargetId)> {
+        let v4 = self
+            .v4
+            .entries()
+            .map(|(bits, value)| (IpAddr::from(Ipv4Addr::from_bits(bits.path)), bits.length, value));
+        let v6 = self
+            .v6
+            .entries()
+            .map(|(bits, value)| (IpAddr::from(Ipv6Addr::from_bits(bits.path)), bits.length, value));
+        // No prefix that was taken in is too long for its family, so none is left out here.
+        v4.chain(v6).filter_map(|(address, length, value)| {
+            Some((Prefix::containing(address, length).ok()?, TargetId(value)))
+        })
+    }
+
+    /// How many prefixes there are.
     pub fn len(&self) -> usize {
-        self.routes
+        self.v4.len() + self.v6.len()
     }
 
-    /// Whether there is no route.
+    /// Whether there is no prefix.
     pub fn is_empty(&self) -> bool {
-        self.routes == 0
+        self.len() == 0
     }
-}
 
-type Lengths<K> = Vec<(K, HashMap<K, Target, RandomState>)>;
-
-fn insert<K: Copy + Eq + std::hash::Hash>(lengths: &mut Lengths<K>, mask: K, key: K, target: Target) -> bool {
-    let at = lengths.iter().position(|(known, _)| *known == mask).unwrap_or_else(|| {
-        lengths.push((mask, HashMap::default()));
-        lengths.len() - 1
-    });
-    match lengths[at].1.entry(key) {
-        std::collections::hash_map::Entry::Occupied(_) => false,
-        std::collections::hash_map::Entry::Vacant(place) => {
-            place.insert(target);
-            true
-        }
+    /// Octets on the heap that are asked of the allocator, those included that clones share.
+    pub fn memory(&self) -> usize {
+        self.v4.parts().map(Part::memory).sum::<usize>() + self.v6.parts().map(Part::memory).sum::<usize>()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn the_longest_prefix_wins_and_families_stay_apart() {
-        let fib = Fib::new([
-            ("0.0.0.0/0".parse().unwrap(), Target::Connected(0)),
-            ("198.18.0.0/15".parse().unwrap(), Target::Connected(1)),
-            ("198.18.1.0/24".parse().unwrap(), Target::Connected(2)),
-            ("198.18.1.1/32".parse().unwrap(), Target::Connected(3)),
-        ]);
-        let find = |text: &str| fib.lookup(text.parse().unwrap()).cloned();
-        assert_eq!(find("203.0.113.1"), Some(Target::Connected(0)));
-        assert_eq!(find("198.19.0.1"), Some(Target::Connected(1)));
-        assert_eq!(find("198.18.1.2"), Some(Target::Connected(2)));
-        assert_eq!(find("198.18.1.1"), Some(Target::Connected(3)));
-        assert_eq!(find("2001:db8::1"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn it_agrees_with_a_linear_search(
-            routes in proptest::collection::vec((any::<u32>(), 0u8..=32), 0..60), addresses in proptest::collection::vec(any::<u32>(), 1..60),
-        ) {
-            let routes: Vec<_> = routes.into_iter().enumerate().map(|(index, (bits, length))| {
-                (Prefix::containing(Ipv4Addr::from_bits(bits).into(), length).unwrap(), Target::Connected(index))
-            }).collect();
-            let fib = Fib::new(routes.clone());
-            for address in addresses.into_iter().map(Ipv4Addr::from_bits) {
-                let mut best: Option<&(Prefix, Target)> = None;
-                for route in routes.iter().filter(|route| route.0.contains(address.into())) {
-                    if best.is_none_or(|b| route.0.length() > b.0.length()) { best = Some(route); }
-                }
-                prop_assert_eq!(fib.lookup_v4(address), best.map(|b| &b.1));
-            }
-        }
-    }
-}
+mod tests;
