@@ -5,6 +5,7 @@
 
 mod build;
 mod interface;
+mod router;
 mod spec;
 mod vlans;
 
@@ -17,6 +18,7 @@ use foldhash::fast::RandomState;
 
 pub use build::ConfigError;
 pub(crate) use interface::Interface;
+pub(crate) use router::{Router, Target};
 pub use spec::{
     AdvertisementSpec, DhcpSpec, FabricSpec, Hop, MirrorSpec, MulticastSpec, NetworkSpec, Offloads,
     PolicyRule, PortSpec, RouteAction, RouteTable, RouterSpec, StaticMac, StaticRoute, StormLimits,
@@ -28,7 +30,6 @@ use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
-use crate::table::fib::Fib;
 use crate::table::reassembly::Reassembly;
 
 /// Names a port in one life: a slot, and a count of the slot's uses, so that what was remembered of
@@ -148,15 +149,6 @@ impl Network {
     }
 }
 
-/// A router in the picture.
-#[derive(Debug)]
-pub(crate) struct Router {
-    pub fib: Fib,
-    pub targets: Vec<crate::table::fib::Target>,
-    /// The router's own addresses on all its networks.
-    pub addresses: std::collections::HashSet<IpAddr, RandomState>,
-}
-
 impl Config {
     /// Counts the pictures, from 1; 0 is the empty one that nobody built.
     pub fn generation(&self) -> u64 {
@@ -203,6 +195,11 @@ impl Config {
         let macs = network.stations.len() + network.fdb.len(now, network.ageing);
         let interfaces = network.interfaces.iter().map(|(_, at)| &self.interfaces[*at]);
         Some((macs, interfaces.map(|interface| interface.neighbors.len()).sum()))
+    }
+
+    /// Routes in a router's tables at this moment, connected ones included.
+    pub fn route_count(&self, router: &str) -> Option<usize> {
+        self.routers.iter().find(|candidate| candidate.name() == router).map(Router::route_count)
     }
 
     /// The router's interface on a VLAN of a network (by position).

@@ -52,7 +52,7 @@ fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) ->
         return Ok(verdict);
     }
     cx.enter(Stage::Route);
-    let hop = match route::decide(cx, packet, &frame, interface).map_err(refuse)? {
+    let hop = match route::decide(cx, packet, &frame, from, interface).map_err(refuse)? {
         route::Next::Local => {
             cx.enter(Stage::Local);
             return local::deliver(cx, packet, origin, &frame, from).map_err(refuse);

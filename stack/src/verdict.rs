@@ -140,6 +140,12 @@ drop_reasons! {
     NoRouter = "no_router",
     /// The forwarding table has no route.
     NoRoute = "no_route",
+    /// The route to the destination says to drop in silence.
+    RouteBlackhole = "route_blackhole",
+    /// The route to the destination says that it cannot be reached.
+    RouteUnreachable = "route_unreachable",
+    /// The route to the destination says that it may not be reached.
+    RouteProhibited = "route_prohibited",
     /// TTL or hop limit used up.
     TtlExpired = "ttl_expired",
     /// Larger than the next MTU, and not to be fragmented.

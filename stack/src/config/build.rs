@@ -1,18 +1,15 @@
 //! From a description and the picture before it to the next picture.
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::router::{Links, Router};
 use super::{
-    Config, FabricSpec, Hop, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouteAction,
-    Router, RouterSpec,
+    Config, FabricSpec, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouterSpec,
 };
-use crate::Prefix;
 use crate::counters::{PortCounters, StackCounters};
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
-use crate::table::fib::{Fib, NextHop, Target};
 use crate::table::neighbor::Neighbors;
 
 /// The description contradicts itself. The control side checks its input, so this is a mistake there.
@@ -76,10 +73,7 @@ impl Config {
         }
         config.place_ports(spec, previous)?;
         config.place_static_macs(spec);
-        config.routers = {
-            let routers = spec.routers.iter().enumerate();
-            routers.map(|(index, router)| build_router(router, index, &config.interfaces)).collect()
-        };
+        config.routers = config.build_routers(spec, previous);
         config.forget_gone_ports(previous);
         Ok(config)
     }
@@ -222,6 +216,15 @@ impl Config {
         }
     }
 
+    fn build_routers(&self, spec: &FabricSpec, previous: &Config) -> Vec<Router> {
+        let build = |(position, router): (usize, &RouterSpec)| {
+            let before = previous.routers.iter().find(|before| before.name() == router.name);
+            let port = |name: &str| self.port_by_name(name).map(|port| port.id);
+            Router::build(router, Links::of(position, &self.interfaces), port, before)
+        };
+        spec.routers.iter().enumerate().map(build).collect()
+    }
+
     fn forget_gone_ports(&self, previous: &Config) {
         for gone in previous.ports().filter(|port| self.port(port.id).is_none()) {
             previous.networks[gone.network].fdb.forget_port(gone.id);
@@ -259,38 +262,6 @@ fn storm(spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Storm>> {
 
 fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
     names.enumerate().map(|(index, name)| (name, index)).collect()
-}
-
-fn build_router(router: &RouterSpec, position: usize, interfaces: &[Interface]) -> Router {
-    let mut connected: Vec<(Prefix, usize)> = Vec::new();
-    let mut addresses = HashSet::default();
-    for (at, interface) in interfaces.iter().enumerate().filter(|(_, own)| own.router == position) {
-        let v4 = interface.v4.iter().map(|(own, prefix)| (IpAddr::V4(*own), *prefix));
-        let v6 = interface.v6.iter().map(|(own, prefix)| (IpAddr::V6(*own), *prefix));
-        for (own, prefix) in v4.chain(v6) {
-            connected.push((prefix, at));
-            addresses.insert(own);
-        }
-    }
-    let next_hop =
-        |hop: &Hop| Some(NextHop { address: hop.address, interface: interface_of(&connected, hop.address)? });
-    let statics = router.routes.iter().filter_map(|route| {
-        let RouteAction::Via(hops) = &route.action else { return None };
-        let hops: Box<[NextHop]> = hops.iter().filter_map(next_hop).collect();
-        (!hops.is_empty()).then_some((route.prefix, Target::Via(hops)))
-    });
-    let routes = connected.iter().map(|(prefix, interface)| (*prefix, Target::Connected(*interface)));
-    let (prefixes, targets): (Vec<_>, Vec<_>) = routes.chain(statics).unzip();
-    Router {
-        fib: Fib::new(prefixes.into_iter().zip((0..).filter_map(crate::table::fib::TargetId::new))),
-        targets,
-        addresses,
-    }
-}
-
-fn interface_of(connected: &[(Prefix, usize)], address: IpAddr) -> Option<usize> {
-    let holders = connected.iter().filter(|(prefix, _)| prefix.contains(address));
-    holders.max_by_key(|(prefix, _)| prefix.length()).map(|(_, interface)| *interface)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub struct StaticRoute {
 }
 
 /// What a route does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RouteAction {
     /// Sends on by one of these; at least one, each in a subnet of a network on the same router.
     Via(Vec<Hop>),

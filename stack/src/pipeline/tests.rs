@@ -8,6 +8,7 @@ mod gateway;
 mod isolation;
 mod learning;
 mod offloads;
+mod policy;
 mod reserved;
 mod resolution;
 mod routing;

@@ -1,16 +1,15 @@
 //! Route: where a packet for the gateway's MAC address goes next (RFC 1812 section 5, RFC 8200).
 //! Decides only; egress carries it out.
 
-use std::hash::{BuildHasher, Hasher};
+mod flow;
+
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
-
 use super::{Frame, L3, Layer3, Rejection};
-use crate::config::{Config, Interface};
+use crate::config::{Config, Interface, Port, Target};
 use crate::packet::Packet;
 use crate::pipeline::Context;
-use crate::table::fib::{NextHop, Target};
+use crate::table::next_hops::{NextHop, NextHops};
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
@@ -28,11 +27,12 @@ pub(crate) fn decide(
     cx: &mut Context,
     packet: &Packet,
     frame: &Frame,
+    from: &Port,
     interface: &Interface,
 ) -> Result<Next, Rejection> {
     let next = match &frame.network {
-        Layer3::Ipv4(header) => decide_v4(cx, packet, frame, interface, header),
-        Layer3::Ipv6(header) => decide_v6(cx, packet, frame, interface, header),
+        Layer3::Ipv4(header) => decide_v4(cx, packet, frame, from, interface, header),
+        Layer3::Ipv6(header) => decide_v6(cx, packet, frame, from, interface, header),
         Layer3::Arp(_) | Layer3::Other => Err(DropReason::NoRouter.into()),
     };
     match &next {
@@ -55,6 +55,7 @@ fn decide_v4(
     cx: &Context,
     packet: &Packet,
     frame: &Frame,
+    from: &Port,
     interface: &Interface,
     header: &ipv4::Header,
 ) -> Result<Next, Rejection> {
@@ -74,13 +75,12 @@ fn decide_v4(
     if router.addresses.contains(&destination) {
         return Ok(Next::Local);
     }
-    let no_route = Rejection::v4(DropReason::NoRoute, icmpv4::Error::NetUnreachable);
-    let target =
-        router.fib.lookup_v4(header.destination).map(|id| &router.targets[id.index()]).ok_or(no_route)?;
+    let target = router.route(header.source.into(), destination, from.id);
+    let way = way_of(target).map_err(Refusal::v4)?;
     if header.ttl <= 1 {
         return Err(Rejection::v4(DropReason::TtlExpired, icmpv4::Error::TtlExceeded));
     }
-    let hop = next_hop(packet, frame, destination, target);
+    let hop = way.next_hop(destination, || flow::hash(packet, frame, router.seed));
     if is_subnet_broadcast(cx, hop, header) {
         return Err(DropReason::DestinationInvalid.into());
     }
@@ -113,6 +113,7 @@ fn decide_v6(
     cx: &Context,
     packet: &Packet,
     frame: &Frame,
+    from: &Port,
     interface: &Interface,
     header: &ipv6::Header,
 ) -> Result<Next, Rejection> {
@@ -132,47 +133,83 @@ fn decide_v6(
     if header.destination.is_unicast_link_local() || header.source.is_unicast_link_local() {
         return Err(Rejection::v6(DropReason::ScopeExceeded, icmpv6::Error::BeyondScope));
     }
-    let no_route = Rejection::v6(DropReason::NoRoute, icmpv6::Error::NoRoute);
-    let target =
-        router.fib.lookup_v6(header.destination).map(|id| &router.targets[id.index()]).ok_or(no_route)?;
+    let destination = IpAddr::V6(header.destination);
+    let target = router.route(header.source.into(), destination, from.id);
+    let way = way_of(target).map_err(Refusal::v6)?;
     if header.hop_limit <= 1 {
         return Err(Rejection::v6(DropReason::TtlExpired, icmpv6::Error::HopLimitExceeded));
     }
-    Ok(Next::Hop(next_hop(packet, frame, header.destination.into(), target)))
+    Ok(Next::Hop(way.next_hop(destination, || flow::hash(packet, frame, router.seed))))
 }
 
 fn network_name(config: &Config, interface: usize) -> &str {
     &config.networks[config.interfaces[interface].network].name
 }
 
-fn next_hop(packet: &Packet, frame: &Frame, destination: IpAddr, target: &Target) -> NextHop {
-    match target {
-        Target::Connected(interface) => NextHop { address: destination, interface: *interface },
-        Target::Via(hops) if hops.len() == 1 => hops[0],
-        Target::Via(hops) => hops[flow_hash(packet, frame) as usize % hops.len()],
+/// How a route leads on.
+enum Way<'a> {
+    Connected(usize),
+    Via(&'a NextHops),
+}
+
+impl Way<'_> {
+    fn next_hop(&self, destination: IpAddr, flow: impl FnOnce() -> u64) -> NextHop {
+        match self {
+            Way::Connected(interface) => NextHop { address: destination, interface: *interface },
+            Way::Via(hops) => hops.select(flow),
+        }
     }
 }
 
-/// The same for all packets of a flow: addresses, protocol, and ports where there are some.
-fn flow_hash(packet: &Packet, frame: &Frame) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
-    let ports = frame.transport(packet.frame()).get(..4).unwrap_or_default();
-    let (protocol, fragment) = match &frame.network {
-        Layer3::Ipv4(header) => {
-            hasher.write_u32(header.source.to_bits());
-            hasher.write_u32(header.destination.to_bits());
-            (header.protocol, header.is_fragment())
-        }
-        Layer3::Ipv6(header) => {
-            hasher.write_u128(header.source.to_bits());
-            hasher.write_u128(header.destination.to_bits());
-            (header.protocol, header.fragment)
-        }
-        Layer3::Arp(_) | Layer3::Other => return 0,
-    };
-    hasher.write_u8(protocol);
-    if matches!(protocol, ipv4::TCP | ipv4::UDP) && !fragment {
-        hasher.write(ports);
+/// Why a destination has no way to it.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    NoRoute,
+    Blackhole,
+    Unreachable,
+    Prohibited,
+}
+
+fn way_of(target: Option<&Target>) -> Result<Way<'_>, Refusal> {
+    match target {
+        Some(Target::Connected(interface)) => Ok(Way::Connected(*interface)),
+        Some(Target::Via(hops)) => Ok(Way::Via(hops)),
+        Some(Target::Blackhole) => Err(Refusal::Blackhole),
+        Some(Target::Unreachable) => Err(Refusal::Unreachable),
+        Some(Target::Prohibited) => Err(Refusal::Prohibited),
+        Some(Target::Nowhere) | None => Err(Refusal::NoRoute),
     }
-    hasher.finish()
+}
+
+impl Refusal {
+    fn reason(self) -> DropReason {
+        match self {
+            Refusal::NoRoute => DropReason::NoRoute,
+            Refusal::Blackhole => DropReason::RouteBlackhole,
+            Refusal::Unreachable => DropReason::RouteUnreachable,
+            Refusal::Prohibited => DropReason::RouteProhibited,
+        }
+    }
+
+    /// What Linux answers for a route of this type (`ip_error` in net/ipv4/route.c).
+    fn v4(self) -> Rejection {
+        let answer = match self {
+            Refusal::NoRoute => icmpv4::Error::NetUnreachable,
+            Refusal::Blackhole => return self.reason().into(),
+            Refusal::Unreachable => icmpv4::Error::HostUnreachable,
+            Refusal::Prohibited => icmpv4::Error::Prohibited,
+        };
+        Rejection::v4(self.reason(), answer)
+    }
+
+    /// What Linux answers for a route of this type (`ip6_pkt_discard` and `ip6_pkt_prohibit` in
+    /// net/ipv6/route.c): for an unreachable route the same as for none.
+    fn v6(self) -> Rejection {
+        let answer = match self {
+            Refusal::NoRoute | Refusal::Unreachable => icmpv6::Error::NoRoute,
+            Refusal::Blackhole => return self.reason().into(),
+            Refusal::Prohibited => icmpv6::Error::Prohibited,
+        };
+        Rejection::v6(self.reason(), answer)
+    }
 }

@@ -26,24 +26,6 @@ use self::key::Bits;
 use self::trie::Trie;
 use crate::Prefix;
 
-/// What a prefix leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// The destination is on the link of this interface (its position in the snapshot).
-    Connected(usize),
-    /// By one of these.
-    Via(Box<[NextHop]>),
-}
-
-/// A next hop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NextHop {
-    /// Its address.
-    pub address: IpAddr,
-    /// The interface on whose link it is (its position in the snapshot).
-    pub interface: usize,
-}
-
 /// A forwarding table.
 #[derive(Debug, Clone, Default)]
 pub struct Fib {
@@ -168,6 +150,18 @@ impl Fib {
     /// Whether there is no prefix.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it is the other in memory too: nothing was changed since one was cloned from the other.
+    #[cfg(test)]
+    pub(crate) fn is_shared_with(&self, other: &Fib) -> bool {
+        self.parts_beside(other) == 0 && other.parts_beside(self) == 0
+    }
+
+    /// How many parts it does not share with the other.
+    #[cfg(test)]
+    pub(crate) fn parts_beside(&self, other: &Fib) -> usize {
+        self.v4.parts_beside(&other.v4) + self.v6.parts_beside(&other.v6)
     }
 
     /// Octets on the heap that are asked of the allocator, those included that clones share.

@@ -28,6 +28,8 @@ pub enum Error {
     PortUnreachable,
     /// Type 3 code 4, with the MTU of the next hop.
     FragmentationNeeded(u16),
+    /// Type 3 code 13 (RFC 1812 section 5.2.7.1).
+    Prohibited,
     /// Type 11 code 0.
     TtlExceeded,
     /// Type 11 code 1.
@@ -44,6 +46,7 @@ impl Error {
             Error::ProtocolUnreachable => (3, 2, 0),
             Error::PortUnreachable => (3, 3, 0),
             Error::FragmentationNeeded(mtu) => (3, 4, u32::from(mtu)),
+            Error::Prohibited => (3, 13, 0),
             Error::TtlExceeded => (11, 0, 0),
             Error::ReassemblyTimeExceeded => (11, 1, 0),
             Error::ParameterProblem(pointer) => (12, 0, u32::from(pointer) << 24),
@@ -69,6 +72,7 @@ impl fmt::Display for Error {
             Error::ProtocolUnreachable => f.write_str("protocol unreachable"),
             Error::PortUnreachable => f.write_str("port unreachable"),
             Error::FragmentationNeeded(mtu) => write!(f, "fragmentation needed, MTU {mtu}"),
+            Error::Prohibited => f.write_str("administratively prohibited"),
             Error::TtlExceeded => f.write_str("TTL exceeded"),
             Error::ReassemblyTimeExceeded => f.write_str("fragment reassembly time exceeded"),
             Error::ParameterProblem(at) => write!(f, "parameter problem at octet {at}"),

@@ -44,6 +44,8 @@ const OPTION_TARGET_LINK_LAYER: u8 = 2;
 pub enum Error {
     /// Type 1 code 0.
     NoRoute,
+    /// Type 1 code 1.
+    Prohibited,
     /// Type 1 code 2.
     BeyondScope,
     /// Type 1 code 3.
@@ -70,6 +72,7 @@ impl Error {
     fn type_code_rest(self) -> (u8, u8, u32) {
         match self {
             Error::NoRoute => (1, 0, 0),
+            Error::Prohibited => (1, 1, 0),
             Error::BeyondScope => (1, 2, 0),
             Error::AddressUnreachable => (1, 3, 0),
             Error::PortUnreachable => (1, 4, 0),
@@ -97,6 +100,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NoRoute => f.write_str("no route"),
+            Error::Prohibited => f.write_str("administratively prohibited"),
             Error::BeyondScope => f.write_str("beyond the scope of the source address"),
             Error::AddressUnreachable => f.write_str("address unreachable"),
             Error::PortUnreachable => f.write_str("port unreachable"),

@@ -105,6 +105,12 @@ impl<K: Key> Trie<K> {
         })
     }
 
+    #[cfg(test)]
+    pub fn parts_beside(&self, other: &Trie<K>) -> usize {
+        let known: std::collections::HashSet<_> = other.parts().map(Part::address).collect();
+        self.parts().filter(|part| !known.contains(&part.address())).count()
+    }
+
     /// Every prefix and its value.
     pub fn entries(&self) -> impl Iterator<Item = Entry<K>> {
         self.parts().flat_map(Part::own)
@@ -151,6 +157,16 @@ impl<K: Key> Part<K> {
             Part::Empty => Vec::new(),
             Part::Bucket(bucket) => bucket.prefixes().collect(),
             Part::Branch(branch) => branch.own().to_vec(),
+        }
+    }
+
+    /// Where it is in memory.
+    #[cfg(test)]
+    pub fn address(&self) -> usize {
+        match self {
+            Part::Empty => 0,
+            Part::Bucket(bucket) => bucket.address().addr(),
+            Part::Branch(branch) => Arc::as_ptr(branch).addr(),
         }
     }
 
