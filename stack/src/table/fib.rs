@@ -38,7 +38,7 @@ pub struct Fib {
 pub struct TargetId(u32);
 
 impl TargetId {
-    /// A number; `None` from 2^31 - 1 on.
+    /// A number; `None` from 2^30 - 1 on.
     pub fn new(index: usize) -> Option<TargetId> {
         u32::try_from(index).ok().filter(|index| *index < bucket::NONE).map(TargetId)
     }

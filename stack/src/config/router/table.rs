@@ -27,7 +27,7 @@ pub(super) struct Table {
     /// The prefixes of the router's links, which come before all other routes.
     connected: Vec<Route>,
     /// The routes in the order in which they were given, 24 octets each: to see what changed next time.
-    given: Arc<[Route]>,
+    given: Arc<Vec<Route>>,
 }
 
 /// A table whose routes are known, and whose forwarding table is not made yet.
@@ -63,7 +63,7 @@ impl Draft {
     /// for the same ones as before.
     pub fn finish(self, anew: bool, leads_somewhere: impl Fn(TargetId) -> bool) -> Table {
         let Draft { mut table, mut changed } = self;
-        let routes = table.connected.iter().chain(&*table.given).copied();
+        let routes = table.connected.iter().chain(&**table.given).copied();
         let mut routes = routes.filter(|(_, id)| leads_somewhere(*id));
         if anew || changed.len() > table.given.len() / CHANGES {
             table.fib = Fib::new(routes);
@@ -86,34 +86,66 @@ impl Draft {
 impl Table {
     /// Gives back the numbers of its routes, since it is gone.
     pub fn dissolve(&self, ids: &mut TargetIds) {
-        self.connected.iter().chain(&*self.given).for_each(|(_, id)| ids.release(*id));
+        self.connected.iter().chain(&**self.given).for_each(|(_, id)| ids.release(*id));
     }
 }
 
-/// The routes with their numbers. What is the same at the beginning and at the end of the list before is
-/// not looked at more closely; what is between goes into `changed`.
+/// How far a difference between two lists may reach for what is behind it to be found again.
+const DIFFERENCE: usize = 16;
+
+/// The routes with their numbers, those that `before` has not or no more in `changed`. Lists that differ in
+/// few places are walked through side by side, without a look-up for each route.
 fn list(
-    before: &Arc<[Route]>,
+    before: &Arc<Vec<Route>>,
     routes: &[StaticRoute],
     ids: &mut TargetIds,
     changed: &mut Changes,
-) -> Arc<[Route]> {
-    let same = |known: &Route, route: &StaticRoute| {
-        known.0 == route.prefix && ids.stands_for(known.1, &route.action)
-    };
-    let head = before.iter().zip(routes).take_while(|(known, route)| same(known, route)).count();
-    if head == before.len() && head == routes.len() {
-        return before.clone();
+) -> Arc<Vec<Route>> {
+    let (mut old, mut new) = (&before[..], routes);
+    let mut list = Vec::new();
+    let mut gone = Vec::new();
+    loop {
+        let same = old.iter().zip(new).take_while(|(old, new)| is_same(ids, old, new)).count();
+        if same == before.len() && same == routes.len() {
+            return before.clone();
+        }
+        list.reserve_exact(new.len());
+        list.extend_from_slice(&old[..same]);
+        (old, new) = (&old[same..], &new[same..]);
+        if old.is_empty() && new.is_empty() {
+            break;
+        }
+        let (less, more) = difference(ids, old, new);
+        gone.extend_from_slice(&old[..less]);
+        changed.extend(new[..more].iter().map(|route| (route.prefix, None)));
+        list.extend(
+            new[..more].iter().filter_map(|route| {
+                Some((route.prefix, ids.claim(Destination::Given(route.action.clone()))?))
+            }),
+        );
+        (old, new) = (&old[less..], &new[more..]);
     }
-    let (old, new) = (&before[head..], &routes[head..]);
-    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(known, route)| same(known, route)).count();
-    let (old, new) = (&old[..old.len() - tail], &new[..new.len() - tail]);
-    changed.extend(old.iter().map(|(prefix, _)| (*prefix, None)));
-    changed.extend(new.iter().map(|route| (route.prefix, None)));
-    let claimed: Vec<Route> = new
-        .iter()
-        .filter_map(|route| Some((route.prefix, ids.claim(Destination::Given(route.action.clone()))?)))
-        .collect();
-    old.iter().for_each(|(_, id)| ids.release(*id));
-    [&before[..head], &claimed, &before[before.len() - tail..]].concat().into()
+    changed.extend(gone.iter().map(|(prefix, _)| (*prefix, None)));
+    // Last, so that a destination that other routes lead to now keeps its number.
+    gone.iter().for_each(|(_, id)| ids.release(*id));
+    list.shrink_to_fit();
+    Arc::new(list)
+}
+
+fn is_same(ids: &TargetIds, old: &Route, new: &StaticRoute) -> bool {
+    old.0 == new.prefix && ids.stands_for(old.1, &new.action)
+}
+
+/// How many routes of each list to pass over to where they are the same again.
+fn difference(ids: &TargetIds, old: &[Route], new: &[StaticRoute]) -> (usize, usize) {
+    let meet = |(less, more): &(usize, usize)| match (old.get(*less), new.get(*more)) {
+        (Some(old), Some(new)) => is_same(ids, old, new),
+        _ => (*less, *more) == (old.len(), new.len()),
+    };
+    let near = (1..=DIFFERENCE).flat_map(|n| [(n, 0), (0, n), (n, n)]).find(meet);
+    near.unwrap_or_else(|| {
+        let ends = old.iter().rev().zip(new.iter().rev());
+        let tail = ends.take_while(|(old, new)| is_same(ids, old, new)).count();
+        (old.len() - tail, new.len() - tail)
+    })
 }

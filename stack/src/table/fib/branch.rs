@@ -35,7 +35,7 @@ pub(super) struct Branch<K> {
     mask: K,
     /// The bit at which the stride begins.
     depth: u8,
-    slots: Box<[Slot<K>; 256]>,
+    slots: [Slot<K>; 256],
     /// The prefixes that end in the stride, ordered.
     own: Vec<Entry<K>>,
     /// How many prefixes there are, those below included.
@@ -47,7 +47,7 @@ impl<K: Key> Branch<K> {
     pub fn new(path: K, depth: u8) -> Branch<K> {
         let mask = K::mask(depth);
         let slots = std::array::from_fn(|_| Slot { value: NONE, part: Part::Empty });
-        Branch { path: path & mask, mask, depth, slots: Box::new(slots), own: Vec::new(), len: 0 }
+        Branch { path: path & mask, mask, depth, slots, own: Vec::new(), len: 0 }
     }
 
     pub fn path(&self) -> K {
@@ -105,6 +105,6 @@ impl<K: Key> Branch<K> {
     /// Octets on the heap, without the parts.
     pub fn memory(&self) -> usize {
         let own = self.own.capacity() * size_of::<Entry<K>>();
-        2 * size_of::<usize>() + size_of_val(self) + size_of_val(&*self.slots) + own
+        2 * size_of::<usize>() + size_of_val(self) + own
     }
 }

@@ -17,12 +17,12 @@
 //! ```
 //! and of a stride:
 //! ```text
-//! -1-n      the value to fall back on          } where bits before the
-//! -n..-1    the path to it (n = 1 or 4 words)  } stride are to be compared
-//! 0         the bit at which it begins, and whether to compare
-//! 1..3      for each word of the map, how many runs begin before it (an octet each)
-//! 3..11     the map: a bit for each slot, set where a run begins
-//! 11..      for each run its value, or where the stride below begins
+//! -2-n      the value to fall back on          } where the bits before the stride
+//! -1-n      the bit at which it begins         } are to be compared, which is so
+//! -n..-1    the path to it (n = 1 or 4 words)  } for the outermost
+//! 0..2      for each word of the map, how many runs begin before it (an octet each)
+//! 2..10     the map: a bit for each slot, set where a run begins
+//! 10..      for each run its value, or where the stride below begins
 //! ```
 
 use std::marker::PhantomData;
@@ -32,15 +32,15 @@ use super::key::{Bits, Key, span};
 use super::trie::{Entry, parting};
 
 /// No value. Values and places in a block are below it.
-pub(super) const NONE: u32 = (1 << 31) - 1;
+pub(super) const NONE: u32 = (1 << 30) - 1;
 /// The entry of a run is the place of the stride below.
 const BELOW: u32 = 1 << 31;
-/// The bits before the stride are to be compared.
-const COMPARE: u32 = 1 << 8;
+/// The bits before the stride below are to be compared. Where they are not, it takes the next eight bits.
+const COMPARE: u32 = 1 << 30;
 
-const RANKS: usize = 1;
-const MAP: usize = 3;
-const RUNS: usize = 11;
+const RANKS: usize = 0;
+const MAP: usize = 2;
+const RUNS: usize = 10;
 
 /// The block.
 #[derive(Debug, Clone)]
@@ -66,28 +66,27 @@ impl<K: Key> Bucket<K> {
     #[inline]
     pub fn lookup(&self, key: K) -> u32 {
         let words = &*self.words;
-        let mut at = 1 + fallback_words::<K>();
-        loop {
-            let (before, stride) = words.split_at(at);
-            let head = stride[0];
-            if head & COMPARE != 0 {
-                let fallback = &before[at - fallback_words::<K>()..];
-                let path = K::from_words(&fallback[1..]);
-                if (key ^ path) & K::mask(head as u8) != K::mask(0) {
-                    return fallback[0];
+        let mut entry = BELOW | COMPARE | (1 + preface::<K>() as u32);
+        let mut depth = 0;
+        while entry & BELOW != 0 {
+            let (before, stride) = words.split_at((entry & NONE) as usize);
+            if entry & COMPARE == 0 {
+                depth += 8;
+            } else {
+                let preface = &before[before.len() - preface::<K>()..];
+                depth = preface[1] as u8;
+                if (key ^ K::from_words(&preface[2..])) & K::mask(depth) != K::mask(0) {
+                    return preface[0];
                 }
             }
-            let entry = stride[RUNS + run_of(stride, key.byte(head as u8))];
-            if entry & BELOW == 0 {
-                return entry;
-            }
-            at = (entry & !BELOW) as usize;
+            entry = stride[RUNS + run_of(stride, key.byte(depth))];
         }
+        entry
     }
 
     /// The prefixes, ordered.
     pub fn prefixes(&self) -> impl Iterator<Item = Entry<K>> {
-        let path = fallback_words::<K>() - 1;
+        let path = preface::<K>() - 2;
         self.words[self.words[0] as usize..].chunks_exact(path + 2).map(move |record| {
             let prefix = Bits { path: K::from_words(record), length: record[path] as u8 };
             (prefix, record[path + 1])
@@ -96,7 +95,7 @@ impl<K: Key> Bucket<K> {
 
     /// How many prefixes there are.
     pub fn len(&self) -> usize {
-        (self.words.len() - self.words[0] as usize) / (fallback_words::<K>() + 1)
+        (self.words.len() - self.words[0] as usize) / preface::<K>()
     }
 
     /// The value of exactly this prefix.
@@ -116,9 +115,9 @@ impl<K: Key> Bucket<K> {
     }
 }
 
-/// The words before a stride whose path is to be compared.
-const fn fallback_words<K: Key>() -> usize {
-    1 + K::WIDTH as usize / 32
+/// How many words stand before a stride whose path is to be compared; a prefix in the record has as many.
+const fn preface<K: Key>() -> usize {
+    2 + K::WIDTH as usize / 32
 }
 
 #[inline]
@@ -131,17 +130,18 @@ fn run_of(stride: &[u32], slot: u8) -> usize {
 }
 
 /// Writes the stride that all of `prefixes` go through, and those below it. `inherited` is the value
-/// that holds where they have none; `expected` is the depth that needs no comparing. Returns the place.
+/// that holds where they have none; `expected` is the depth that needs no comparing. Returns the entry
+/// that leads to it.
 fn emit<K: Key>(words: &mut Vec<u32>, prefixes: &[Entry<K>], inherited: u32, expected: Option<u8>) -> u32 {
     let depth = parting(prefixes);
-    let path = prefixes.first().map_or(K::mask(0), |(prefix, _)| prefix.path & K::mask(depth));
-    if expected != Some(depth) {
-        words.push(inherited);
+    let compare = expected != Some(depth);
+    if compare {
+        let path = prefixes.first().map_or(K::mask(0), |(prefix, _)| prefix.path & K::mask(depth));
+        words.extend([inherited, u32::from(depth)]);
         words.extend_from_slice(path.to_words().as_ref());
     }
     let at = words.len();
     words.resize(at + RUNS, 0);
-    words[at] = u32::from(depth) | if expected == Some(depth) { 0 } else { COMPARE };
     let mut values = [inherited; 256];
     // A prefix comes after those that contain it, so the longest has the last word.
     for (prefix, value) in prefixes.iter().filter(|(prefix, _)| prefix.home() == depth) {
@@ -151,9 +151,9 @@ fn emit<K: Key>(words: &mut Vec<u32>, prefixes: &[Entry<K>], inherited: u32, exp
     let groups: Vec<_> = below(prefixes, depth).collect();
     let runs = emit_runs(words, at, &values, groups.iter().map(|(slot, _)| *slot));
     for ((slot, group), run) in groups.into_iter().zip(runs) {
-        words[run] = BELOW | emit(words, group, values[usize::from(slot)], Some(depth + 8));
+        words[run] = emit(words, group, values[usize::from(slot)], Some(depth + 8));
     }
-    at as u32
+    at as u32 | BELOW | if compare { COMPARE } else { 0 }
 }
 
 /// Writes the map and the entries of a stride. Returns where the entries of `ways` are, the slots (in
