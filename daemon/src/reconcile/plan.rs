@@ -88,6 +88,8 @@ pub enum Action {
         name: String,
         /// How it was.
         before: Before,
+        /// The node has begun to use it: it stays up.
+        used: bool,
     },
     /// Take a device down.
     Down(String),
@@ -293,7 +295,9 @@ impl<'a> Planner<'a> {
         let (index, name) = (device.index, device.name.clone());
         let action = match &device.taken {
             None => Action::RemoveDevice { index, name },
-            Some(before) => Action::Release { index, name, before: before.clone() },
+            Some(before) => {
+                Action::Release { index, name, before: before.clone(), used: device.used_for.is_some() }
+            }
         };
         let operation = Operation { subject: Subject::Port(port.clone()), place: place.clone(), action };
         if !self.removing.contains(&operation) {

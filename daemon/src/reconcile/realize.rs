@@ -85,8 +85,8 @@ impl Run<'_> {
                 self.make_veth(place, port, device, host_end)
             }
             (Action::Take(device), Subject::Port(port)) => self.take(place, port, device),
-            (Action::Release { index, name, before }, Subject::Port(port)) => {
-                self.release(place, port, (*index, name), before)
+            (Action::Release { index, name, before, used }, Subject::Port(port)) => {
+                self.release(place, port, (*index, name), before, *used)
             }
             (Action::Up(device), _) => self.bring_up(place, device),
             (Action::Down(device), _) => self.take_down(place, device),

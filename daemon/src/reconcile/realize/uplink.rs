@@ -53,13 +53,15 @@ impl Run<'_> {
         Ok(dropped?)
     }
 
-    /// Gives a card back after a last look at whether it carries the mark still.
+    /// Gives a card back after a last look at whether it carries the mark still. One that is `used` stays up:
+    /// to take it down would take the node's addresses with it.
     pub(super) fn release(
         &mut self,
         place: &Place,
         port: &Name,
         (index, device): (u32, &str),
         before: &Before,
+        used: bool,
     ) -> Result<(), StepError> {
         let mark = self.kernel.marks.uplink(port, before);
         let session = self.session(place)?;
@@ -71,7 +73,7 @@ impl Run<'_> {
             let _entered = session.namespace.enter()?;
             release_ingress(index)?;
         }
-        if link.up && !before.up {
+        if link.up && !before.up && !used {
             self.set(place, device, &LinkChange { up: Some(false), ..LinkChange::default() })?;
         }
         self.set(place, device, &alias(before.alias.clone()))

@@ -322,7 +322,8 @@ fn a_card_in_use_is_refused_and_one_that_comes_into_use_is_given_back() {
         let refusal = &plan.refusals[&Subject::Port(name("wan"))];
         assert_eq!(refusal.reason, "DeviceInUse");
         assert!(refusal.message.contains(&used_for.to_string()), "{}", refusal.message);
-        assert!(kernel.device(&Place::Own, "lan0").owner.is_none());
+        let device = kernel.device(&Place::Own, "lan0");
+        assert!(device.owner.is_none() && device.up);
         kernel.device(&Place::Own, "lan0").used_for = None;
         settle(&mut kernel, &fabric, &Scope::everything(&fabric));
         assert!(kernel.device(&Place::Own, "lan0").taken.is_some());

@@ -97,10 +97,10 @@ impl Kernel {
                 (device.owner, device.taken) =
                     (Some(port.clone()), Some(Before { up: device.up, alias: None }));
             }
-            Action::Release { name, before, .. } => {
+            Action::Release { name, before, used, .. } => {
                 let device = self.device(place, name);
                 assert_eq!(device.taken.take().as_ref(), Some(before));
-                (device.owner, device.up) = (None, before.up);
+                (device.owner, device.up) = (None, before.up || *used);
             }
             action => self.configure(place, action),
         }
