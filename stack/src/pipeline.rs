@@ -109,16 +109,14 @@ fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> 
 /// Runs a received frame through the stages, watched if somebody asked for such frames.
 fn follow(live: &mut Live, cx: &mut Context, packet: &mut Packet, index: usize, from: &Port) {
     let origin = Origin::Received(index);
-    match live.watcher(from, packet.frame()) {
-        None => {
-            run(cx, packet, origin, from);
-        }
-        Some(watcher) => {
-            let frame = packet.frame().to_vec();
-            let (_, trace) = trace(cx, packet, origin, from);
-            live.keep(LiveTrace { watcher, at: cx.now, port: from.id, frame, trace });
-        }
+    let watchers = live.watchers(from, packet.frame());
+    if watchers.is_empty() {
+        run(cx, packet, origin, from);
+        return;
     }
+    let frame = packet.frame().to_vec();
+    let (_, trace) = trace(cx, packet, origin, from);
+    live.keep(LiveTrace { watchers, at: cx.now, port: from.id, frame, trace });
 }
 
 /// What the stages work with.
@@ -326,7 +324,7 @@ impl Stack {
     }
 
     /// What was seen of watched packets since the last call; and by watcher, how many that were its own it
-    /// does not get, since too many came or another watcher got them.
+    /// does not get, since too many came.
     pub fn take_live(&mut self) -> (Vec<LiveTrace>, Vec<(u64, u64)>) {
         self.live.take()
     }

@@ -132,10 +132,10 @@ pub(super) fn deliver(
         }
     }
     for trace in traces {
-        if let Some(watcher) = watcher(trace.watcher)
-            && watcher.traces.try_send((trace, Arc::clone(config))).is_err()
-        {
-            watcher.missed.fetch_add(1, Relaxed);
+        for watcher in trace.watchers.iter().filter_map(|id| watcher(*id)) {
+            if watcher.traces.try_send((trace.clone(), Arc::clone(config))).is_err() {
+                watcher.missed.fetch_add(1, Relaxed);
+            }
         }
     }
 }

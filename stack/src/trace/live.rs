@@ -88,8 +88,8 @@ fn is_resolution(frame: &Frame, bytes: &[u8]) -> bool {
 /// A real packet that was followed.
 #[derive(Debug, Clone)]
 pub struct LiveTrace {
-    /// Whose filter it fits.
-    pub watcher: u64,
+    /// Whose filters it fits, at least one.
+    pub watchers: Vec<u64>,
     /// When it came in.
     pub at: Instant,
     /// Where it came in.
@@ -134,9 +134,9 @@ impl Live {
         !self.watchers.is_empty()
     }
 
-    /// The first watcher whose turn it is with this frame.
-    pub fn watcher(&mut self, from: &Port, bytes: &[u8]) -> Option<u64> {
-        let mut chosen = None;
+    /// Who wants to see this frame; empty is the usual case, and costs no allocation.
+    pub fn watchers(&mut self, from: &Port, bytes: &[u8]) -> Vec<u64> {
+        let mut chosen = Vec::new();
         for watcher in &mut self.watchers {
             if !watcher.filter.fits(from, bytes) {
                 continue;
@@ -146,13 +146,13 @@ impl Live {
             if watcher.seen != 1 % every {
                 continue;
             }
-            if self.allowed > 0 && chosen.is_none() {
-                chosen = Some(watcher.id);
+            if self.allowed > 0 {
+                chosen.push(watcher.id);
             } else {
                 watcher.missed += 1;
             }
         }
-        self.allowed -= usize::from(chosen.is_some());
+        self.allowed -= usize::from(!chosen.is_empty());
         chosen
     }
 
@@ -204,7 +204,7 @@ mod tests {
         live.set([(7, LiveFilter { every: 3, ..Default::default() })]);
         live.allow(100);
         let (port, frame) = (port(), testing::tcp_frame(0));
-        let chosen: Vec<_> = (0..7).map(|_| live.watcher(&port, &frame).is_some()).collect();
+        let chosen: Vec<_> = (0..7).map(|_| !live.watchers(&port, &frame).is_empty()).collect();
         assert_eq!(chosen, [true, false, false, true, false, false, true]);
     }
 
@@ -214,12 +214,12 @@ mod tests {
         live.set([(7, LiveFilter::default()), (8, LiveFilter { every: 2, ..Default::default() })]);
         live.allow(2);
         let (port, frame) = (port(), testing::tcp_frame(0));
-        let chosen: Vec<_> = (0..4).map(|_| live.watcher(&port, &frame)).collect();
-        assert_eq!(chosen, [Some(7), Some(7), None, None]);
+        let chosen: Vec<_> = (0..4).map(|_| live.watchers(&port, &frame)).collect();
+        assert_eq!(chosen, [vec![7, 8], vec![7], vec![], vec![]]);
         let (_, missed) = live.take();
-        assert_eq!(missed, [(7, 2), (8, 2)]);
+        assert_eq!(missed, [(7, 2), (8, 1)]);
         live.allow(1);
-        assert_eq!((live.watcher(&port, &frame), live.take().1), (Some(7), vec![(8, 1)]));
+        assert_eq!((live.watchers(&port, &frame), live.take().1), (vec![7, 8], vec![]));
     }
 
     #[test]
