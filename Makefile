@@ -8,10 +8,10 @@ RUNS ?= 5
 SOAK_ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check deny bless bench soak clean
+.PHONY: help demo test check deny bless bench instructions soak clean
 
 help: ## List these commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Build, then show a fabric of two networks and four containers at work
 	@scripts/install-deps demo
@@ -38,6 +38,11 @@ bench: ## Measure Weft beside its peers; SCENARIO=id for one, RUNS=n for fewer o
 	@scripts/install-deps bench
 	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
 	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --runs $(RUNS) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+instructions: ## Count the instructions that the stack executes for a packet; SCENARIO=id for one
+	@scripts/install-deps bench
+	cargo build --locked --release --bin weft-bench
+	$(BENCH_BIN_DIR)/weft-bench instructions $(if $(SCENARIO),--scenario $(SCENARIO))
 
 soak: ## Repeat the end-to-end tests SOAK_ROUNDS times
 	@scripts/install-deps test

@@ -62,7 +62,10 @@ fn round_trip(site: &Site, address: SocketAddr, time: Duration) -> Result<Sample
 
 #[cfg(test)]
 mod tests {
+    use weft_testkit::PortKind;
+
     use super::*;
+    use crate::scenario::{Comparison, Peer};
 
     #[test]
     fn the_receivers_rate_is_read_in_gbit_per_second() {
@@ -78,8 +81,9 @@ mod tests {
 
     #[test]
     fn a_stream_over_the_kernel_bridge_is_measured() {
-        let site = Site::peer(&crate::scenario::SCENARIOS[0]).unwrap();
         let generator = Generator::TcpStreams { streams: 1, time: Duration::from_secs(1) };
+        let comparison = Comparison { peer: Peer::KernelBridge, port: PortKind::Tap, generator };
+        let site = Site::peer(&comparison).unwrap();
         let sample = run(generator, &site).unwrap();
         assert!(sample.figure > 0.1 && sample.octets > 1e7, "{sample:?}");
     }

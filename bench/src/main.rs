@@ -1,7 +1,8 @@
-//! Weft side by side with its peers: runs scenarios, each alternating between the two, and writes one report.
+//! Weft side by side with its peers, and its stack alone: runs scenarios and writes one report.
 //!
-//! `weft-bench` measures; `weft-bench respond` and `weft-bench request` are the two ends of its own round-trip
-//! generator, which it starts in the containers.
+//! `weft-bench` measures; `weft-bench instructions` counts what the processor executes for a packet. `weft-bench
+//! respond` and `weft-bench request` are the two ends of its own round-trip generator, which it starts in the
+//! containers, and `weft-bench execute` is what it runs under valgrind.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -10,10 +11,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{SCENARIOS, Scenario};
+use crate::scenario::{SCENARIOS, Scenario, Work};
+use crate::stack::Load;
 
 mod generator;
 mod measure;
@@ -21,6 +23,7 @@ mod report;
 mod round_trip;
 mod scenario;
 mod site;
+mod stack;
 mod statistics;
 
 /// Measures Weft beside its peers, alternating, and writes a report.
@@ -30,7 +33,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// Only this scenario; may be given several times.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", global = true)]
     scenario: Vec<String>,
     /// Runs of each side.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -51,6 +54,11 @@ enum Command {
     /// Send messages back to back and print the median round trip in microseconds.
     #[command(hide = true)]
     Request { address: SocketAddr, seconds: u64 },
+    /// Count the instructions that the stack executes for a packet; needs valgrind.
+    Instructions,
+    /// Put rounds of packets of the scenario's first load through the stack.
+    #[command(hide = true)]
+    Execute { id: String, rounds: usize },
 }
 
 fn main() -> Result<()> {
@@ -62,8 +70,13 @@ fn main() -> Result<()> {
             let median = round_trip::request(address, Duration::from_secs(seconds))?;
             Ok(writeln!(out, "{median:.3}")?)
         }
+        Some(Command::Instructions) => instructions(&arguments),
+        Some(Command::Execute { id, rounds }) => stack::execute(
+            &main_load(&id).with_context(|| format!("{id} is not of the stack alone"))?,
+            rounds,
+        ),
         None if arguments.list => {
-            SCENARIOS.iter().try_for_each(|s| writeln!(out, "{:14} {}", s.id, s.about)).map_err(Into::into)
+            SCENARIOS.iter().try_for_each(|s| writeln!(out, "{:22} {}", s.id, s.about)).map_err(Into::into)
         }
         None => compare(&arguments),
     }
@@ -72,13 +85,30 @@ fn main() -> Result<()> {
 fn compare(arguments: &Arguments) -> Result<()> {
     let mut report = report::Report::new();
     for scenario in chosen(&arguments.scenario)? {
-        report.scenarios.push(measure::alternate(scenario, arguments.runs)?);
+        report.scenarios.push(measure::run(scenario, arguments.runs, &arguments.report)?);
     }
     report.write(&arguments.report)?;
     let mut out = std::io::stdout();
-    write!(out, "\n{}", report.table())?;
+    write!(out, "\n{}", report.tables())?;
     writeln!(out, "\nreport: {}", arguments.report.display())?;
     Ok(())
+}
+
+/// Prints one line for each scenario of the stack alone.
+fn instructions(arguments: &Arguments) -> Result<()> {
+    let mut out = std::io::stdout();
+    for scenario in chosen(&arguments.scenario)?.iter().filter(|s| main_load(s.id).is_some()) {
+        let count = stack::count_instructions(scenario.id, &measure::profiles(&arguments.report))?;
+        writeln!(out, "{:22} {count:8.1} instructions/packet", scenario.id)?;
+    }
+    Ok(())
+}
+
+fn main_load(id: &str) -> Option<Load> {
+    match SCENARIOS.iter().find(|s| s.id == id)?.work {
+        Work::Stack { loads, .. } => loads.first().copied(),
+        Work::Beside(_) => None,
+    }
 }
 
 fn chosen(ids: &[String]) -> Result<Vec<&'static Scenario>> {

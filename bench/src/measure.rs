@@ -1,14 +1,17 @@
-//! Runs one scenario: Weft and its peer in turn, so that a slow minute of the machine meets both.
+//! Runs one scenario. Weft and its peer take turns, so that a slow minute of the machine meets both; the stack
+//! alone has nobody to take turns with.
 
 use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::generator::{self, Sample};
-use crate::report::{CpuCost, Outcome};
-use crate::scenario::Scenario;
+use crate::report::{CpuCost, Figures, Measured, Outcome, PeerFigures};
+use crate::scenario::{Better, Comparison, Reference, Scenario, Work};
 use crate::site::Site;
+use crate::stack::{self, Figure, Load, Run};
 use crate::statistics::{busy_seconds, median};
 
 /// What one side gave, run by run.
@@ -19,25 +22,77 @@ struct Series {
     cpu: Vec<f64>,
 }
 
+/// Runs a scenario `runs` times. `report` is where the report goes; profiles lie beside it.
+pub fn run(scenario: &Scenario, runs: u32, report: &Path) -> Result<Outcome> {
+    let measured = match &scenario.work {
+        Work::Beside(comparison) => alternate(scenario, comparison, runs),
+        Work::Stack { loads, reference } => alone(scenario, loads, *reference, runs, &profiles(report)),
+    };
+    measured.with_context(|| format!("scenario {}", scenario.id))
+}
+
+/// Where the profiles of the stack go.
+pub fn profiles(report: &Path) -> PathBuf {
+    report.parent().unwrap_or(Path::new("")).join("profiles")
+}
+
+/// Runs the stack under each load.
+fn alone(
+    scenario: &Scenario,
+    loads: &[Load],
+    reference: Option<Reference>,
+    runs: u32,
+    profiles: &Path,
+) -> Result<Outcome> {
+    let mut figures = Vec::new();
+    for load in loads {
+        let Figure { unit, runs } = stack::measure(load, runs)?;
+        let of = |part: fn(&Run) -> f64| runs.iter().map(part).collect::<Vec<_>>();
+        let nanoseconds = median(&of(|run| run.nanoseconds)).context("no run was made")?;
+        let (weft, middle) = (of(|run| run.ticks), median(&of(|run| run.ticks)).unwrap_or_default());
+        let (id, name) = (scenario.id, load.name);
+        writeln!(std::io::stdout(), "{id:22} {name}: {middle:.1} {unit}, {nanoseconds:.1} ns")?;
+        figures.push((unit, Figures { load: load.name, weft, nanoseconds }));
+    }
+    let mut figures = figures.into_iter();
+    let (unit, first) = figures.next().context("the scenario has no load")?;
+    let instructions = match stack::can_count_instructions() {
+        true => Some(stack::count_instructions(scenario.id, profiles)?),
+        false => None,
+    };
+    Ok(Outcome {
+        id: scenario.id,
+        unit,
+        better: Better::Lower,
+        weft: first.weft,
+        measured: Measured::Alone {
+            load: first.load,
+            nanoseconds: first.nanoseconds,
+            instructions,
+            reference,
+            beside: figures.map(|(_, figures)| figures).collect(),
+        },
+    })
+}
+
 /// Runs both sides `runs` times, alternating.
-pub fn alternate(scenario: &Scenario, runs: u32) -> Result<Outcome> {
-    let context = || format!("scenario {}", scenario.id);
-    let sites = [Site::weft(scenario).with_context(context)?, Site::peer(scenario).with_context(context)?];
+fn alternate(scenario: &Scenario, comparison: &Comparison, runs: u32) -> Result<Outcome> {
+    let sites = [Site::weft(comparison)?, Site::peer(comparison)?];
     let mut series = [Series::default(), Series::default()];
     for run in 1..=runs {
         for (side, site) in sites.iter().enumerate() {
-            series[side].measure(scenario, site).with_context(context)?;
+            series[side].measure(comparison, site)?;
         }
-        progress(scenario, run, &series)?;
+        progress(scenario, comparison, run, &series)?;
     }
     let [weft, peer] = series;
-    outcome(scenario, weft, peer)
+    outcome(scenario, comparison, weft, peer)
 }
 
 impl Series {
-    fn measure(&mut self, scenario: &Scenario, site: &Site) -> Result<()> {
+    fn measure(&mut self, comparison: &Comparison, site: &Site) -> Result<()> {
         let before = busy()?;
-        let Sample { figure, octets } = generator::run(scenario.generator, site)?;
+        let Sample { figure, octets } = generator::run(comparison.generator, site)?;
         self.figures.push(figure);
         if octets > 0.0 {
             self.cpu.push((busy()? - before) / (octets / 1e9));
@@ -50,31 +105,38 @@ fn busy() -> Result<f64> {
     busy_seconds(&fs::read_to_string("/proc/stat")?).context("/proc/stat has no line of all CPUs")
 }
 
-fn progress(scenario: &Scenario, run: u32, [weft, peer]: &[Series; 2]) -> Result<()> {
+fn progress(
+    scenario: &Scenario,
+    comparison: &Comparison,
+    run: u32,
+    [weft, peer]: &[Series; 2],
+) -> Result<()> {
     let last = |series: &Series| series.figures.last().copied().unwrap_or_default();
-    let (id, unit) = (scenario.id, scenario.generator.unit());
+    let (id, unit) = (scenario.id, comparison.generator.unit());
     writeln!(
         std::io::stdout(),
-        "{id:14} run {run}: weft {:.2} {unit}, peer {:.2} {unit}",
+        "{id:22} run {run}: weft {:.2} {unit}, peer {:.2} {unit}",
         last(weft),
         last(peer)
     )?;
     Ok(())
 }
 
-fn outcome(scenario: &Scenario, weft: Series, peer: Series) -> Result<Outcome> {
+fn outcome(scenario: &Scenario, comparison: &Comparison, weft: Series, peer: Series) -> Result<Outcome> {
     let middle = |figures: &[f64]| median(figures).context("no run was made");
     let cpu =
         median(&weft.cpu).zip(median(&peer.cpu)).map(|(weft, peer)| CpuCost { unit: "s/GB", weft, peer });
     Ok(Outcome {
         id: scenario.id,
-        unit: scenario.generator.unit(),
-        better: scenario.generator.better(),
-        ratio: middle(&weft.figures)? / middle(&peer.figures)?,
+        unit: comparison.generator.unit(),
+        better: comparison.generator.better(),
+        measured: Measured::Beside(PeerFigures {
+            peer: comparison.peer.name(),
+            ratio: middle(&weft.figures)? / middle(&peer.figures)?,
+            peer_runs: peer.figures,
+            cpu,
+        }),
         weft: weft.figures,
-        peer: scenario.peer.name(),
-        peer_runs: peer.figures,
-        cpu,
     })
 }
 
@@ -87,8 +149,10 @@ mod tests {
     fn the_ratio_is_that_of_the_medians() {
         let weft = Series { figures: vec![10.0, 30.0, 20.0], cpu: vec![] };
         let peer = Series { figures: vec![50.0, 40.0, 1.0], cpu: vec![] };
-        let outcome = outcome(&SCENARIOS[0], weft, peer).unwrap();
-        assert_eq!(outcome.ratio, 0.5);
-        assert!(outcome.cpu.is_none());
+        let Work::Beside(comparison) = &SCENARIOS[0].work else { panic!("the first scenario has a peer") };
+        let outcome = outcome(&SCENARIOS[0], comparison, weft, peer).unwrap();
+        let Measured::Beside(figures) = outcome.measured else { panic!("compared with a peer") };
+        assert_eq!(figures.ratio, 0.5);
+        assert!(figures.cpu.is_none());
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use weft_testkit::PortKind;
 
+use crate::stack::{Frames, Load};
+
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,13 +68,34 @@ impl Generator {
     }
 }
 
-/// One comparison.
+/// One thing that is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// Its name in the report and on the command line.
     pub id: &'static str,
     /// What it is, in a few words.
     pub about: &'static str,
+    /// How it is measured.
+    pub work: Work,
+}
+
+/// How a scenario is measured.
+#[derive(Debug, Clone, Copy)]
+pub enum Work {
+    /// Containers on Weft, and the same on a peer.
+    Beside(Comparison),
+    /// The stack by itself, under each of these loads. The first is the scenario's figure.
+    Stack {
+        /// What it is to do.
+        loads: &'static [Load],
+        /// What others say of themselves, where it is about the same thing.
+        reference: Option<Reference>,
+    },
+}
+
+/// Weft and a peer, with the same traffic.
+#[derive(Debug, Clone, Copy)]
+pub struct Comparison {
     /// Whom Weft is compared with.
     pub peer: Peer,
     /// How Weft attaches the two containers.
@@ -81,37 +104,72 @@ pub struct Scenario {
     pub generator: Generator,
 }
 
+/// A figure that somebody published; it was not measured here.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Reference {
+    /// Whose it is, and where it is from.
+    pub name: &'static str,
+    /// In the scenario's unit.
+    pub figure: f64,
+}
+
 const STREAM: Generator = Generator::TcpStreams { streams: 1, time: Duration::from_secs(3) };
 const ROUND_TRIP: Generator = Generator::RoundTrip { time: Duration::from_secs(2) };
 
+/// The middle of the 132 to 136 clocks that FD.io's reports give for `ip4base` on one core.
+const VPP: Option<Reference> =
+    Some(Reference { name: "VPP, 64-byte IPv4, as published by FD.io", figure: 134.0 });
+
+const fn bridge(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
+    Scenario { id, about, work: Work::Beside(Comparison { peer: Peer::KernelBridge, port, generator }) }
+}
+
+const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) -> Scenario {
+    Scenario { id, about, work: Work::Stack { loads, reference: None } }
+}
+
+const L2: Load = Load::new(Frames::Bridged, 64);
+const V4: Load = Load::new(Frames::V4, 64);
+const V6: Load = Load::new(Frames::V6, 64);
+const V4_LARGE: Load = Load::new(Frames::V4, 1514);
+/// As many segments of 1,448 octets as fit into an IP packet, with their headers.
+const V4_SUPER: Load = Load::new(Frames::Gso, 45 * 1448 + 54);
+
 /// All scenarios, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = &[
+    bridge("l2-tcp1", "one TCP stream on one Network, tap to tap", PortKind::Tap, STREAM),
+    bridge("l2-rr", "round trips on one Network, tap to tap", PortKind::Tap, ROUND_TRIP),
+    bridge("l2-tcp1-veth", "one TCP stream on one Network, veth to veth", PortKind::Veth, STREAM),
+    bridge("l2-rr-veth", "round trips on one Network, veth to veth", PortKind::Veth, ROUND_TRIP),
+    stack("stack-l2-64", "the stack alone: 64-byte frames, bridged", &[L2, L2.one_flow()]),
     Scenario {
-        id: "l2-tcp1",
-        about: "one TCP stream on one Network, tap to tap",
-        peer: Peer::KernelBridge,
-        port: PortKind::Tap,
-        generator: STREAM,
+        id: "stack-v4-64",
+        about: "the stack alone: 64-byte frames, IPv4 routed",
+        work: Work::Stack { loads: &[V4, V4.one_flow()], reference: VPP },
     },
-    Scenario {
-        id: "l2-rr",
-        about: "round trips on one Network, tap to tap",
-        peer: Peer::KernelBridge,
-        port: PortKind::Tap,
-        generator: ROUND_TRIP,
-    },
-    Scenario {
-        id: "l2-tcp1-veth",
-        about: "one TCP stream on one Network, veth to veth",
-        peer: Peer::KernelBridge,
-        port: PortKind::Veth,
-        generator: STREAM,
-    },
-    Scenario {
-        id: "l2-rr-veth",
-        about: "round trips on one Network, veth to veth",
-        peer: Peer::KernelBridge,
-        port: PortKind::Veth,
-        generator: ROUND_TRIP,
-    },
+    stack("stack-v6-64", "the stack alone: 64-byte frames, IPv6 routed", &[V6, V6.one_flow()]),
+    stack(
+        "stack-v4-1500",
+        "the stack alone: IPv4 packets of 1,500 octets, routed",
+        &[V4_LARGE, V4_LARGE.one_flow()],
+    ),
+    stack(
+        "stack-v4-gso",
+        "the stack alone: TCP super-packets of 64 KiB, routed",
+        &[V4_SUPER, V4_SUPER.one_flow()],
+    ),
+    stack(
+        "stack-v4-64-100kflows",
+        "the stack alone: 64-byte frames of 100,000 flows, IPv4 routed",
+        &[V4.many_flows()],
+    ),
+    stack(
+        "stack-fib-500k",
+        "the stack alone: 64-byte frames, IPv4 routed by 500,000 routes",
+        &[
+            V4.behind("500,000 routes", 500_000),
+            V4.behind("10 routes", 8),
+            V4.many_flows().behind("500,000 routes, 100,000 flows", 500_000),
+        ],
+    ),
 ];

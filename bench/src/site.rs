@@ -8,7 +8,7 @@ use weft_testkit::topology::{NEAR_B4, one_network};
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Lab, LabOptions, Place, kernel};
 
-use crate::scenario::{Peer, Scenario};
+use crate::scenario::{Comparison, Peer};
 
 /// A lab whose two containers reach each other.
 pub struct Site {
@@ -17,16 +17,16 @@ pub struct Site {
 
 impl Site {
     /// The scenario's containers on a Network of Weft.
-    pub fn weft(scenario: &Scenario) -> Result<Site> {
+    pub fn weft(comparison: &Comparison) -> Result<Site> {
         let options = LabOptions { workers: 0, log_level: "warn".into(), ..LabOptions::default() };
         let lab = Lab::start_with(&options)?;
-        lab.apply(&one_network(scenario.port, scenario.port))?;
+        lab.apply(&one_network(comparison.port, comparison.port))?;
         Site { lab }.reachable()
     }
 
     /// The scenario's containers on its peer.
-    pub fn peer(scenario: &Scenario) -> Result<Site> {
-        let lab = match scenario.peer {
+    pub fn peer(comparison: &Comparison) -> Result<Site> {
+        let lab = match comparison.peer {
             Peer::KernelBridge => kernel::one_bridge()?,
         };
         Site { lab }.reachable()

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cycles;
 pub mod error;
 pub mod ingress;
 pub mod limits;
