@@ -117,8 +117,7 @@ const STREAM: Generator = Generator::TcpStreams { streams: 1, time: Duration::fr
 const ROUND_TRIP: Generator = Generator::RoundTrip { time: Duration::from_secs(2) };
 
 /// The middle of the 132 to 136 clocks that FD.io's reports give for `ip4base` on one core.
-const VPP: Option<Reference> =
-    Some(Reference { name: "VPP, 64-byte IPv4, as published by FD.io", figure: 134.0 });
+const VPP: Option<Reference> = Some(Reference { name: "VPP, published: 132 to 136", figure: 134.0 });
 
 const fn bridge(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
     Scenario { id, about, work: Work::Beside(Comparison { peer: Peer::KernelBridge, port, generator }) }
