@@ -6,9 +6,11 @@ TESTS ?=
 SCENARIO ?=
 RUNS ?= 5
 SOAK_ROUNDS ?= 20
+TARGET ?= frames
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check deny bless bench instructions soak clean
+.PHONY: help demo test check deny bless bench instructions fuzz soak clean
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,10 @@ instructions: ## Count the instructions that the stack executes for a packet; SC
 	@scripts/install-deps bench
 	cargo build --locked --release --bin weft-bench
 	$(BENCH_BIN_DIR)/weft-bench instructions $(if $(SCENARIO),--scenario $(SCENARIO))
+
+fuzz: ## Fuzz TARGET (a folder of fuzz/seeds) for SECONDS
+	@scripts/install-deps fuzz
+	scripts/fuzz $(TARGET) $(SECONDS)
 
 soak: ## Repeat the end-to-end tests SOAK_ROUNDS times
 	@scripts/install-deps test

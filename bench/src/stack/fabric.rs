@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use weft_stack::config::{FabricSpec, NetworkSpec, Offloads, PortSpec, RouterSpec, StaticRoute, SubnetSpec};
+use weft_stack::config::{
+    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouteAction, RouterSpec,
+    StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+};
 use weft_stack::{MacAddr, Prefix};
 
 use super::load::{Frames, Load};
@@ -80,7 +83,7 @@ pub fn build(load: &Load) -> (Hosts, FabricSpec) {
         sinks.iter().map(|sink| address_of(sink, load.frames)).collect()
     };
     let spec = FabricSpec {
-        routers: vec![RouterSpec { name: "router".into(), routes }],
+        routers: vec![RouterSpec { name: "router".into(), routes, ..RouterSpec::default() }],
         networks: vec![network_spec(NEAR), network_spec(FAR)],
         ports: sources.iter().chain(&sinks).map(port_spec).collect(),
     };
@@ -96,6 +99,7 @@ fn network_spec(name: &str) -> NetworkSpec {
     let subnet = |address: IpAddr, length: u8| SubnetSpec {
         prefix: Prefix::containing(address, length).unwrap_or_else(|error| unreachable!("{error}")),
         gateway: Some(address),
+        vlan: UNTAGGED,
     };
     NetworkSpec {
         name: name.into(),
@@ -106,6 +110,11 @@ fn network_spec(name: &str) -> NetworkSpec {
         ageing: Duration::from_secs(300),
         max_macs: 4096,
         max_neighbors: 4096,
+        static_macs: Vec::new(),
+        multicast: MulticastSpec::default(),
+        advertisements: None,
+        proxy_neighbors: false,
+        dhcp: None,
     }
 }
 
@@ -115,10 +124,16 @@ fn port_spec(host: &Host) -> PortSpec {
         network: host.network.into(),
         mac: host.mac,
         addresses: vec![host.v4.into(), host.v6.into()],
-        vlan: None,
+        vlans: PortVlans::default(),
         mtu: 1500,
         source_check: true,
         offloads: Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true },
+        uplink: false,
+        max_macs: None,
+        isolated: false,
+        storm: StormLimits::default(),
+        mirror: None,
+        coalesce: false,
     }
 }
 
@@ -139,7 +154,8 @@ fn static_routes(load: &Load, sinks: &[Host]) -> Vec<StaticRoute> {
             continue;
         }
         let hop = sinks[routes.len() % sinks.len().min(NEXT_HOPS)].v4;
-        routes.push(StaticRoute { prefix, next_hops: vec![hop.into()] });
+        let action = RouteAction::Via(vec![Hop { address: hop.into(), weight: 1 }]);
+        routes.push(StaticRoute { prefix, action });
     }
     routes
 }

@@ -1,0 +1,7 @@
+//! The targets, one file each.
+
+pub mod frames;
+pub mod manifest;
+pub mod sequence;
+pub mod trace;
+pub mod virtio;
