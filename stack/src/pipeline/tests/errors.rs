@@ -138,18 +138,26 @@ fn an_error_about_a_packet_to_the_router_comes_from_the_address_that_it_was_sent
     assert!(told(&fabric.receive_frame("a1", &beyond))[0].1.contains(" 198.18.1.1 > "));
 }
 
+/// Puts the pseudo-header's sum where the checksum of the transport at `start` belongs.
+fn leave_open(frame: &mut [u8], start: usize, field: usize) {
+    let (source, destination, protocol) = if start == 34 {
+        let ip = ipv4::Header::parse(&frame[14..]).unwrap();
+        (IpAddr::V4(ip.source), IpAddr::V4(ip.destination), ip.protocol)
+    } else {
+        let ip = ipv6::Header::parse(&frame[14..]).unwrap();
+        (IpAddr::V6(ip.source), IpAddr::V6(ip.destination), ip.protocol)
+    };
+    let pseudo = pseudo_header(source, destination, protocol, frame.len() - start).folded();
+    frame[start + field..start + field + 2].copy_from_slice(&pseudo.to_be_bytes());
+}
+
 #[test]
 fn a_checksum_that_was_left_open_is_right_in_the_quote() {
     let mut fabric = Fabric::two_networks();
     for (destination, start) in [(UNKNOWN[0], 34), (UNKNOWN[1], 54)] {
         let complete = unroutable(&fabric, destination, Protocol::Udp, 200);
         let mut open = complete.clone();
-        let (source, to): (IpAddr, IpAddr) = match start {
-            34 => ("198.18.1.10".parse().unwrap(), destination.parse().unwrap()),
-            _ => ("2001:db8:1::a".parse().unwrap(), destination.parse().unwrap()),
-        };
-        let pseudo = pseudo_header(source, to, ipv4::UDP, open.len() - start).folded();
-        open[start + 6..start + 8].copy_from_slice(&pseudo.to_be_bytes());
+        leave_open(&mut open, start, 6);
         let mut packet = Packet::from_frame(&open);
         packet.offload.checksum = Some(PartialChecksum { start: start as u16, offset: 6 });
         assert_eq!(message(&fabric.receive("a1", packet))[8..], complete[14..]);
@@ -173,6 +181,7 @@ fn of_a_super_packet_the_first_segment_is_quoted() {
         for (index, byte) in frame[start + header..].iter_mut().enumerate() {
             *byte = (index * 7) as u8;
         }
+        leave_open(&mut frame, start, field);
         let mut packet = Packet::from_frame(&frame);
         packet.offload.checksum = Some(PartialChecksum { start: start as u16, offset: field as u16 });
         packet.offload.gso = Some(Gso { kind, size: 401, header_length: 0, ecn: false });

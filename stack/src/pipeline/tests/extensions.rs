@@ -103,9 +103,9 @@ fn a_chain_without_an_end_is_routed_but_not_bridged_nor_taken_in() {
 #[test]
 fn fragments_that_break_the_rules_are_told_of_to_their_sender() {
     let mut fabric = fabric();
-    let cases: [(&[u8], (u8, u8, u32)); 3] = [
+    let cases = [
         // More follow, but 9 octets are no multiple of 8: the payload length is at 4.
-        (&[17, 0, 0, 1, 0, 0, 0, 1, 0], (4, 0, 4)),
+        (&[17, 0, 0, 1, 0, 0, 0, 1, 0][..], (4, 0, 4)),
         // Ends beyond 65,535: the fragment offset is at 42.
         (&[58, 0, 0xff, 0xf8, 0, 0, 0, 2], (4, 0, 42)),
         // Destination options that go on in the next fragment (RFC 7112).
