@@ -25,6 +25,7 @@ impl Run<'_> {
     ) -> Result<Tap, StepError> {
         let queues = self.port(port).and_then(|port| port.queues).unwrap_or(self.queues);
         let mark = self.kernel.marks.port(port);
+        let listens = self.listens(port);
         let session = self.session(place)?;
         // Opening an existing TAP would take it over, whoever made it.
         if session.netlink.link_by_name(&device.name)?.is_some() {
@@ -33,7 +34,7 @@ impl Run<'_> {
         let tap = {
             let _entered = session.namespace.enter()?;
             let tap = Tap::attach(&device.name, queues as usize)?;
-            prepare(&device.name);
+            prepare(&device.name, listens);
             tap
         };
         let change = LinkChange {
@@ -57,6 +58,7 @@ impl Run<'_> {
         host_end: &str,
     ) -> Result<(), StepError> {
         let mark = LinkChange { alias: Some(self.kernel.marks.port(port)), ..LinkChange::default() };
+        let listens = self.listens(port);
         let peer_netns = self.session(place)?.namespace.try_clone()?;
         let spec = VethSpec {
             name: host_end,
@@ -73,11 +75,17 @@ impl Run<'_> {
         }
         {
             let _entered = peer_netns.enter()?;
-            prepare(&device.name);
+            prepare(&device.name, listens);
         }
         self.set(place, &device.name, &mark)?;
         self.seclude(host_end)?;
         self.set(&Place::Ports, host_end, &mark)
+    }
+
+    /// Whether the gateway of the Port's Network tells hosts of itself.
+    fn listens(&self, port: &Name) -> bool {
+        let network = self.port(port).and_then(|port| self.fabric.networks.get(&port.network));
+        network.is_some_and(|network| network.spec.services.advertisements.is_some())
     }
 
     /// Keeps what the packet socket reads from the kernel's own network stack.
@@ -93,11 +101,11 @@ impl Run<'_> {
     }
 }
 
-/// IPv6 of a device of the thread's namespace, before it comes up: its link-local address is usable at once,
-/// and the stack's word alone counts for addresses and routes.
-fn prepare(device: &str) {
-    for parameter in ["accept_dad", "accept_ra"] {
-        match sysctl::set(&format!("net/ipv6/conf/{device}/{parameter}"), "0") {
+/// IPv6 of a device of the thread's namespace, before it comes up: its link-local address is usable at once, and
+/// it `listens` to router advertisements only where the Network sends them.
+fn prepare(device: &str, listens: bool) {
+    for (parameter, value) in [("accept_dad", "0"), ("accept_ra", if listens { "1" } else { "0" })] {
+        match sysctl::set(&format!("net/ipv6/conf/{device}/{parameter}"), value) {
             // A kernel without IPv6, or a namespace where it is off.
             Err(error) if error.is_gone() => {}
             Err(error) => tracing::warn!(device, "{}: its first IPv6 packets may wait", told(&error)),
