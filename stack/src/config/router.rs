@@ -111,7 +111,8 @@ impl<'a> Links<'a> {
 }
 
 impl Router {
-    /// The router that `spec` describes, taking over from `before` what did not change.
+    /// The router that `spec` describes, taking over from `before` what did not change. `port` finds a port
+    /// by its name.
     pub(super) fn build(
         spec: &RouterSpec,
         links: Links,
@@ -122,17 +123,7 @@ impl Router {
         let mut ids = before.map(|before| (*before.ids).clone()).unwrap_or_default();
         let main = before.map(|before| before.main.clone()).unwrap_or_default();
         let main = Draft::new(main, links.prefixes(), &spec.routes, &mut ids);
-        let mut tables = Vec::new();
-        for table in &spec.tables {
-            let known = before.and_then(|before| before.table(&table.name)).map(|at| at.1.clone());
-            let draft = Draft::new(known.unwrap_or_default(), std::iter::empty(), &table.routes, &mut ids);
-            tables.push((Arc::<str>::from(table.name.as_str()), draft));
-        }
-        for (name, table) in before.iter().flat_map(|before| &before.tables) {
-            if spec.tables.iter().all(|kept| kept.name != **name) {
-                table.dissolve(&mut ids);
-            }
-        }
+        let tables = draft_tables(spec, before, &mut ids);
         let targets = resolve(&ids, &links, seed, before);
         let anew = before.is_some_and(|before| before.leads_elsewhere(&ids, &targets));
         let leads_somewhere = |id: TargetId| !matches!(targets[id.index()], Target::Nowhere);
@@ -170,8 +161,8 @@ impl Router {
         self.main.fib.len() + self.tables.iter().map(|(_, table)| table.fib.len()).sum::<usize>()
     }
 
-    fn table(&self, name: &str) -> Option<&(Arc<str>, Table)> {
-        self.tables.iter().find(|(own, _)| **own == *name)
+    fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|(own, _)| **own == *name).map(|(_, table)| table)
     }
 
     /// Whether there is a destination that led somewhere and does not with the next picture's links, or
@@ -182,6 +173,22 @@ impl Router {
             .filter(|((old, _), (new, _))| old == new)
             .any(|((_, old), (_, new))| matches!(old, Target::Nowhere) != matches!(new, Target::Nowhere))
     }
+}
+
+/// The further tables of `spec`. Those of `before` that are gone give their numbers back.
+fn draft_tables(spec: &RouterSpec, before: Option<&Router>, ids: &mut TargetIds) -> Vec<(Arc<str>, Draft)> {
+    let mut drafts = Vec::new();
+    for table in &spec.tables {
+        let known = before.and_then(|before| before.table(&table.name)).cloned().unwrap_or_default();
+        let draft = Draft::new(known, std::iter::empty(), &table.routes, ids);
+        drafts.push((table.name.as_str().into(), draft));
+    }
+    for (name, table) in before.iter().flat_map(|before| &before.tables) {
+        if spec.tables.iter().all(|kept| kept.name != **name) {
+            table.dissolve(ids);
+        }
+    }
+    drafts
 }
 
 /// What the numbers stand for in the picture that has these links.

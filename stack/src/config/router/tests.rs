@@ -161,6 +161,8 @@ fn any_spec() -> impl Strategy<Value = FabricSpec> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn a_router_made_from_the_one_before_is_as_one_made_anew(
         specs in proptest::collection::vec(any_spec(), 1..6),

@@ -176,6 +176,8 @@ fn is_compact<K: Key>(trie: &Trie<K>) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn it_agrees_with_a_linear_search_now_and_as_of_each_clone(
         changes in changes(),
