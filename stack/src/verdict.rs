@@ -119,6 +119,8 @@ drop_reasons! {
     IcmpUnhandled = "icmp_unhandled",
     /// A neighbour discovery message that fails the checks of RFC 4861 section 7.1.
     NdMalformed = "nd_malformed",
+    /// TCP or UDP for the gateway with a wrong checksum, or lengths that cannot be true.
+    TransportMalformed = "transport_malformed",
     /// Fragments for the gateway that overlap, or disagree on where their datagram ends (RFC 5722).
     FragmentOverlap = "fragment_overlap",
     /// A fragment for the gateway that breaks RFC 791 or RFC 8200, or is one that only attacks use.

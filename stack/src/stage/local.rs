@@ -2,6 +2,7 @@
 //! note of ICMP errors, and refuses the rest.
 
 pub mod fragments;
+mod transport;
 
 use super::{Frame, L3, Layer3, Rejection, fragment};
 use crate::batch::Origin;
@@ -43,6 +44,9 @@ fn serve(
         Layer3::Ipv6(header) => header.protocol,
         Layer3::Arp(_) | Layer3::Other => return Err(DropReason::NoRouter.into()),
     };
+    if !transport::is_intact(packet, frame) {
+        return Err(DropReason::TransportMalformed.into());
+    }
     match (&frame.network, protocol) {
         (Layer3::Ipv4(_), ipv4::ICMP) | (Layer3::Ipv6(_), ipv6::ICMPV6) => {
             receive_icmp(cx, packet, origin, frame, from)

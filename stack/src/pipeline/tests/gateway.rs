@@ -105,6 +105,34 @@ fn closed_ports_are_refused_the_way_hosts_do() {
 }
 
 #[test]
+fn damaged_segments_and_datagrams_are_dropped_in_silence() {
+    let mut fabric = Fabric::two_networks();
+    let mut dropped = 0;
+    for (destination, start) in [("198.18.1.1", 34), ("2001:db8:1::1", 54)] {
+        for (protocol, checksum, length) in [(Protocol::Tcp, 16, 12), (Protocol::Udp, 6, 5)] {
+            let frame = fabric.frame("a1", |spec| {
+                spec.protocol = protocol;
+                spec.destination = destination.parse().unwrap();
+            });
+            for at in [checksum, length] {
+                let mut damaged = frame.clone();
+                damaged[start + at] ^= 0xf0;
+                assert!(fabric.receive_frame("a1", &damaged).is_empty(), "{destination} {protocol:?} {at}");
+                dropped += 1;
+                assert_eq!(fabric.dropped("a1", DropReason::TransportMalformed), dropped);
+            }
+            let mut damaged = Packet::from_frame(&frame);
+            damaged.frame_mut()[start + checksum] ^= 0xf0;
+            damaged.offload.verified = true;
+            assert_eq!(fabric.receive("a1", damaged).len(), 1, "whoever verified it says that it is right");
+        }
+    }
+    let mut without = fabric.frame("a1", |spec| spec.protocol = Protocol::Udp);
+    without[40..42].fill(0);
+    assert_eq!(fabric.receive_frame("a1", &without).len(), 1, "RFC 768: no checksum");
+}
+
+#[test]
 fn an_unknown_next_header_is_told_of_but_not_the_one_that_says_nothing_follows() {
     let mut fabric = Fabric::two_networks();
     for (next, answers) in [(132, 1), (ipv6::NO_NEXT_HEADER, 0)] {

@@ -23,16 +23,6 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        name: "source of ICMP errors about packets for other gateways",
-        reason: "RFC 1812 section 4.3.2.4: the address of the interface where the error leaves; Linux takes the one that was asked",
-        accepts: |f| f.field("ip.source", is_error4) && f.values().1 == f.sent.get("ip.destination"),
-    },
-    Difference {
-        name: "source of ICMPv6 errors about packets for the gateway",
-        reason: "to be fixed: RFC 4443 section 2.2 a makes it the address that the packet was sent to",
-        accepts: |f| f.field("ip6.source", is_error6) && f.values().1 == f.sent.get("ip6.destination"),
-    },
-    Difference {
         name: "errors about unknown ICMP types",
         reason: "RFC 1122 section 3.2.2 forbids errors about errors alone; Linux sends none about types above 18 either",
         accepts: |f| {
@@ -41,11 +31,6 @@ pub const DIFFERENCES: &[Difference] = &[
                 || f.sent.is("ip.protocol", "1") && unknown(f.sent.get("ip.payload")))
                 && f.only_ours(is_error4)
         },
-    },
-    Difference {
-        name: "errors about later IPv6 fragments",
-        reason: "to be fixed: RFC 4443 section 2.4 e does not except them; the stack sends none",
-        accepts: |f| !f.sent.is("ip6.offset", "0") && f.sent.has("ip6.offset") && f.only_linux(is_error6),
     },
     Difference {
         name: "id and DF of echo replies",
@@ -99,42 +84,10 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        name: "damaged segments",
-        reason: "to be fixed: RFC 9293 section 3.1 drops a segment with a wrong checksum; the stack answers it",
-        accepts: |f| {
-            (f.about("wrong checksum") || f.about("wrong data offset") || f.about("cut short"))
-                && f.family("v4 gateway tcp") | f.family("v6 gateway tcp")
-                && f.only_ours(|frame| frame.has("tcp.flags"))
-        },
-    },
-    Difference {
-        name: "damaged datagrams",
-        reason: "to be fixed: RFC 1122 section 4.1.3.4 drops them in silence; the stack says that the port is closed",
-        accepts: |f| {
-            (f.family("v4 gateway udp") || f.family("v6 gateway udp"))
-                && !f.about(", whole")
-                && f.only_ours(|frame| is_error4(frame) || is_error6(frame))
-        },
-    },
-    Difference {
-        name: "the gateway does not reassemble",
-        reason: "to be fixed: RFC 1812 section 5.2.1.3 and RFC 8200 section 4.5",
-        accepts: |f| {
-            (f.family("v4 gateway fragments")
-                || f.family("v6 gateway fragments")
-                || f.about("an atomic fragment"))
-                && f.only_linux(|frame| is_icmp(frame, "1", "0") || is_icmp(frame, "58", "129"))
-        },
-    },
-    Difference {
-        name: "options for the gateway",
-        reason: "to be fixed: RFC 8200 section 4.2: an unknown option or routing header is acted on by its destination; \
-                 the stack returns the extension headers with its echo reply",
-        accepts: |f| {
-            f.family("v6 gateway extended")
-                && (f.only_linux(|frame| is_icmp(frame, "58", "4") || is_icmp(frame, "58", "129"))
-                    || f.only_ours(|frame| is_icmp(frame, "58", "129")))
-        },
+        name: "routing headers that are used up",
+        reason: "RFC 8200 section 4.4: where no segments are left a routing header is passed over, whatever its type; Linux \
+                 knows type 4 and drops it where segment routing is off",
+        accepts: |f| f.about("routing header 4, used up") && f.only_ours(|frame| is_icmp(frame, "58", "129")),
     },
     Difference {
         name: "packets for the gateway in frames for all",

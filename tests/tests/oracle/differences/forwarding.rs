@@ -2,10 +2,6 @@
 
 use super::{Difference, is_error4, is_error6, is_icmp};
 
-/// Broken options, as their cases are titled.
-const BROKEN: [&str; 5] =
-    ["option of length 0", "option of length 1", "beyond the header", "with pointer 2", "at the very end"];
-
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "redirects",
@@ -40,35 +36,6 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        name: "broken options",
-        reason: "to be fixed: RFC 1812 section 4.3.3.5 asks for a parameter problem; the stack forwards broken options",
-        accepts: |f| {
-            f.family("v4 options")
-                && (f.only_linux(|frame| is_icmp(frame, "1", "12"))
-                    || f.only_ours(|_| BROKEN.iter().any(|what| f.about(what))))
-        },
-    },
-    Difference {
-        name: "chains that contradict the packet",
-        reason: "an extension header that ends beyond the packet is dropped: what follows could not be filtered (RFC 7112)",
-        accepts: |f| f.about("an extension header beyond the end") && f.only_linux_routes(),
-    },
-    Difference {
-        name: "more than eight extension headers",
-        reason: "RFC 8504 section 5.3 allows a limit of 8",
-        accepts: |f| f.family("v6 many extensions") && f.only_linux_routes(),
-    },
-    Difference {
-        name: "unknown hop-by-hop options on the way",
-        reason: "RFC 8200 section 4: a router looks at hop-by-hop options only where it is configured to",
-        accepts: |f| {
-            f.family("v6 extended")
-                && f.about("hop-by-hop options, an unknown one")
-                && (f.only_linux(|frame| is_icmp(frame, "58", "4"))
-                    || f.only_ours(|frame| frame.is("ip6.next", "0")))
-        },
-    },
-    Difference {
         name: "link-local addresses that come back to their link",
         reason: "RFC 4291 section 2.5.6: such a packet must not leave its link; Linux lets it return there, the stack refuses",
         accepts: |f| {
@@ -99,7 +66,8 @@ pub const DIFFERENCES: &[Difference] = &[
             (f.about("to 2001:db8:1::,") || f.about("to 2001:db8:2::,"))
                 && (f.only_linux(|frame| frame.has("icmp.type") || frame.is("ip6.protocol", "6"))
                     || f.only_ours(|frame| is_icmp(frame, "58", "135") || is_error6(frame))
-                    || f.field("icmp.code", is_error6))
+                    || f.field("icmp.code", is_error6)
+                    || f.field("ip6.source", is_error6))
         },
     },
     Difference {
