@@ -21,6 +21,9 @@ const BETWEEN_CASES: Duration = Duration::from_millis(500);
 /// Longest time that a question for a neighbour may take.
 const ALL_TIMERS: Duration = Duration::from_secs(10);
 
+/// When nothing waits any more for what an earlier case left out: the time of a fragment, which is longest.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
 /// The stack, and the time that it is told.
 #[derive(Debug)]
 pub struct Subject {
@@ -44,19 +47,25 @@ impl Subject {
     pub fn run(&mut self, case: &Case) -> Outcome {
         self.now = self.now + BETWEEN_CASES;
         let mut outcome = Outcome::new();
+        self.wait(FORGOTTEN, &mut outcome);
         self.poll(&mut outcome);
         outcome.clear();
         for step in &case.steps {
             self.send(step.from, &step.frame, &mut outcome);
         }
         if is_waiting(&outcome) {
-            let end = self.now + ALL_TIMERS;
-            while let Some(at) = self.stack.poll_at().filter(|at| *at <= end) {
-                self.now = self.now.max(at);
-                self.poll(&mut outcome);
-            }
+            self.wait(ALL_TIMERS, &mut outcome);
         }
         outcome
+    }
+
+    /// Lets timers run out that do so within this time.
+    fn wait(&mut self, longest: Duration, outcome: &mut Outcome) {
+        let end = self.now + longest;
+        while let Some(at) = self.stack.poll_at().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.poll(outcome);
+        }
     }
 
     fn send(&mut self, from: Wire, bytes: &[u8], outcome: &mut Outcome) {
