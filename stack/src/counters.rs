@@ -172,6 +172,10 @@ stack_counters! {
     fdb_full,
     /// Neighbour entries given up early since the table was full.
     neighbor_evictions,
+    /// Neighbours that did not answer.
+    neighbor_failures,
+    /// ARP and neighbour discovery messages that claim an address which by configuration is somebody else's.
+    address_conflicts,
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::limit::Limits;
 use crate::offload::coalesce::{self, Coalescer};
 use crate::packet::Packet;
 use crate::stage::fragment::FragmentIds;
+use crate::stage::neighbor::announce;
 use crate::stage::{
     Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source, storm,
 };
@@ -215,7 +216,7 @@ impl State {
 /// What a worker is to come back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// A question for a neighbour has no answer yet.
+    /// A neighbour is to be asked, or has not answered yet.
     Neighbor {
         /// The id of the interface that asked.
         interface: u32,
@@ -223,6 +224,19 @@ pub(crate) enum Timer {
     },
     /// The time of a fragmented datagram for a gateway is over.
     Reassembly,
+    /// A gateway says once more whose its addresses are.
+    Announce {
+        interface: u32,
+        /// How often it has said so.
+        round: u8,
+    },
+    /// Neighbours that nobody needs are forgotten.
+    Sweep {
+        /// Position of the interface whose table is next.
+        interface: usize,
+        /// Places of that table which were looked at.
+        done: usize,
+    },
 }
 
 /// Does what a timer that ran out is for.
@@ -234,6 +248,12 @@ fn expire(cx: &mut Context, timer: Timer) {
             }
         }
         Timer::Reassembly => local::fragments::expire(cx),
+        Timer::Announce { interface, round } => {
+            if let Some(interface) = cx.config.interface_by_id(interface) {
+                announce::announce(cx, interface, round);
+            }
+        }
+        Timer::Sweep { interface, done } => neighbor::sweep(cx, interface, done),
     }
 }
 
@@ -249,7 +269,9 @@ pub struct Stack {
 impl Stack {
     /// The stack of worker number `worker`, counted from 0.
     pub fn new(worker: usize, config: Arc<Config>) -> Stack {
-        Stack { worker, config, state: State::new(), live: Live::default() }
+        let mut stack = Stack { worker, config, state: State::new(), live: Live::default() };
+        stack.begin(&Config::default());
+        stack
     }
 
     /// The picture that it works by.
@@ -261,6 +283,22 @@ impl Stack {
     pub fn set_config(&mut self, config: Arc<Config>) {
         let previous = std::mem::replace(&mut self.config, config);
         self.config.forget_moved_addresses(&previous);
+        self.begin(&previous);
+    }
+
+    /// Has the first worker begin what gateways do by themselves, as far as it is new since `previous`. It is due at
+    /// once: there is no clock in here.
+    fn begin(&mut self, previous: &Config) {
+        if self.worker != 0 || self.config.generation() == 0 {
+            return;
+        }
+        let due = Instant::default();
+        if previous.generation() == 0 {
+            self.state.set_timer(due, Timer::Sweep { interface: 0, done: 0 });
+        }
+        for interface in announce::changed(&self.config, previous) {
+            self.state.set_timer(due, Timer::Announce { interface: interface.id, round: 0 });
+        }
     }
 
     /// Puts the packets of `batch`, received on `port`, through the stages. What is to be sent is in

@@ -79,6 +79,8 @@ drop_reasons! {
     SourceAddressSpoofed = "source_address_spoofed",
     /// A router advertisement or redirect from a port that is no router.
     RouterMessageSpoofed = "router_message_spoofed",
+    /// An ARP or ND message claims an address of the gateway for another MAC address.
+    GatewayAddressClaimed = "gateway_address_claimed",
     /// A VLAN tag on a port that takes none, or not this one.
     VlanNotAllowed = "vlan_not_allowed",
     /// A frame without a VLAN tag on a trunk that has no native VLAN.

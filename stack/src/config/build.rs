@@ -118,9 +118,13 @@ impl Config {
     fn add_interface(&mut self, spec: &NetworkSpec, router: usize, vlan: u16, before: Option<&Interface>) {
         // Workers remember neighbours by the interface's id: another table is another interface to them.
         let same = before.filter(|interface| interface.neighbors.capacity() == spec.max_neighbors.max(1));
-        let neighbors = same.map(|interface| interface.neighbors.clone());
+        let id = same.map_or(self.next_interface, |interface| interface.id);
+        let neighbors = same.map(|interface| interface.neighbors.clone()).unwrap_or_else(|| {
+            let seed = spec.gateway_mac.to_u64() ^ u64::from(id) << 48;
+            Arc::new(Neighbors::new(spec.max_neighbors, seed))
+        });
         let mut interface = Interface {
-            id: same.map_or(self.next_interface, |interface| interface.id),
+            id,
             network: self.networks.len(),
             vlan,
             router,
@@ -129,7 +133,8 @@ impl Config {
             v4: Vec::new(),
             v6: Vec::new(),
             link_local: spec.gateway_mac.link_local(),
-            neighbors: neighbors.unwrap_or_else(|| Arc::new(Neighbors::new(spec.max_neighbors))),
+            neighbors,
+            defences: same.map(|interface| interface.defences.clone()).unwrap_or_default(),
             advertisements: spec.advertisements.clone(),
             proxy_neighbors: spec.proxy_neighbors,
             dhcp: spec.dhcp.clone(),
@@ -231,18 +236,38 @@ impl Config {
         }
     }
 
-    /// Forgets where the gateways found addresses whose station has gone or changed since `previous`.
+    /// Forgets where the gateways found addresses whose station has gone or changed since `previous`, and asks again
+    /// for those that a port has now.
     /// Each worker does so when it has let go of `previous`, by which it may just have asked once more.
     pub(crate) fn forget_moved_addresses(&self, previous: &Config) {
-        for old in previous.ports() {
-            let kept = self.port(old.id).filter(|port| (port.mac, &port.vlans) == (old.mac, &old.vlans));
-            let lost = old
-                .addresses
-                .iter()
-                .filter(|address| !kept.is_some_and(|port| port.addresses.contains(address)));
-            let interface = old.vlans.own().and_then(|vlan| previous.interface(old.network, vlan));
+        let kept = |old: &Port| {
+            self.port(old.id).filter(|port| (port.mac, &port.vlans) == (old.mac, &old.vlans)).cloned()
+        };
+        let is_moved = |old: &Port| kept(old).is_none_or(|port| port.addresses != old.addresses);
+        let moved: Vec<&Arc<Port>> = previous.ports().filter(|old| is_moved(old)).collect();
+        for interface in &previous.interfaces {
+            let here: Vec<_> = moved.iter().filter(|old| old.network == interface.network).collect();
+            if here.is_empty() {
+                continue;
+            }
+            interface.neighbors.forget(|address, mac, told_by| {
+                here.iter().any(|old| match kept(old) {
+                    Some(port) => {
+                        mac == old.mac
+                            && old.addresses.contains(&address)
+                            && !port.addresses.contains(&address)
+                    }
+                    None => mac == old.mac || told_by == Some(old.id),
+                })
+            });
+        }
+        for port in self
+            .ports()
+            .filter(|port| previous.port(port.id).is_none_or(|old| old.addresses != port.addresses))
+        {
+            let interface = port.vlans.own().and_then(|vlan| self.interface(port.network, vlan));
             let Some(interface) = interface else { continue };
-            lost.for_each(|address| interface.neighbors.forget(*address, old.mac));
+            port.addresses.iter().for_each(|address| interface.neighbors.retry(*address));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{AdvertisementSpec, DhcpSpec, NetworkSpec};
+use crate::stage::neighbor::announce::Defences;
 use crate::table::neighbor::Neighbors;
 use crate::{MacAddr, Prefix};
 
@@ -25,6 +26,7 @@ pub(crate) struct Interface {
     pub v6: Vec<(Ipv6Addr, Prefix)>,
     pub link_local: Ipv6Addr,
     pub neighbors: Arc<Neighbors>,
+    pub defences: Arc<Defences>,
     pub advertisements: Option<AdvertisementSpec>,
     pub proxy_neighbors: bool,
     pub dhcp: Option<DhcpSpec>,
@@ -42,6 +44,12 @@ impl Interface {
         }
     }
 
+    /// Its IPv6 addresses with the link-local one; none where it has no other.
+    pub fn all_v6(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        let link_local = (!self.v6.is_empty()).then_some(self.link_local);
+        link_local.into_iter().chain(self.v6.iter().map(|(own, _)| *own))
+    }
+
     /// Whether it answers ARP for this address.
     pub fn has_v4(&self, address: Ipv4Addr) -> bool {
         self.v4.iter().any(|(own, _)| *own == address)
@@ -49,7 +57,7 @@ impl Interface {
 
     /// Whether it answers neighbour solicitations for this address.
     pub fn has_v6(&self, address: Ipv6Addr) -> bool {
-        !self.v6.is_empty() && self.link_local == address || self.v6.iter().any(|(own, _)| *own == address)
+        self.all_v6().any(|own| own == address)
     }
 
     /// Whether the address is its own.

@@ -7,6 +7,7 @@ mod fragments;
 mod gateway;
 mod isolation;
 mod learning;
+mod neighbors;
 mod offloads;
 mod policy;
 mod reserved;
@@ -35,7 +36,15 @@ pub struct Fabric {
 pub type Sent = (String, Packet);
 
 impl Fabric {
+    /// A fabric whose gateways speak only when they have to.
     pub fn new(spec: &FabricSpec) -> Fabric {
+        let mut fabric = Fabric::beginning(spec);
+        fabric.stack.state.timers.clear();
+        fabric
+    }
+
+    /// A fabric whose gateways still do what they do by themselves.
+    pub fn beginning(spec: &FabricSpec) -> Fabric {
         let config = Arc::new(Config::build(spec, None, 1).unwrap());
         Fabric { now: Instant::from_nanos(1_000_000_000), stack: Stack::new(0, config) }
     }

@@ -111,7 +111,9 @@ fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> 
 fn asks_for_gateway(packet: &[u8], frame: &Frame, interface: &Interface) -> bool {
     match frame.network {
         Layer3::Arp(message) => {
-            message.operation == arp::Operation::Request && interface.has_v4(message.target)
+            // Whoever names itself asks nothing: it tells all (RFC 5227 section 3).
+            let asks = message.operation == arp::Operation::Request && message.sender != message.target;
+            asks && interface.has_v4(message.target)
         }
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && header.destination.is_multicast() => {
             icmpv6::Neighbor::parse(frame.transport(packet))

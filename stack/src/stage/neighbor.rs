@@ -1,22 +1,28 @@
 //! Neighbour: answers for the gateway's addresses, and finds the MAC addresses of next hops
-//! (ARP, RFC 826 and 5227; neighbour discovery, RFC 4861).
+//! (ARP, RFC 826 and 5227; neighbour discovery, RFC 4861 section 7).
+//!
+//! This file looks up, lets packets wait and asks; `arp` and `discovery` read and write the messages, and
+//! `announce` says unasked whose the gateway's addresses are.
 
-use std::net::{IpAddr, Ipv6Addr};
+pub mod announce;
+mod arp;
+mod discovery;
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::egress::{self, Delivery, Targets};
-use super::{Answer, Frame, L3, Layer3, Rejection, bridge, icmp_error, ingress};
+use super::{Answer, Frame, Layer3, Rejection, bridge, icmp_error, ingress};
 use crate::MacAddr;
 use crate::config::{Interface, Port};
 use crate::packet::Packet;
 use crate::pipeline::{CachedNeighbor, Context, Timer};
 use crate::table::neighbor::{Claim, Evicted, Lookup, Neighbors, RETRANSMIT, Tick, Waiting};
 use crate::table::next_hops::NextHop;
+use crate::time::Instant;
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv6};
-
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ND_HOP_LIMIT: u8 = 255;
+use crate::wire::{icmpv4, icmpv6, ipv6};
 
 /// Takes in an ARP or neighbour discovery message for the gateway. `None`: the frame is neither.
 pub(crate) fn receive(
@@ -26,23 +32,17 @@ pub(crate) fn receive(
     from: &Port,
     interface: &Interface,
 ) -> Result<Option<Verdict>, Rejection> {
+    let encounter = Encounter { frame, from, interface };
     match &frame.network {
         Layer3::Arp(message) => {
-            receive_arp(cx, message, frame, from, interface)?;
+            arp::receive(cx, message, &encounter)?;
             Ok(Some(Verdict::Answered))
         }
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
-            let message = frame.transport(packet.frame());
-            if !matches!(
-                message.first(),
-                Some(&(icmpv6::NEIGHBOR_SOLICITATION | icmpv6::NEIGHBOR_ADVERTISEMENT))
-            ) {
+            if !discovery::is_neighbors(frame.transport(packet.frame())) {
                 return Ok(None);
             }
-            let neighbor = check_discovery(packet, header, message).inspect_err(|_| {
-                step!(cx, "neighbor", "fails the checks of RFC 4861 section 7.1");
-            })?;
-            receive_discovery(cx, &neighbor, header, frame, from, interface)?;
+            discovery::receive(cx, packet, header, &encounter)?;
             Ok(Some(Verdict::Answered))
         }
         _ => Ok(None),
@@ -53,137 +53,52 @@ pub(crate) fn receive(
 /// 3) or an unsolicited advertisement (RFC 4861 section 7.2.6).
 pub(crate) fn overhear(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) {
     let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return };
+    let encounter = Encounter { frame, from, interface };
     match &frame.network {
-        Layer3::Arp(message) if !message.sender.is_unspecified() => {
-            let claim = Claim { mac: message.sender_mac, create: false, replace: true };
-            confirm(cx, interface, message.sender.into(), claim);
-        }
+        Layer3::Arp(message) => arp::overhear(cx, message, &encounter),
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
-            let message = frame.transport(packet.frame());
-            if message.first() != Some(&icmpv6::NEIGHBOR_ADVERTISEMENT) {
-                return;
-            }
-            if let Ok(neighbor) = check_discovery(packet, header, message) {
-                receive_advertisement(cx, &neighbor, frame, interface);
-            }
+            discovery::overhear(cx, packet, header, &encounter);
         }
         _ => {}
     }
 }
 
-fn receive_arp(
-    cx: &mut Context,
-    message: &arp::Message,
-    frame: &Frame,
-    from: &Port,
-    gateway: &Interface,
-) -> Result<(), Rejection> {
-    let for_us = gateway.has_v4(message.target);
-    let asks = message.operation == arp::Operation::Request;
-    if !message.sender.is_unspecified() {
-        let in_subnet = gateway.v4.iter().any(|(_, prefix)| prefix.contains(message.sender.into()));
-        let create = asks && for_us && in_subnet;
-        confirm(cx, gateway, message.sender.into(), Claim { mac: message.sender_mac, create, replace: true });
-    }
-    if !asks {
-        return Ok(());
-    }
-    if !for_us {
-        return Err(DropReason::DestinationInvalid.into());
-    }
-    step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
-    let reply = arp::Message {
-        operation: arp::Operation::Reply,
-        sender_mac: gateway.mac,
-        sender: message.target,
-        target_mac: message.sender_mac,
-        target: message.sender,
-    };
-    cx.counters.arp_replies.add(1);
-    let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, gateway, Some(from)) };
-    send_arp(cx, &reply, frame.ethernet.source, &delivery);
-    Ok(())
+/// A frame, the port that it came from, and the gateway that has to do with it.
+struct Encounter<'a> {
+    frame: &'a Frame,
+    from: &'a Port,
+    interface: &'a Interface,
 }
 
-fn check_discovery(
-    packet: &Packet,
-    header: &ipv6::Header,
-    message: &[u8],
-) -> Result<icmpv6::Neighbor, DropReason> {
-    let malformed = DropReason::NdMalformed;
-    if header.hop_limit != ND_HOP_LIMIT || message.get(1) != Some(&0) {
-        return Err(malformed);
-    }
-    if packet.offload.checksum.is_none() {
-        icmpv6::check(header.source, header.destination, message).map_err(|_| malformed)?;
-    }
-    let neighbor = icmpv6::Neighbor::parse(message).map_err(|_| malformed)?;
-    let to_group = header.destination.is_multicast();
-    let contradicts = if neighbor.solicitation {
-        header.source.is_unspecified() && (neighbor.link_layer.is_some() || !to_group)
-    } else {
-        neighbor.solicited && to_group
-    };
-    if contradicts { Err(malformed) } else { Ok(neighbor) }
-}
-
-fn receive_advertisement(cx: &mut Context, message: &icmpv6::Neighbor, frame: &Frame, interface: &Interface) {
-    let target = IpAddr::V6(message.target);
-    let mac = message.link_layer.unwrap_or(frame.ethernet.source);
-    let neighbors = &interface.neighbors;
-    // Without its MAC address it only says that what is known holds (RFC 4861 section 7.2.5).
-    if message.link_layer.is_some() || neighbors.peek(target) == Some(mac) {
-        confirm(cx, interface, target, Claim { mac, create: false, replace: message.override_known });
+impl<'a> Encounter<'a> {
+    /// How an answer goes back.
+    fn back(&self, cx: &Context<'a>) -> Delivery<'a> {
+        Delivery { tag: self.frame.tag, ..Delivery::by(cx, self.interface, Some(self.from)) }
     }
 }
 
-fn receive_discovery(
-    cx: &mut Context,
-    message: &icmpv6::Neighbor,
-    header: &ipv6::Header,
-    frame: &Frame,
-    from: &Port,
-    gateway: &Interface,
-) -> Result<(), Rejection> {
-    if !message.solicitation {
-        receive_advertisement(cx, message, frame, gateway);
-        return Ok(());
-    }
-    if !gateway.has_v6(message.target) {
-        return Err(DropReason::DestinationInvalid.into());
-    }
-    let probe = header.source.is_unspecified();
-    if let (Some(mac), false) = (message.link_layer, probe) {
-        let in_subnet = gateway.v6.iter().any(|(_, prefix)| prefix.contains(header.source.into()));
-        confirm(cx, gateway, header.source.into(), Claim { mac, create: in_subnet, replace: true });
-    }
-    step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
-    let answer = icmpv6::Neighbor {
-        solicitation: false,
-        router: true,
-        solicited: !probe,
-        override_known: true,
-        target: message.target,
-        link_layer: Some(gateway.mac),
-    };
-    let destination = if probe { ALL_NODES } else { header.source };
-    let mac = if probe { MacAddr::ipv6_multicast(ALL_NODES) } else { frame.ethernet.source };
-    cx.counters.neighbor_advertisements.add(1);
-    let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, gateway, Some(from)) };
-    send_discovery(cx, &answer, message.target, destination, mac, &delivery);
-    Ok(())
-}
-
-/// Notes an answer, and sends what waited for it.
-fn confirm(cx: &mut Context, interface: &Interface, address: IpAddr, claim: Claim) {
-    if cx.dry_run || claim.mac.is_multicast() || claim.mac.is_zero() {
+/// Notes what is claimed about `address`, and sends what waited for it.
+///
+/// An address that a port has by configuration is where that port is: what another port says about it, one that
+/// may say anything since its source is not checked, is counted and not believed.
+fn note(cx: &mut Context, encounter: &Encounter, address: IpAddr, claim: Claim) {
+    let Encounter { from, interface, .. } = *encounter;
+    let unusable = claim.mac().is_some_and(|mac| mac.is_multicast() || mac.is_zero());
+    if cx.dry_run || unusable || interface.has(address) {
         return;
     }
-    let confirmed = interface.neighbors.confirm(cx.now, address, claim);
-    for waiting in confirmed.released {
-        release(cx, interface, waiting, claim.mac);
+    let owner = owner_of(cx, interface, address);
+    if owner.is_some_and(|owner| owner.id != from.id) && !from.addresses.contains(&address) {
+        cx.counters.address_conflicts.add(1);
+        return;
     }
-    count_evicted(cx, &confirmed.evicted);
+    let heard = interface.neighbors.hear(cx.now, address, claim, from.id);
+    if let Some(mac) = claim.mac() {
+        for waiting in heard.released {
+            release(cx, interface, waiting, mac);
+        }
+    }
+    count_evicted(cx, &heard.evicted);
 }
 
 /// Counts what went to make room in a full table.
@@ -232,18 +147,24 @@ pub(crate) fn resolve(
     let may_ask = || owner.is_some() || limits.solicitations.allow(now);
     let (mac, until) = match interface.neighbors.lookup(cx.now, hop.address, may_ask) {
         Lookup::Found(mac, until) => (mac, until),
-        Lookup::Stale(mac) => {
-            ask_again(cx, interface, hop.address, Some(mac));
-            (mac, cx.now + RETRANSMIT)
+        Lookup::Delay(mac, until) => {
+            set_timer(cx, interface, hop.address, until);
+            (mac, until)
         }
         Lookup::Start(evicted) => {
             count_evicted(cx, &evicted);
-            set_timer(cx, interface, hop.address);
+            set_timer(cx, interface, hop.address, cx.now + RETRANSMIT);
             let queued = wait(packet, frame, from, &interface.neighbors, hop.address);
             solicit(cx, interface, hop.address, None, owner);
             return queued;
         }
         Lookup::Pending => return wait(packet, frame, from, &interface.neighbors, hop.address),
+        Lookup::Silent => {
+            return Err(Rejection {
+                reason: DropReason::NeighborUnreachable,
+                answer: Some(unreachable(frame)),
+            });
+        }
         Lookup::Refused => return Err(DropReason::NeighborTableFull.into()),
     };
     cx.state.cache(CachedNeighbor { interface: interface.id, address: hop.address, mac, epoch, until });
@@ -276,9 +197,14 @@ fn owner_of<'a>(cx: &Context<'a>, interface: &Interface, address: IpAddr) -> Opt
 
 fn peek(cx: &mut Context, interface: &Interface, address: IpAddr) -> Option<MacAddr> {
     let network = &cx.config.networks[interface.network];
-    let known = interface.neighbors.peek(address);
+    let known = interface.neighbors.peek(cx.now, address);
     match known {
-        Some(mac) => step!(cx, "neighbor", "{address} on network {} is at {mac}", network.name),
+        Some((state, Some(mac))) => {
+            step!(cx, "neighbor", "{address} on network {} is at {mac} ({state:?})", network.name);
+        }
+        Some((state, None)) => {
+            step!(cx, "neighbor", "{address} on network {} is not known ({state:?})", network.name);
+        }
         None => {
             step!(
                 cx,
@@ -288,12 +214,12 @@ fn peek(cx: &mut Context, interface: &Interface, address: IpAddr) -> Option<MacA
             );
         }
     }
-    known
+    known.and_then(|(_, mac)| mac)
 }
 
 /// Asks for `address` once more, unless too much is asked, and sets the timer.
 fn ask_again(cx: &mut Context, interface: &Interface, address: IpAddr, known: Option<MacAddr>) {
-    set_timer(cx, interface, address);
+    set_timer(cx, interface, address, cx.now + RETRANSMIT);
     let station = known.and_then(|mac| bridge::find(cx, interface, mac));
     let whom = station.or_else(|| owner_of(cx, interface, address));
     if whom.is_some() || cx.state.limits.solicitations.allow(cx.now) {
@@ -301,9 +227,8 @@ fn ask_again(cx: &mut Context, interface: &Interface, address: IpAddr, known: Op
     }
 }
 
-fn set_timer(cx: &mut Context, interface: &Interface, address: IpAddr) {
-    let timer = Timer::Neighbor { interface: interface.id, address };
-    cx.state.set_timer(cx.now + RETRANSMIT, timer);
+fn set_timer(cx: &mut Context, interface: &Interface, address: IpAddr, at: Instant) {
+    cx.state.set_timer(at, Timer::Neighbor { interface: interface.id, address });
 }
 
 /// Asks for `address`, all ports or `whom` alone: whose address it is, is often known, and then nobody
@@ -318,49 +243,50 @@ fn solicit(
     let delivery =
         Delivery { targets: whom.map_or(Targets::All, Targets::One), ..Delivery::by(cx, gateway, None) };
     match address {
-        IpAddr::V4(target) => {
-            let Some(sender) = gateway.source_v4(target) else { return };
-            let request = arp::Message {
-                operation: arp::Operation::Request,
-                sender_mac: gateway.mac,
-                sender,
-                target_mac: MacAddr::default(),
-                target,
-            };
-            cx.counters.arp_requests.add(1);
-            send_arp(cx, &request, known.unwrap_or(MacAddr::BROADCAST), &delivery);
-        }
-        IpAddr::V6(target) => {
-            let Some(source) = gateway.source_v6(target) else { return };
-            let question = icmpv6::Neighbor {
-                solicitation: true,
-                router: false,
-                solicited: false,
-                override_known: false,
-                target,
-                link_layer: Some(gateway.mac),
-            };
-            let group = ipv6::solicited_node(target);
-            let destination = if known.is_some() { target } else { group };
-            cx.counters.neighbor_solicitations.add(1);
-            let mac = known.unwrap_or(MacAddr::ipv6_multicast(group));
-            send_discovery(cx, &question, source, destination, mac, &delivery);
-        }
+        IpAddr::V4(target) => arp::ask(cx, gateway, target, known, &delivery),
+        IpAddr::V6(target) => discovery::ask(cx, gateway, target, known, &delivery),
     }
 }
 
-/// The timer of a question ran out.
+/// The timer of a neighbour ran out.
 pub(crate) fn expire(cx: &mut Context, interface: &Interface, address: IpAddr) {
-    match interface.neighbors.tick(address) {
+    match interface.neighbors.tick(cx.now, address) {
         Tick::Done => {}
         Tick::Ask => ask_again(cx, interface, address, None),
         Tick::AskOne(mac) => ask_again(cx, interface, address, Some(mac)),
         Tick::Failed(waiting) => {
+            cx.counters.neighbor_failures.add(1);
             for packet in waiting {
                 fail(cx, packet);
             }
         }
     }
+}
+
+/// Places of neighbour tables that are looked at in one go.
+const SWEEP_PLACES: usize = 2048;
+/// Between two goes of one round.
+const SWEEP_STEP: Duration = Duration::from_millis(1);
+/// Between two rounds.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Has the tables forget whom nobody needs, some places at a time: `done` places of the table of interface
+/// number `position` were looked at in this round.
+pub(crate) fn sweep(cx: &mut Context, position: usize, done: usize) {
+    let (mut position, mut done) = (position, done);
+    let mut budget = SWEEP_PLACES;
+    while let Some(interface) = cx.config.interfaces.get(position) {
+        let places = interface.neighbors.places().saturating_sub(done).min(budget);
+        interface.neighbors.sweep(cx.now, places);
+        budget -= places;
+        done += places;
+        if budget == 0 {
+            let timer = Timer::Sweep { interface: position, done };
+            return cx.state.set_timer(cx.now + SWEEP_STEP, timer);
+        }
+        (position, done) = (position + 1, 0);
+    }
+    cx.state.set_timer(cx.now + SWEEP_INTERVAL, Timer::Sweep { interface: 0, done: 0 });
 }
 
 /// Drops a packet whose next hop did not answer, and tells its sender.
@@ -372,48 +298,16 @@ fn fail(cx: &mut Context, waiting: Waiting) {
     packet.offload = waiting.offload;
     if let Ok(frame) = ingress::parse(packet.frame()) {
         let frame = Frame { vlan: waiting.vlan, ..frame };
-        let answer = match frame.network {
-            Layer3::Ipv6(_) => Answer::V6(icmpv6::Error::AddressUnreachable),
-            _ => Answer::V4(icmpv4::Error::HostUnreachable),
-        };
-        icmp_error::send(cx, &packet, &frame, from, answer);
+        icmp_error::send(cx, &packet, &frame, from, unreachable(&frame));
     }
     cx.output.put(origin, packet);
 }
 
-fn send_arp(cx: &mut Context, message: &arp::Message, to: MacAddr, delivery: &Delivery) {
-    let (origin, mut packet) = cx.output.take();
-    packet.reset(L3 + arp::LENGTH);
-    let bytes = packet.frame_mut();
-    let header = ethernet::Header { destination: to, source: message.sender_mac, ethertype: ethernet::ARP };
-    header.emit(bytes);
-    message.emit(&mut bytes[L3..]);
-    egress::spread(cx, &mut packet, origin, delivery);
-    cx.output.put(origin, packet);
-}
-
-fn send_discovery(
-    cx: &mut Context,
-    message: &icmpv6::Neighbor,
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    mac: MacAddr,
-    delivery: &Delivery,
-) {
-    let (origin, mut packet) = cx.output.take();
-    packet.reset(L3 + ipv6::HEADER_LENGTH + icmpv6::NEIGHBOR_LENGTH);
-    let bytes = packet.frame_mut();
-    let own = message.link_layer.unwrap_or_default();
-    ethernet::Header { destination: mac, source: own, ethertype: ethernet::IPV6 }.emit(bytes);
-    let fields = ipv6::Fields {
-        payload_length: icmpv6::NEIGHBOR_LENGTH,
-        next_header: ipv6::ICMPV6,
-        hop_limit: ND_HOP_LIMIT,
-        source,
-        destination,
-    };
-    fields.emit(&mut bytes[L3..]);
-    message.emit(source, destination, &mut bytes[L3 + ipv6::HEADER_LENGTH..]);
-    egress::spread(cx, &mut packet, origin, delivery);
-    cx.output.put(origin, packet);
+/// What the sender of a packet is told whose next hop does not answer (RFC 1812 section 5.2.7.1, RFC 4443
+/// section 3.1).
+fn unreachable(frame: &Frame) -> Answer {
+    match frame.network {
+        Layer3::Ipv6(_) => Answer::V6(icmpv6::Error::AddressUnreachable),
+        _ => Answer::V4(icmpv4::Error::HostUnreachable),
+    }
 }

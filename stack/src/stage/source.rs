@@ -1,10 +1,12 @@
 //! Source check: a port may only speak with its own MAC and IP addresses.
 //!
 //! Where a port has no addresses, it may use any that is nobody else's. Neighbour discovery and ARP
-//! are looked into, since they claim addresses in their payload.
+//! are looked into, since they claim addresses in their payload. A port that is not checked may claim what it
+//! likes, but for the gateway's addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::neighbor::announce;
 use super::{Frame, Layer3};
 use crate::MacAddr;
 use crate::config::{Config, Port};
@@ -17,7 +19,7 @@ use crate::wire::{icmpv6, ipv6};
 pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<(), DropReason> {
     if !from.source_check {
         step!(cx, "source", "not checked on this port");
-        return Ok(());
+        return announce::refuse_claims(cx, packet, frame, from);
     }
     let result = check_all(packet.frame(), frame, Sender { port: from, vlan: frame.vlan, config: cx.config });
     match result {

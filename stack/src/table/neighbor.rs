@@ -1,34 +1,52 @@
-//! The neighbours of a gateway: which MAC address has which IP address (RFC 826, RFC 4861 section 7).
+//! The neighbours of a gateway: which MAC address has which IP address (RFC 826, RFC 4861 section 7), and whether
+//! it can still be reached there: neighbour unreachability detection (RFC 4861 section 7.3), for IPv4 alike.
 //!
 //! One table per interface, behind a lock that is taken for moments, and only off the usual path: each
 //! worker keeps what it looked up last beside the table's [`epoch`](Neighbors::epoch), and asks again
-//! when that has moved on. Whoever starts a resolution also keeps its timer (see [`Neighbors::tick`]).
+//! when that has moved on, or when what it was told is out of date. Whoever is told to set a timer calls
+//! [`Neighbors::tick`] then; a timer that comes early or twice does nothing.
+//!
+//! The router flag of an advertisement is not kept: it serves hosts, which choose routers by it.
 
-use std::collections::{HashMap, VecDeque};
+mod entries;
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
+use self::entries::{Entries, Entry, State};
 use crate::MacAddr;
 use crate::config::PortId;
 use crate::packet::Offload;
 use crate::time::Instant;
 
-/// How long an answer holds before the neighbour is asked again (RFC 4861 section 10, REACHABLE_TIME).
+/// How long an answer holds on the average (RFC 4861 section 10, REACHABLE_TIME).
 pub const REACHABLE: Duration = Duration::from_secs(30);
-/// Between two questions (RFC 4861 section 10, RETRANS_TIMER).
+/// How long a neighbour that may have gone is used before it is asked (DELAY_FIRST_PROBE_TIME).
+pub const DELAY: Duration = Duration::from_secs(5);
+/// Between two questions (RETRANS_TIMER).
 pub const RETRANSMIT: Duration = Duration::from_secs(1);
-/// Questions without an answer before a neighbour counts as gone (MAX_MULTICAST_SOLICIT).
+/// Questions without an answer before a neighbour counts as gone (MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT).
 pub const ATTEMPTS: u32 = 3;
+/// How long nobody is asked again for who did not answer: as long as it was asked for.
+pub const SILENCE: Duration = Duration::from_secs(3);
+/// How long a neighbour is kept that nothing was sent to. RFC 4861 section 5.3 leaves it open; RFC 1122 section
+/// 2.3.2.1 wants entries flushed that are out of date.
+pub const UNUSED: Duration = Duration::from_secs(600);
 /// Packets that wait for one neighbour.
 pub const QUEUE_PACKETS: usize = 64;
 /// Octets that wait for one neighbour, so that one silent address does not take the room of all.
 pub const NEIGHBOR_OCTETS: usize = 256 << 10;
 /// Octets that wait in one table.
 pub const QUEUE_OCTETS: usize = 4 << 20;
+
+/// A reachable time holds for so long; then another is drawn (RFC 4861 section 6.3.4: "at least every few hours").
+const DRAW: u64 = 2 * 3600;
 
 /// A packet that waits for its next hop's MAC address.
 #[derive(Debug)]
@@ -43,98 +61,121 @@ pub struct Waiting {
     pub vlan: u16,
 }
 
+/// How much is known of a neighbour: the states of RFC 4861 section 7.3.2, and one for who did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reachability {
+    /// The question is out.
+    Incomplete,
+    /// It answered lately.
+    Reachable,
+    /// It was there once.
+    Stale,
+    /// Something was sent to it after it had become stale; it is asked soon.
+    Delay,
+    /// It is being asked whether it is still there.
+    Probe,
+    /// It did not answer.
+    Failed,
+}
+
 /// What a look-up found.
 #[derive(Debug)]
 pub enum Lookup {
     /// The address, good until this moment.
     Found(MacAddr, Instant),
-    /// The address, but it is time to ask again: send a question to it and set a timer.
-    Stale(MacAddr),
-    /// Nobody knows; nobody asked yet: send a question to all and set a timer.
+    /// The address, good until this moment, when the neighbour is to be asked: set a timer.
+    Delay(MacAddr, Instant),
+    /// Nobody knows; nobody asked yet: send a question to all and set a timer, in [`RETRANSMIT`].
     Start(Evicted),
     /// Nobody knows; the question is out.
     Pending,
+    /// Nobody answered, a moment ago.
+    Silent,
     /// Nobody knows, and nobody may be asked now.
     Refused,
 }
 
 /// What somebody tells about a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// Where it is.
-    pub mac: MacAddr,
-    /// It makes an entry where there is none: not for an answer that nobody asked for.
-    pub create: bool,
-    /// It replaces another MAC address (the override flag of RFC 4861 section 7.2.5).
-    pub replace: bool,
+pub enum Claim {
+    /// The neighbour's own address, in a question of its own or in a word to all: a solicitation (RFC 4861
+    /// section 7.2.3), an ARP request, a gratuitous ARP (RFC 5227 section 3).
+    Told {
+        /// Where it is.
+        mac: MacAddr,
+        /// It makes an entry where there is none.
+        create: bool,
+    },
+    /// An ARP reply to the gateway. It does not say whether it was asked for: it was where a question is out.
+    Reply {
+        /// Where it is.
+        mac: MacAddr,
+    },
+    /// A neighbour advertisement (RFC 4861 section 7.2.5).
+    Advertised {
+        /// Where it is; `None`: where it was.
+        mac: Option<MacAddr>,
+        /// It answers a question.
+        solicited: bool,
+        /// It replaces another MAC address.
+        replace: bool,
+    },
 }
 
-/// What a claim set free.
+impl Claim {
+    /// The MAC address that it tells.
+    pub fn mac(&self) -> Option<MacAddr> {
+        match self {
+            Claim::Told { mac, .. } | Claim::Reply { mac } => Some(*mac),
+            Claim::Advertised { mac, .. } => *mac,
+        }
+    }
+}
+
+/// What a claim changed.
 #[derive(Debug, Default)]
-pub struct Confirmed {
-    /// Packets that can go now.
+pub struct Heard {
+    /// Packets that waited for the neighbour, which is where the claim says.
     pub released: VecDeque<Waiting>,
     /// What went to make room.
     pub evicted: Evicted,
 }
 
-/// What was given up early since the table was full.
+/// Neighbours that went early since the table was full.
 #[derive(Debug, Default)]
 pub struct Evicted {
-    /// Entries.
+    /// How many.
     pub entries: u64,
-    /// Packets that waited for them, and have no way to go.
+    /// Packets that waited for them, to be dropped.
     pub waiting: Vec<Waiting>,
 }
 
-/// What a timer is to do.
+/// What to do when a timer ran out.
 #[derive(Debug)]
 pub enum Tick {
-    /// Nothing: the neighbour answered, or is not in the table any more.
+    /// Nothing: the answer has come, or it is not yet time.
     Done,
-    /// Ask all again, and set the timer again.
+    /// Ask all again, and set the timer again, in [`RETRANSMIT`].
     Ask,
-    /// Ask this address again, and set the timer again.
+    /// Ask the neighbour itself, and set the timer again, in [`RETRANSMIT`].
     AskOne(MacAddr),
-    /// Nobody answered: these packets have no way to go.
+    /// Nobody answers: these packets cannot be delivered.
     Failed(VecDeque<Waiting>),
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: State,
-    /// Its place in the queue of those asked for or of those that answered.
-    turn: u64,
-}
-
-#[derive(Debug)]
-enum State {
-    Incomplete { waiting: VecDeque<Waiting>, attempts: u32 },
-    Reachable { mac: MacAddr, confirmed: Instant },
-    Probing { mac: MacAddr, attempts: u32 },
-}
-
-impl State {
-    fn mac(&self) -> Option<MacAddr> {
-        match self {
-            State::Reachable { mac, .. } | State::Probing { mac, .. } => Some(*mac),
-            State::Incomplete { .. } => None,
-        }
-    }
 }
 
 /// The table of one interface.
 #[derive(Debug)]
 pub struct Neighbors {
     capacity: usize,
+    seed: u64,
     epoch: AtomicU64,
     entries: Mutex<Entries>,
 }
 
 impl Neighbors {
-    /// An empty table for at most `capacity` neighbours.
-    pub fn new(capacity: usize) -> Neighbors {
-        Neighbors { capacity: capacity.max(1), epoch: AtomicU64::new(0), entries: Mutex::default() }
+    /// An empty table for at most `capacity` neighbours. `seed` sets what is random about it.
+    pub fn new(capacity: usize, seed: u64) -> Neighbors {
+        Neighbors { capacity: capacity.max(1), seed, epoch: AtomicU64::new(0), entries: Mutex::default() }
     }
 
     /// The most neighbours it holds.
@@ -158,8 +199,17 @@ impl Neighbors {
     }
 
     /// What is known of `address`, without changing anything.
-    pub fn peek(&self, address: IpAddr) -> Option<MacAddr> {
-        self.lock().table.get(&address)?.state.mac()
+    pub fn peek(&self, now: Instant, address: IpAddr) -> Option<(Reachability, Option<MacAddr>)> {
+        let entries = self.lock();
+        let state = &entries.table.get(&address)?.state;
+        Some((state.reachability(now), state.mac()))
+    }
+
+    /// How long an answer of this moment holds: the average times 0.5 to 1.5 (RFC 4861 section 6.3.2).
+    pub fn reachable_time(&self, now: Instant) -> Duration {
+        let draw = FixedState::with_seed(self.seed).hash_one(now.as_secs() / DRAW);
+        let average = REACHABLE.as_millis() as u64;
+        Duration::from_millis(average / 2 + draw % (average + 1))
     }
 
     /// Looks `address` up for a packet that is about to go there. `may_ask` is consulted when nobody
@@ -167,100 +217,181 @@ impl Neighbors {
     pub fn lookup(&self, now: Instant, address: IpAddr, may_ask: impl FnOnce() -> bool) -> Lookup {
         let mut entries = self.lock();
         let Some(entry) = entries.table.get_mut(&address) else {
-            if !may_ask() {
-                return Lookup::Refused;
-            }
-            let evicted = self.make_room(now, &mut entries);
-            let state = State::Incomplete { waiting: VecDeque::new(), attempts: 1 };
-            entries.insert(address, state, self.capacity);
-            return Lookup::Start(evicted);
+            return self.start(now, address, entries, may_ask);
         };
         match entry.state {
-            State::Reachable { mac, confirmed } if now < confirmed + REACHABLE => {
-                Lookup::Found(mac, confirmed + REACHABLE)
+            State::Known { mac, until } if now < until => Lookup::Found(mac, until),
+            State::Known { mac, .. } => {
+                entry.state = State::Delay { mac };
+                entry.due = now + DELAY;
+                Lookup::Delay(mac, entry.due)
             }
-            State::Reachable { mac, .. } => {
-                entry.state = State::Probing { mac, attempts: 1 };
-                Lookup::Stale(mac)
-            }
-            State::Probing { mac, .. } => Lookup::Found(mac, now + RETRANSMIT),
+            State::Delay { mac } | State::Probe { mac, .. } => Lookup::Found(mac, entry.due),
             State::Incomplete { .. } => Lookup::Pending,
+            State::Failed { until } if now < until => Lookup::Silent,
+            State::Failed { .. } => self.start(now, address, entries, may_ask),
         }
+    }
+
+    fn start(
+        &self,
+        now: Instant,
+        address: IpAddr,
+        mut entries: MutexGuard<Entries>,
+        may_ask: impl FnOnce() -> bool,
+    ) -> Lookup {
+        if !may_ask() {
+            return Lookup::Refused;
+        }
+        entries.remove(address);
+        let evicted = self.make_room(now, &mut entries);
+        let state = State::Incomplete { waiting: VecDeque::new(), attempts: 1 };
+        entries.insert(address, Entry::new(state, now + RETRANSMIT), self.capacity);
+        Lookup::Start(evicted)
     }
 
     /// Lets a packet of `octets`, which `packet` makes, wait for `address`. False: there is no room or
     /// no wait.
     pub fn enqueue(&self, address: IpAddr, octets: usize, packet: impl FnOnce() -> Waiting) -> bool {
-        let mut entries = self.lock();
-        if entries.queued_octets + octets > QUEUE_OCTETS {
-            return false;
-        }
-        let Some(Entry { state: State::Incomplete { waiting, .. }, .. }) = entries.table.get_mut(&address)
-        else {
-            return false;
-        };
-        if waiting.len() >= QUEUE_PACKETS || self::octets(waiting) + octets > NEIGHBOR_OCTETS {
-            return false;
-        }
-        waiting.push_back(packet());
-        entries.queued_octets += octets;
-        true
+        self.lock().enqueue(address, octets, packet)
     }
 
-    /// Takes in what is claimed about `address`; gives back the packets that waited for it.
-    pub fn confirm(&self, now: Instant, address: IpAddr, claim: Claim) -> Confirmed {
+    /// Takes in what is claimed about `address` by a frame from `port`; gives back the packets that waited for it.
+    pub fn hear(&self, now: Instant, address: IpAddr, claim: Claim, port: PortId) -> Heard {
         let mut entries = self.lock();
-        let mut confirmed = Confirmed::default();
-        let reachable = State::Reachable { mac: claim.mac, confirmed: now };
         let Some(entry) = entries.table.get_mut(&address) else {
-            if claim.create {
-                confirmed.evicted = self.make_room(now, &mut entries);
-                entries.insert(address, reachable, self.capacity);
-            }
-            return confirmed;
+            return self.meet(now, address, claim, port, &mut entries);
         };
-        match entry.state.mac() {
-            Some(known) => {
-                if known == claim.mac || claim.replace {
-                    entry.state = reachable;
-                }
-                if known != claim.mac && claim.replace {
-                    self.epoch.fetch_add(1, Ordering::Release);
-                }
+        let Some(known) = entry.state.mac() else {
+            return self.resolve(now, address, claim, port, &mut entries);
+        };
+        let answers = entry.answers(claim);
+        let (mac, replace) = match claim {
+            Claim::Told { mac, .. } | Claim::Reply { mac } => (mac, true),
+            Claim::Advertised { mac, replace, .. } => (mac.unwrap_or(known), replace),
+        };
+        let moved = mac != known;
+        if moved && !replace {
+            // Rule I of RFC 4861 section 7.2.5: it casts doubt on what is known, and no more.
+            if let State::Known { until, .. } = &mut entry.state
+                && now < *until
+            {
+                *until = now;
+                self.advance_epoch();
             }
-            None => {
-                confirmed.released = entries.remove(address).map(State::into_waiting).unwrap_or_default();
-                entries.insert(address, reachable, self.capacity);
-            }
+            return Heard::default();
         }
-        confirmed
+        entry.port = Some(port);
+        if answers {
+            entry.state = State::Known { mac, until: now + self.reachable_time(now) };
+        } else if moved {
+            entry.state = State::Known { mac, until: now };
+        }
+        if moved {
+            self.advance_epoch();
+        }
+        Heard::default()
     }
 
-    /// Forgets that `address` is at `mac`: that station has gone.
-    pub fn forget(&self, address: IpAddr, mac: MacAddr) {
+    /// Takes in a claim about who is not known.
+    fn meet(
+        &self,
+        now: Instant,
+        address: IpAddr,
+        claim: Claim,
+        port: PortId,
+        entries: &mut Entries,
+    ) -> Heard {
+        let Claim::Told { mac, create: true } = claim else { return Heard::default() };
+        let evicted = self.make_room(now, entries);
+        let entry = Entry::told(State::Known { mac, until: now }, port);
+        entries.insert(address, entry, self.capacity);
+        Heard { released: VecDeque::new(), evicted }
+    }
+
+    /// Takes in a claim about who was asked for, and has not answered yet.
+    fn resolve(
+        &self,
+        now: Instant,
+        address: IpAddr,
+        claim: Claim,
+        port: PortId,
+        entries: &mut Entries,
+    ) -> Heard {
+        let Some(mac) = claim.mac() else { return Heard::default() };
+        let Some(old) = entries.remove(address) else { return Heard::default() };
+        let until = if old.answers(claim) { now + self.reachable_time(now) } else { now };
+        let entry = Entry::told(State::Known { mac, until }, port);
+        entries.insert(address, entry, self.capacity);
+        Heard { released: old.state.into_waiting(), evicted: Evicted::default() }
+    }
+
+    /// Forgets the neighbours for which `gone` holds: their address, their MAC address, and the port that told of
+    /// them last.
+    pub fn forget(&self, gone: impl Fn(IpAddr, MacAddr, Option<PortId>) -> bool) {
+        if self.lock().forget(gone) {
+            self.advance_epoch();
+        }
+    }
+
+    /// Has `address` asked for again at once though it did not answer: there is a reason to think that it does now.
+    pub fn retry(&self, address: IpAddr) {
         let mut entries = self.lock();
-        if entries.table.get(&address).is_some_and(|entry| entry.state.mac() == Some(mac)) {
+        if entries.table.get(&address).is_some_and(|entry| matches!(entry.state, State::Failed { .. })) {
             entries.remove(address);
-            self.epoch.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// The timer of `address` ran out, [`RETRANSMIT`] after the last question.
-    pub fn tick(&self, address: IpAddr) -> Tick {
+    /// A timer of `address` ran out.
+    pub fn tick(&self, now: Instant, address: IpAddr) -> Tick {
         let mut entries = self.lock();
-        let Some(entry) = entries.table.get_mut(&address) else { return Tick::Done };
-        let (attempts, again) = match &mut entry.state {
-            State::Incomplete { attempts, .. } => (attempts, Tick::Ask),
-            State::Probing { mac, attempts } => (attempts, Tick::AskOne(*mac)),
-            State::Reachable { .. } => return Tick::Done,
+        let Some(entry) = entries.table.get_mut(&address).filter(|entry| entry.due <= now) else {
+            return Tick::Done;
         };
-        if *attempts < ATTEMPTS {
-            *attempts += 1;
-            return again;
+        let again = match &mut entry.state {
+            State::Known { .. } | State::Failed { .. } => return Tick::Done,
+            State::Incomplete { attempts, .. } if *attempts < ATTEMPTS => {
+                *attempts += 1;
+                Tick::Ask
+            }
+            State::Probe { mac, attempts } if *attempts < ATTEMPTS => {
+                *attempts += 1;
+                Tick::AskOne(*mac)
+            }
+            State::Delay { mac } => {
+                let mac = *mac;
+                entry.state = State::Probe { mac, attempts: 1 };
+                Tick::AskOne(mac)
+            }
+            State::Incomplete { .. } | State::Probe { .. } => {
+                return self.give_up(now, address, &mut entries);
+            }
+        };
+        entry.due = now + RETRANSMIT;
+        again
+    }
+
+    /// Nobody answers. Who was there is forgotten, and asked for from the beginning when it is needed again
+    /// (RFC 4861 section 7.3.3); who was not is left alone for a while.
+    fn give_up(&self, now: Instant, address: IpAddr, entries: &mut Entries) -> Tick {
+        let Some(old) = entries.remove(address) else { return Tick::Done };
+        if old.state.mac().is_some() {
+            self.advance_epoch();
+        } else {
+            let silent = State::Failed { until: now + SILENCE };
+            entries.insert(address, Entry::new(silent, now), self.capacity);
         }
-        let state = entries.remove(address);
-        self.note_gone(state.as_ref());
-        Tick::Failed(state.map(State::into_waiting).unwrap_or_default())
+        Tick::Failed(old.state.into_waiting())
+    }
+
+    /// Forgets those among the next `places` that nothing was sent to for [`UNUSED`], or that did not answer.
+    pub fn sweep(&self, now: Instant, places: usize) {
+        self.lock().sweep(now, places);
+    }
+
+    /// Places that a round of [`Neighbors::sweep`] looks at.
+    pub fn places(&self) -> usize {
+        self.lock().places()
     }
 
     /// Gives up entries until one more fits.
@@ -268,93 +399,24 @@ impl Neighbors {
         let mut evicted = Evicted::default();
         while entries.table.len() >= self.capacity {
             let Some(oldest) = entries.take_turn(now) else { break };
-            let state = entries.remove(oldest);
-            self.note_gone(state.as_ref());
+            let Some(old) = entries.remove(oldest) else { continue };
+            // Only an address that was given out makes what workers remember wrong.
+            if old.state.mac().is_some() {
+                self.advance_epoch();
+            }
             evicted.entries += 1;
-            evicted.waiting.extend(state.map(State::into_waiting).unwrap_or_default());
+            evicted.waiting.extend(old.state.into_waiting());
         }
         evicted
     }
 
-    /// Only an address that was given out makes what workers remember wrong.
-    fn note_gone(&self, state: Option<&State>) {
-        if state.and_then(State::mac).is_some() {
-            self.epoch.fetch_add(1, Ordering::Release);
-        }
+    fn advance_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Entries and the order in which they go: those that nobody answered for first, so that a scan does
-/// not push out neighbours that are there.
-#[derive(Debug, Default)]
-struct Entries {
-    table: HashMap<IpAddr, Entry, RandomState>,
-    // A place in a queue counts while the entry has the same turn.
-    asked: VecDeque<(IpAddr, u64)>,
-    answered: VecDeque<(IpAddr, u64)>,
-    next_turn: u64,
-    queued_octets: usize,
-}
-
-impl Entries {
-    fn insert(&mut self, address: IpAddr, state: State, capacity: usize) {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        let queue = if state.mac().is_some() { &mut self.answered } else { &mut self.asked };
-        if queue.len() >= 2 * capacity {
-            let table = &self.table;
-            queue.retain(|(address, turn)| table.get(address).is_some_and(|entry| entry.turn == *turn));
-        }
-        queue.push_back((address, turn));
-        self.table.insert(address, Entry { state, turn });
-    }
-
-    fn remove(&mut self, address: IpAddr) -> Option<State> {
-        let state = self.table.remove(&address)?.state;
-        if let State::Incomplete { waiting, .. } = &state {
-            self.queued_octets -= octets(waiting);
-        }
-        Some(state)
-    }
-
-    /// The next to go. Those that answered lately get a second chance.
-    fn take_turn(&mut self, now: Instant) -> Option<IpAddr> {
-        const SECOND_CHANCES: usize = 8;
-        while let Some((address, turn)) = self.asked.pop_front() {
-            if self.table.get(&address).is_some_and(|entry| entry.turn == turn) {
-                return Some(address);
-            }
-        }
-        let mut spared = 0;
-        while let Some((address, turn)) = self.answered.pop_front() {
-            let Some(entry) = self.table.get(&address).filter(|entry| entry.turn == turn) else { continue };
-            let lately =
-                matches!(entry.state, State::Reachable { confirmed, .. } if now < confirmed + REACHABLE);
-            if !lately || spared == SECOND_CHANCES {
-                return Some(address);
-            }
-            spared += 1;
-            self.answered.push_back((address, turn));
-        }
-        None
-    }
-}
-
-impl State {
-    fn into_waiting(self) -> VecDeque<Waiting> {
-        match self {
-            State::Incomplete { waiting, .. } => waiting,
-            State::Reachable { .. } | State::Probing { .. } => VecDeque::new(),
-        }
-    }
-}
-
-fn octets(waiting: &VecDeque<Waiting>) -> usize {
-    waiting.iter().map(|packet| packet.frame.len()).sum()
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub const FRAGMENT: u8 = 44;
 /// Next-header value that says that nothing follows; what does is to be ignored (RFC 8200 section 4.7).
 pub const NO_NEXT_HEADER: u8 = 59;
 
+/// The group of all nodes on a link (RFC 4291 section 2.7.1).
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const AUTHENTICATION: u8 = 51;
