@@ -144,6 +144,8 @@ stack_counters! {
     neighbor_advertisements,
     /// Neighbour solicitations sent.
     neighbor_solicitations,
+    /// Router advertisements sent.
+    router_advertisements,
     /// Echo requests to a gateway that were answered.
     echo_replies,
     /// ICMP and ICMPv6 errors sent.

@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod config;
 pub mod counters;
+mod jitter;
 mod limit;
 mod offload;
 pub mod packet;

@@ -76,6 +76,8 @@ pub(crate) struct Limits {
     hash: FixedState,
     /// Questions for neighbours that no port is known to have.
     pub solicitations: TokenBucket,
+    /// Router advertisements to one host.
+    pub advertisements: TokenBucket,
     /// Refusals of TCP connections to a gateway.
     pub resets: TokenBucket,
 }
@@ -87,6 +89,7 @@ impl Limits {
             by_destination: vec![TokenBucket::new(100, 50); DESTINATIONS].into(),
             hash: FixedState::default(),
             solicitations: TokenBucket::new(2_000, 400),
+            advertisements: TokenBucket::new(50, 50),
             resets: TokenBucket::new(2_000, 400),
         }
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -15,6 +15,7 @@ use crate::counters::{StackCounters, Stage};
 use crate::limit::Limits;
 use crate::offload::coalesce::{self, Coalescer};
 use crate::packet::Packet;
+use crate::stage::advertise::{self, Farewell};
 use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::announce;
 use crate::stage::{
@@ -176,6 +177,7 @@ pub(crate) struct State {
     pub limits: Limits,
     coalescer: Coalescer,
     pub fragment_ids: FragmentIds,
+    pub farewells: Vec<Farewell>,
     cache: Box<[Option<CachedNeighbor>]>,
     hash: RandomState,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -187,6 +189,7 @@ impl State {
             limits: Limits::new(),
             coalescer: Coalescer::default(),
             fragment_ids: FragmentIds::default(),
+            farewells: Vec::new(),
             cache: vec![None; CACHE_SLOTS].into(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
@@ -230,6 +233,12 @@ pub(crate) enum Timer {
         /// How often it has said so.
         round: u8,
     },
+    /// A gateway advertises itself to all hosts.
+    Advertise { interface: u32 },
+    /// A gateway advertises itself to a host that asked: its addresses, and the port where it is.
+    AdvertiseTo { interface: u32, asker: (Ipv6Addr, MacAddr, PortId) },
+    /// Gateways that no longer advertise say so.
+    Farewell,
     /// Neighbours that nobody needs are forgotten.
     Sweep {
         /// Position of the interface whose table is next.
@@ -239,20 +248,24 @@ pub(crate) enum Timer {
     },
 }
 
-/// Does what a timer that ran out is for.
+/// Does what a timer that ran out is for. What is of an interface is over when that is gone.
 fn expire(cx: &mut Context, timer: Timer) {
+    let interface = |id| cx.config.interface_by_id(id);
     match timer {
-        Timer::Neighbor { interface, address } => {
-            if let Some(interface) = cx.config.interface_by_id(interface) {
-                neighbor::expire(cx, interface, address);
-            }
+        Timer::Neighbor { interface: id, address } => {
+            interface(id).into_iter().for_each(|interface| neighbor::expire(cx, interface, address));
         }
         Timer::Reassembly => local::fragments::expire(cx),
-        Timer::Announce { interface, round } => {
-            if let Some(interface) = cx.config.interface_by_id(interface) {
-                announce::announce(cx, interface, round);
-            }
+        Timer::Announce { interface: id, round } => {
+            interface(id).into_iter().for_each(|interface| announce::announce(cx, interface, round));
         }
+        Timer::Advertise { interface: id } => {
+            interface(id).into_iter().for_each(|interface| advertise::expire(cx, interface));
+        }
+        Timer::AdvertiseTo { interface: id, asker } => {
+            interface(id).into_iter().for_each(|interface| advertise::answer(cx, interface, asker));
+        }
+        Timer::Farewell => advertise::say_farewell(cx),
         Timer::Sweep { interface, done } => neighbor::sweep(cx, interface, done),
     }
 }
@@ -299,6 +312,7 @@ impl Stack {
         for interface in announce::changed(&self.config, previous) {
             self.state.set_timer(due, Timer::Announce { interface: interface.id, round: 0 });
         }
+        advertise::begin(&self.config, previous, &mut self.state);
     }
 
     /// Puts the packets of `batch`, received on `port`, through the stages. What is to be sent is in

@@ -1,5 +1,6 @@
 //! The stages that a frame passes, one file each. `pipeline.rs` shows their order.
 
+pub mod advertise;
 pub mod bridge;
 pub mod egress;
 pub mod fragment;

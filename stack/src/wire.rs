@@ -12,6 +12,7 @@ pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod router_advertisement;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;

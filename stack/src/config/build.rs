@@ -135,7 +135,9 @@ impl Config {
             link_local: spec.gateway_mac.link_local(),
             neighbors,
             defences: same.map(|interface| interface.defences.clone()).unwrap_or_default(),
+            on_link: Vec::new(),
             advertisements: spec.advertisements.clone(),
+            schedule: same.map(|interface| interface.schedule.clone()).unwrap_or_default(),
             proxy_neighbors: spec.proxy_neighbors,
             dhcp: spec.dhcp.clone(),
         };

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{AdvertisementSpec, DhcpSpec, NetworkSpec};
+use crate::stage::advertise::Schedule;
 use crate::stage::neighbor::announce::Defences;
 use crate::table::neighbor::Neighbors;
 use crate::{MacAddr, Prefix};
@@ -25,9 +26,12 @@ pub(crate) struct Interface {
     pub v4: Vec<(Ipv4Addr, Prefix)>,
     pub v6: Vec<(Ipv6Addr, Prefix)>,
     pub link_local: Ipv6Addr,
+    /// The IPv6 prefixes of its VLAN, with and without a gateway address.
+    pub on_link: Vec<Prefix>,
     pub neighbors: Arc<Neighbors>,
     pub defences: Arc<Defences>,
     pub advertisements: Option<AdvertisementSpec>,
+    pub schedule: Arc<Schedule>,
     pub proxy_neighbors: bool,
     pub dhcp: Option<DhcpSpec>,
 }
@@ -40,6 +44,9 @@ impl Interface {
                 Some(IpAddr::V4(address)) => self.v4.push((address, subnet.prefix)),
                 Some(IpAddr::V6(address)) => self.v6.push((address, subnet.prefix)),
                 None => {}
+            }
+            if !subnet.prefix.is_ipv4() {
+                self.on_link.push(subnet.prefix);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The pipeline as a whole: frames in at a port, frames out at ports, under a clock of the tests' own.
 
+mod advertisements;
 mod bridging;
 mod errors;
 mod extensions;

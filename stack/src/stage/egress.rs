@@ -42,13 +42,13 @@ pub(crate) struct Delivery<'a> {
 impl<'a> Delivery<'a> {
     /// What the router sends by one of its interfaces: to a port, or to all.
     pub fn by(cx: &Context<'a>, interface: &Interface, to: Option<&'a Port>) -> Delivery<'a> {
-        Delivery {
-            network: &cx.config.networks[interface.network],
-            vlan: interface.vlan,
-            tag: Tci::default(),
-            from: None,
-            targets: to.map_or(Targets::All, Targets::One),
-        }
+        let network = &cx.config.networks[interface.network];
+        Delivery { targets: to.map_or(Targets::All, Targets::One), ..Delivery::on(network, interface.vlan) }
+    }
+
+    /// What the stack sends to all ports of a VLAN.
+    pub fn on(network: &'a Network, vlan: u16) -> Delivery<'a> {
+        Delivery { network, vlan, tag: Tci::default(), from: None, targets: Targets::All }
     }
 }
 

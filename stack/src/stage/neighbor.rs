@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::egress::{self, Delivery, Targets};
-use super::{Answer, Frame, Layer3, Rejection, bridge, icmp_error, ingress};
+use super::{Answer, Frame, Layer3, Rejection, advertise, bridge, icmp_error, ingress};
 use crate::MacAddr;
 use crate::config::{Interface, Port};
 use crate::packet::Packet;
@@ -39,6 +39,9 @@ pub(crate) fn receive(
             Ok(Some(Verdict::Answered))
         }
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
+            if advertise::receive(cx, packet, frame, from, interface)? {
+                return Ok(Some(Verdict::Answered));
+            }
             if !discovery::is_neighbors(frame.transport(packet.frame())) {
                 return Ok(None);
             }
@@ -49,8 +52,8 @@ pub(crate) fn receive(
     }
 }
 
-/// Brings what is known up to date by a message that goes to all: a gratuitous ARP (RFC 5227 section
-/// 3) or an unsolicited advertisement (RFC 4861 section 7.2.6).
+/// Listens to what goes to all: a gratuitous ARP (RFC 5227 section 3) or an unsolicited advertisement (RFC 4861
+/// section 7.2.6), which brings what is known up to date, and router solicitations.
 pub(crate) fn overhear(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) {
     let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return };
     let encounter = Encounter { frame, from, interface };
@@ -58,6 +61,8 @@ pub(crate) fn overhear(cx: &mut Context, packet: &Packet, frame: &Frame, from: &
         Layer3::Arp(message) => arp::overhear(cx, message, &encounter),
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && !header.fragment => {
             discovery::overhear(cx, packet, header, &encounter);
+            // One that breaks the rules goes on to whoever else is a router here.
+            let _ = advertise::receive(cx, packet, frame, from, interface);
         }
         _ => {}
     }

@@ -11,17 +11,15 @@
 mod entries;
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-
 use self::entries::{Entries, Entry, State};
 use crate::MacAddr;
 use crate::config::PortId;
+use crate::jitter;
 use crate::packet::Offload;
 use crate::time::Instant;
 
@@ -207,9 +205,7 @@ impl Neighbors {
 
     /// How long an answer of this moment holds: the average times 0.5 to 1.5 (RFC 4861 section 6.3.2).
     pub fn reachable_time(&self, now: Instant) -> Duration {
-        let draw = FixedState::with_seed(self.seed).hash_one(now.as_secs() / DRAW);
-        let average = REACHABLE.as_millis() as u64;
-        Duration::from_millis(average / 2 + draw % (average + 1))
+        jitter::between((self.seed, now.as_secs() / DRAW), REACHABLE / 2, REACHABLE * 3 / 2)
     }
 
     /// Looks `address` up for a packet that is about to go there. `may_ask` is consulted when nobody

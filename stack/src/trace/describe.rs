@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::stage::{Frame, Layer3, ingress};
-use crate::wire::{arp, icmpv6, ipv4, ipv6};
+use crate::wire::{arp, icmpv6, ipv4, ipv6, router_advertisement};
 
 /// Says what a frame is: `IPv4 198.18.1.10 > 198.18.2.10 TTL 64 ICMP echo request, 98 octets`.
 pub fn describe(bytes: &[u8]) -> String {
@@ -87,6 +87,11 @@ fn describe_icmpv6(kind: u8, code: u8, bytes: &[u8]) -> String {
         (1, 4) => "ICMPv6 port unreachable".into(),
         (2, _) => "ICMPv6 packet too big".into(),
         (3, 0) => "ICMPv6 hop limit exceeded".into(),
+        (133, _) => "ICMPv6 router solicitation".into(),
+        (134, _) => match router_advertisement::Advertisement::parse(bytes) {
+            Ok(message) => format!("ICMPv6 router advertisement, lifetime {} s", message.router_lifetime),
+            Err(malformed) => format!("ICMPv6 router advertisement, {malformed}"),
+        },
         (135 | 136, _) => match icmpv6::Neighbor::parse(bytes) {
             Ok(message) if message.solicitation => format!("ICMPv6 who has {}?", message.target),
             Ok(message) => format!("ICMPv6 {} is here", message.target),

@@ -36,7 +36,7 @@ pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 /// Type of a redirect.
 pub const REDIRECT: u8 = 137;
 
-const OPTION_SOURCE_LINK_LAYER: u8 = 1;
+pub(super) const OPTION_SOURCE_LINK_LAYER: u8 = 1;
 const OPTION_TARGET_LINK_LAYER: u8 = 2;
 
 /// The errors that a router sends.
@@ -211,7 +211,8 @@ impl Neighbor {
     }
 }
 
-fn link_layer_option(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, Malformed> {
+/// Walks all options of a discovery message and finds the link-layer address of the `wanted` kind.
+pub(super) fn link_layer_option(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, Malformed> {
     let mut found = None;
     while let [kind, units, ..] = *options {
         let length = usize::from(units) * 8;
