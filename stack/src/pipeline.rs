@@ -323,7 +323,7 @@ impl Stack {
         let counters = from.counters(self.worker);
         counters.rx_packets.add(batch.packets().len() as u64);
         counters.rx_bytes.add(batch.packets().iter().map(|packet| packet.len() as u64).sum());
-        if from.coalesce {
+        if from.coalesce && batch.packets().len() > 1 {
             self.coalesce(&config, from, batch);
         }
         let mut cx = context(now, self.worker, &config, &mut self.state, output);

@@ -37,6 +37,8 @@ pub(crate) struct Coalescer {
 /// A flow that another segment may be added to.
 #[derive(Debug)]
 struct Flow {
+    /// Of addresses and ports, so that most others are told apart without a look at the packets.
+    hash: u64,
     /// Position of the packet that takes the segments in.
     head: usize,
     layout: Layout,
@@ -86,13 +88,19 @@ impl Coalescer {
             match classify(&packets[index], rules) {
                 Kind::Unrelated => {}
                 Kind::Opaque => self.flows.drain(..).for_each(|flow| finish(packets, &flow)),
-                Kind::Single(layout) => self.close(packets, index, &layout),
+                Kind::Single(layout) => {
+                    let hash = layout.hash(packets[index].frame());
+                    let flow = self.find(packets, index, &layout, hash);
+                    self.close(packets, flow);
+                }
                 Kind::Segment(layout) => {
-                    if self.join(packets, index, &layout) {
+                    let hash = layout.hash(packets[index].frame());
+                    let flow = self.find(packets, index, &layout, hash);
+                    if flow.is_some_and(|flow| self.join(packets, index, &layout, flow)) {
                         absorbed |= 1 << index;
                     } else {
-                        self.close(packets, index, &layout);
-                        self.flows.extend(Flow::begin(packets[index].frame(), index, layout));
+                        self.close(packets, flow);
+                        self.flows.extend(Flow::begin(packets[index].frame(), index, layout, hash));
                     }
                 }
             }
@@ -101,23 +109,24 @@ impl Coalescer {
         if absorbed == 0 { packets.len() } else { compact(packets, absorbed) }
     }
 
-    fn find(&self, packets: &[Packet], index: usize, layout: &Layout) -> Option<usize> {
+    fn find(&self, packets: &[Packet], index: usize, layout: &Layout, hash: u64) -> Option<usize> {
         let frame = packets[index].frame();
         self.flows.iter().position(|flow| {
-            flow.layout.is_comparable(layout) && same_flow(packets[flow.head].frame(), frame, layout)
+            flow.hash == hash
+                && flow.layout.is_comparable(layout)
+                && same_flow(packets[flow.head].frame(), frame, layout)
         })
     }
 
-    /// Nothing can be added to this packet's flow any more.
-    fn close(&mut self, packets: &mut [Packet], index: usize, layout: &Layout) {
-        if let Some(position) = self.find(packets, index, layout) {
+    /// Nothing can be added to this flow any more.
+    fn close(&mut self, packets: &mut [Packet], position: Option<usize>) {
+        if let Some(position) = position {
             finish(packets, &self.flows.swap_remove(position));
         }
     }
 
     /// Adds a segment to its flow, if it follows there.
-    fn join(&mut self, packets: &mut [Packet], index: usize, layout: &Layout) -> bool {
-        let Some(position) = self.find(packets, index, layout) else { return false };
+    fn join(&mut self, packets: &mut [Packet], index: usize, layout: &Layout, position: usize) -> bool {
         let flow = &mut self.flows[position];
         let (before, after) = packets.split_at_mut(index);
         let (head, segment) = (&mut before[flow.head], &mut after[0]);
@@ -127,14 +136,14 @@ impl Coalescer {
         let last = flow.take_in(head, segment.frame(), layout);
         segment.reset(0);
         if last {
-            finish(packets, &self.flows.swap_remove(position));
+            self.close(packets, Some(position));
         }
         true
     }
 }
 
 impl Flow {
-    fn begin(frame: &[u8], head: usize, layout: Layout) -> Option<Flow> {
+    fn begin(frame: &[u8], head: usize, layout: Layout, hash: u64) -> Option<Flow> {
         let size = layout.end - layout.payload;
         let mut next = 0;
         if layout.tcp {
@@ -144,7 +153,7 @@ impl Flow {
             }
             next = read_u32(header, tcp::SEQUENCE).wrapping_add(size as u32);
         }
-        Some(Flow { head, layout, size, count: 1, next })
+        Some(Flow { hash, head, layout, size, count: 1, next })
     }
 
     /// Whether cutting the head with this segment added would give this segment.
@@ -185,6 +194,20 @@ impl Flow {
 impl Layout {
     fn is_comparable(&self, other: &Layout) -> bool {
         (self.v4, self.tcp, self.network) == (other.v4, other.tcp, other.network)
+    }
+
+    /// Where addresses and ports are: the last of both IP headers, and the first of both transport headers.
+    fn key(&self) -> std::ops::Range<usize> {
+        self.network + if self.v4 { 12 } else { 8 }..self.transport + 4
+    }
+
+    /// Of addresses and ports; equal for a flow's packets.
+    fn hash(&self, frame: &[u8]) -> u64 {
+        // 12 octets or 36. Whoever finds two flows with one hash only makes them be compared.
+        let (words, _) = frame[self.key()].as_chunks::<4>();
+        words.iter().fold(0, |hash: u64, word| {
+            (hash.rotate_left(23) ^ u64::from(u32::from_ne_bytes(*word))).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        })
     }
 
     fn protocol(&self) -> u8 {
@@ -273,9 +296,7 @@ fn may_be_merged(packet: &Packet, layout: &Layout, rules: Rules) -> bool {
 
 /// Whether two packets have the same addresses and ports.
 fn same_flow(a: &[u8], b: &[u8], layout: &Layout) -> bool {
-    // Addresses are the last of both IP headers, and ports the first of both transport headers.
-    let from = layout.network + if layout.v4 { 12 } else { 8 };
-    a[from..layout.transport + 4] == b[from..layout.transport + 4]
+    a[layout.key()] == b[layout.key()]
 }
 
 /// Whether the Ethernet and IP headers are those that segmentation would make of the first one's for
