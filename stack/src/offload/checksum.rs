@@ -6,7 +6,7 @@ use crate::packet::{Packet, PartialChecksum};
 use crate::stage::L3;
 use crate::wire::checksum::{Sum, pseudo_header};
 use crate::wire::crc32c::crc32c;
-use crate::wire::{ethernet, ipv4, ipv6, read_u16, sctp, udp, write_u16};
+use crate::wire::{ethernet, ipv4, ipv6, read_u16, sctp, udp, vlan, write_u16};
 
 /// Computes what the sender left open, and writes it in. Does nothing when nothing is open.
 pub(crate) fn complete(packet: &mut Packet) {
@@ -70,14 +70,14 @@ struct Location {
 
 impl Location {
     fn of(frame: &[u8]) -> Option<Location> {
-        let header = ethernet::Header::parse(frame).ok()?;
-        let packet = &frame[L3..];
-        let (protocol, length) = match header.ethertype {
+        let start = L3 + vlan::tags_length(frame);
+        let packet = frame.get(start..)?;
+        let (protocol, length) = match read_u16(frame, start - 2) {
             ethernet::IPV4 => ipv4::Header::parse(packet).map(|ip| (ip.protocol, ip.total_length)).ok()?,
             ethernet::IPV6 => ipv6::Header::parse(packet).map(|ip| (ip.protocol, ip.total_length)).ok()?,
             _ => return None,
         };
-        Some(Location { protocol, end: L3 + length })
+        Some(Location { protocol, end: start + length })
     }
 }
 

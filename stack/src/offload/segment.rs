@@ -9,7 +9,7 @@
 use crate::packet::{GsoKind, Packet};
 use crate::stage::L3;
 use crate::wire::checksum::Sum;
-use crate::wire::{ethernet, ipv4, ipv6, read_u16, read_u32, tcp, udp, write_u16, write_u32};
+use crate::wire::{ethernet, ipv4, ipv6, read_u16, read_u32, tcp, udp, vlan, write_u16, write_u32};
 
 /// The segments of a super-packet.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Segments<'a> {
     packet: &'a Packet,
     kind: GsoKind,
     v4: bool,
+    /// Where the IP header starts: the frame may carry a user's own VLAN tags.
+    network: usize,
     /// Where the transport header starts.
     transport: usize,
     /// Where the payload starts: octets of all headers.
@@ -34,20 +36,22 @@ impl<'a> Segments<'a> {
         let gso = packet.offload.gso?;
         let checksum = packet.offload.checksum?;
         let frame = packet.frame();
-        let network = frame.get(L3..)?;
-        let v4 = ethernet::Header::parse(frame).ok()?.ethertype == ethernet::IPV4;
+        let network = L3 + vlan::tags_length(frame);
+        let packet_bytes = frame.get(network..)?;
+        let v4 = read_u16(frame, network - 2) == ethernet::IPV4;
         let length = if v4 {
-            ipv4::Header::parse(network).ok()?.total_length
+            ipv4::Header::parse(packet_bytes).ok()?.total_length
         } else {
-            ipv6::Header::parse(network).ok()?.total_length
+            ipv6::Header::parse(packet_bytes).ok()?.total_length
         };
         let segments = Segments {
             packet,
             kind: gso.kind,
             v4,
+            network,
             transport: usize::from(checksum.start),
             payload: usize::from(gso.header_length),
-            end: L3 + length,
+            end: network + length,
             size: usize::from(gso.size),
         };
         let (shortest, checksum_at) = match gso.kind {
@@ -55,7 +59,7 @@ impl<'a> Segments<'a> {
             GsoKind::Udp => (udp::HEADER_LENGTH, udp::CHECKSUM),
         };
         let network_header = if v4 { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
-        let consistent = segments.transport >= L3 + network_header
+        let consistent = segments.transport >= network + network_header
             && segments.payload >= segments.transport + shortest
             && segments.payload < segments.end
             && usize::from(checksum.offset) == checksum_at
@@ -89,8 +93,8 @@ impl<'a> Segments<'a> {
     }
 
     fn mend_network(&self, position: usize, bytes: &mut [u8]) {
-        let length = bytes.len() - L3;
-        let header = &mut bytes[L3..self.transport];
+        let length = bytes.len() - self.network;
+        let header = &mut bytes[self.network..self.transport];
         if !self.v4 {
             write_u16(header, ipv6::PAYLOAD_LENGTH, (length - ipv6::HEADER_LENGTH) as u16);
             return;

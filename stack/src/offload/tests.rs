@@ -191,9 +191,10 @@ fn merge(frames: &[Vec<u8>]) -> Vec<Packet> {
     packets
 }
 
-/// Protocol, addresses and ports.
-fn flow_of(frame: &[u8]) -> (u8, &[u8]) {
-    if frame[12] == 8 { (frame[23], &frame[26..38]) } else { (frame[20], &frame[22..58]) }
+/// EtherType, protocol, addresses and ports.
+fn flow_of(frame: &[u8]) -> (&[u8], u8, &[u8]) {
+    let kind = &frame[12..14];
+    if frame[12] == 8 { (kind, frame[23], &frame[26..38]) } else { (kind, frame[20], &frame[22..58]) }
 }
 
 fn lengths(packets: &[Packet]) -> Vec<usize> {

@@ -10,7 +10,7 @@ use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::vlan::{self, Tci};
-use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, sctp, tcp};
+use crate::wire::{Malformed, arp, ethernet, ipv4, ipv6, read_u16, sctp, tcp};
 
 const UDP_HEADER_LENGTH: usize = 8;
 const UDP_CHECKSUM: usize = 6;
@@ -47,8 +47,12 @@ fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
 /// Reads a frame's headers, as those of a frame of the untagged segment.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
     let ethernet = ethernet::Header::parse(bytes).map_err(|e| (DropReason::FrameTruncated, e))?;
-    let payload = &bytes[L3..];
-    let network = match ethernet.ethertype {
+    let network = parse_network(ethernet.ethertype, &bytes[L3..])?;
+    Ok(Frame { ethernet, vlan: UNTAGGED, tag: Tci::default(), network })
+}
+
+fn parse_network(ethertype: u16, payload: &[u8]) -> Result<Layer3, (DropReason, Malformed)> {
+    Ok(match ethertype {
         ethernet::IPV4 => {
             Layer3::Ipv4(ipv4::Header::parse(payload).map_err(|e| (DropReason::Ipv4Malformed, e))?)
         }
@@ -59,8 +63,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
             Layer3::Arp(arp::Message::parse(payload).map_err(|e| (DropReason::ArpMalformed, e))?)
         }
         _ => Layer3::Other,
-    };
-    Ok(Frame { ethernet, vlan: UNTAGGED, tag: Tci::default(), network })
+    })
 }
 
 /// Whether frames with this tag can be those of a customer's bridge, which the fabric carries as a provider's: then
@@ -85,26 +88,51 @@ fn check_ethernet(header: &ethernet::Header, customers: bool) -> Result<(), Drop
 }
 
 fn check_offload(packet: &mut Packet, frame: &Frame) -> Result<(), DropReason> {
+    if packet.offload.checksum.is_none() && packet.offload.gso.is_none() {
+        return Ok(());
+    }
+    let inner = Inner::of(packet.frame(), frame);
     if let Some(checksum) = packet.offload.checksum
-        && !checksum_is_transports(checksum, frame, packet.len())
+        && !checksum_is_transports(checksum, &inner, packet.len())
     {
         return Err(DropReason::OffloadInvalid);
     }
     if let Some(gso) = packet.offload.gso {
-        let header_length = super_packet_headers(packet, frame, &gso).ok_or(DropReason::OffloadInvalid)?;
+        let header_length = super_packet_headers(packet, &inner, &gso).ok_or(DropReason::OffloadInvalid)?;
         packet.offload.gso = Some(Gso { header_length: header_length as u16, ..gso });
     }
     Ok(())
 }
 
+/// The packet that offload state is about. On a port that tunnels VLANs it is behind the user's own tags.
+struct Inner {
+    /// Where it starts in the frame.
+    start: usize,
+    network: Layer3,
+}
+
+impl Inner {
+    fn of(bytes: &[u8], frame: &Frame) -> Inner {
+        let start = L3 + vlan::tags_length(bytes);
+        let network = match bytes.get(start..) {
+            Some(payload) if start > L3 => {
+                parse_network(read_u16(bytes, start - 2), payload).unwrap_or(Layer3::Other)
+            }
+            _ => frame.network,
+        };
+        Inner { start, network }
+    }
+}
+
 /// Whether a partial checksum is the one of the frame's transport protocol, or of one inside of that.
 /// Whoever completes it writes there: anywhere else it would change what the source check has seen.
-fn checksum_is_transports(checksum: PartialChecksum, frame: &Frame, length: usize) -> bool {
+fn checksum_is_transports(checksum: PartialChecksum, inner: &Inner, length: usize) -> bool {
     let (start, offset) = (usize::from(checksum.start), usize::from(checksum.offset));
-    let (protocol, transport, end) = match frame.network {
-        Layer3::Ipv4(ip) => (Some(ip.protocol), L3 + ip.header_length, L3 + ip.total_length),
-        Layer3::Ipv6(ip) => (Some(ip.protocol), L3 + ip.payload_offset, L3 + ip.total_length),
-        Layer3::Other => (None, L3, length),
+    let at = inner.start;
+    let (protocol, transport, end) = match inner.network {
+        Layer3::Ipv4(ip) => (Some(ip.protocol), at + ip.header_length, at + ip.total_length),
+        Layer3::Ipv6(ip) => (Some(ip.protocol), at + ip.payload_offset, at + ip.total_length),
+        Layer3::Other => (None, at, length),
         Layer3::Arp(_) => return false,
     };
     let own = start == transport;
@@ -120,13 +148,14 @@ fn checksum_is_transports(checksum: PartialChecksum, frame: &Frame, length: usiz
 }
 
 /// Octets of all headers of a super-packet, if it really is what its offload state says.
-fn super_packet_headers(packet: &Packet, frame: &Frame, gso: &Gso) -> Option<usize> {
-    let (protocol, transport, end) = match frame.network {
+fn super_packet_headers(packet: &Packet, inner: &Inner, gso: &Gso) -> Option<usize> {
+    let at = inner.start;
+    let (protocol, transport, end) = match inner.network {
         Layer3::Ipv4(ip) if gso.kind != GsoKind::TcpV6 && !ip.is_fragment() => {
-            (ip.protocol, L3 + ip.header_length, L3 + ip.total_length)
+            (ip.protocol, at + ip.header_length, at + ip.total_length)
         }
         Layer3::Ipv6(ip) if gso.kind != GsoKind::TcpV4 && !ip.fragment => {
-            (ip.protocol, L3 + ip.payload_offset, L3 + ip.total_length)
+            (ip.protocol, at + ip.payload_offset, at + ip.total_length)
         }
         _ => return None,
     };

@@ -134,6 +134,24 @@ fn a_super_packet_whose_segments_are_too_large_is_cut_and_fragmented_unless_it_h
 }
 
 #[test]
+fn a_super_packet_with_a_users_own_tag_is_cut_behind_the_tag() {
+    let mut spec = testing::two_networks();
+    spec.ports[0].vlans = PortVlans::Tunnel(0);
+    spec.ports[1].vlans = PortVlans::Tunnel(0);
+    spec.ports[1].offloads = NOTHING;
+    let mut fabric = Fabric::new(&spec);
+    let mut packet = super_packet(3000, 1448);
+    packet.dress(Some(Tci(7)));
+    let mut sent = fabric.receive("a1", packet);
+    assert_eq!(ports(&sent), ["a2", "a2", "a2"]);
+    for (_, segment) in &mut sent {
+        assert_eq!(segment.frame()[12..16], [0x81, 0, 0, 7]);
+        segment.strip_tag();
+    }
+    assert_eq!(stream(sent.iter().map(|(_, packet)| packet.frame())), tcp_frame(3000)[54..]);
+}
+
+#[test]
 fn sctp_is_completed_even_for_a_device_that_takes_partial_checksums() {
     let mut fabric = Fabric::two_networks();
     let mut frame = tcp_frame(100);
