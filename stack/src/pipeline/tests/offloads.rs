@@ -270,3 +270,38 @@ fn without_being_asked_for_nothing_is_put_together() {
     let (mut fabric, segments) = coalescing(|port| port.coalesce = false);
     assert_eq!(receive_all(&mut fabric, segments).len(), 5);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_offload_state_makes_the_stack_panic(
+        length in 0usize..200, at in 0usize..54, value in proptest::prelude::any::<u8>(), start in 0u16..80,
+        offset in 0u16..20, size in proptest::prelude::any::<u16>(), header_length in proptest::prelude::any::<u16>(),
+        kind in proptest::sample::select(vec![GsoKind::TcpV4, GsoKind::TcpV6, GsoKind::Udp]),
+        routed in proptest::prelude::any::<bool>(), tunnelled in proptest::prelude::any::<bool>(),
+    ) {
+        let mut spec = testing::two_networks();
+        spec.ports[1].offloads = NOTHING;
+        spec.ports[0].coalesce = true;
+        spec.ports[0].source_check = false;
+        spec.ports[3].mtu = 100;
+        if tunnelled {
+            spec.ports[0].vlans = PortVlans::Tunnel(0);
+        }
+        let mut fabric = Fabric::new(&spec);
+        fabric.introduce("b1", ["198.18.2.1", "2001:db8:2::1"]);
+        let mut frame = tcp_frame(length);
+        frame[20] = 0;
+        if routed {
+            frame[..6].copy_from_slice(&testing::gateway_mac("a").0);
+            frame[30..34].copy_from_slice(&[198, 18, 2, 10]);
+        }
+        frame[at] = value;
+        ipv4::fill_checksum(&mut frame[14..34]);
+        let mut packet = Packet::from_frame(&frame);
+        let (start, offset) = if start % 2 == 0 { (34, 16) } else { (start, offset) };
+        packet.offload.checksum = Some(PartialChecksum { start, offset });
+        packet.offload.gso = Some(Gso { kind, size, header_length, ecn: false });
+        let plain = Packet::from_frame(&frame);
+        receive_all(&mut fabric, vec![plain, packet, Packet::from_frame(&frame)]);
+    }
+}
