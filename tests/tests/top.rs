@@ -14,7 +14,7 @@ fn stream(lab: &Lab) -> Result<[Process; 2]> {
     lab.container("b").wait_for_listener(5201)?;
     let mut client =
         lab.container("a").spawn(&format!("iperf3 --client {NEAR_B4} --time 60 --forceflush"))?;
-    client.wait_for("1.00-2.00")?;
+    client.wait_for("  sec  ")?;
     Ok([client, server])
 }
 
