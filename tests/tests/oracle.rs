@@ -5,6 +5,7 @@
 //! `WEFT_ORACLE_CASE` runs one of them alone and shows both outcomes.
 
 mod oracle {
+    pub mod captured;
     pub mod case;
     pub mod compare;
     pub mod differences;

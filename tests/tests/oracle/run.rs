@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 
+use super::captured;
 use super::case::{Case, Outcome};
 use super::compare::{Mismatch, mismatches};
 use super::differences::{self, Finding};
@@ -26,6 +27,9 @@ pub fn all() -> Result<()> {
     let mut run = Run::start()?;
     if let Some(one) = number("WEFT_ORACLE_CASE")? {
         return run.show(&generate::case(seed, one));
+    }
+    for case in captured::cases()? {
+        run.judge(&case)?;
     }
     for case in (0..count).map(|number| generate::case(seed, number)) {
         run.judge(&case)?;

@@ -30,8 +30,11 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "record route and timestamps",
         reason: "to be fixed: RFC 1812 sections 5.3.13.4 and 5.3.13.5; the stack forwards these options as they are",
         accepts: |f| {
-            (f.about("record route") || f.about("timestamp"))
-                && f.family("v4 options")
+            (f.about("record route")
+                || f.about("timestamp")
+                || f.about("ping-record-route")
+                || f.about("ping-timestamp"))
+                && (f.family("v4 options") || f.family("captured"))
                 && (f.field("ip.options", |frame| !is_error4(frame)) || f.field("icmp.quote", is_error4))
         },
     },

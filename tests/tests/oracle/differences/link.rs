@@ -72,7 +72,7 @@ pub const DIFFERENCES: &[Difference] = &[
         accepts: |f| {
             f.only_linux(|frame| frame.is("arp.operation", "1") || is_icmp(frame, "58", SOLICITATION))
                 && f.mismatch.wire.net() == f.case.steps[0].from.net()
-                && (f.family("arp") || f.family("nd"))
+                && (f.family("arp") || f.family("nd") || f.family("captured"))
                 && !f.family("nd advertisement")
                 && f.case
                     .steps
@@ -121,7 +121,7 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "RFC 4861 section 7.2.4: the answer has the override flag, and may carry the MAC address; Linux leaves out both",
         accepts: |f| {
             let answer = |frame: &super::Dissection| is_icmp(frame, "58", ADVERTISEMENT);
-            f.about("unicast")
+            (f.about("unicast") || f.family("captured"))
                 && (f.field("icmp.value", answer)
                     || f.field("icmp.data", answer)
                     || f.field("ip6.length", answer))
