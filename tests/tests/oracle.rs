@@ -2,7 +2,8 @@
 //! out must agree, field by field, or the difference stands in `oracle/differences.rs` with its reason.
 //!
 //! `WEFT_ORACLE_CASES` sets how many cases are generated (5,000), `WEFT_ORACLE_SEED` from which seed, and
-//! `WEFT_ORACLE_CASE` runs one of them alone and shows both outcomes.
+//! `WEFT_ORACLE_CASE` runs one of them alone and shows both outcomes. `WEFT_ORACLE_ENTRY` shows the cases that need
+//! one entry of the list; `WEFT_ORACLE_SHOW` sets how many failing ones are shown (12).
 
 mod oracle {
     pub mod captured;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::captured;
 use super::case::{Case, Outcome};
 use super::compare::{Mismatch, mismatches};
-use super::differences::{self, Finding};
+use super::differences::{self, Difference, Finding};
 use super::dissect::Dissection;
 use super::generate;
 use super::linux::Linux;
@@ -47,14 +47,24 @@ struct Run {
     subject: Subject,
     linux: Linux,
     cases: u64,
-    accepted: BTreeMap<usize, u64>,
+    /// How many cases needed each entry of the list.
+    accepted: BTreeMap<&'static str, u64>,
+    /// The entry whose cases are to be shown.
+    watched: Option<String>,
     failures: Vec<String>,
 }
 
 impl Run {
     fn start() -> Result<Run> {
         let linux = Linux::start().context("the kernel's side")?;
-        Ok(Run { subject: Subject::new()?, linux, cases: 0, accepted: BTreeMap::new(), failures: Vec::new() })
+        Ok(Run {
+            subject: Subject::new()?,
+            linux,
+            cases: 0,
+            accepted: BTreeMap::new(),
+            watched: env::var("WEFT_ORACLE_ENTRY").ok(),
+            failures: Vec::new(),
+        })
     }
 
     /// Puts a case through both sides. What does not agree is looked at again, closely.
@@ -67,7 +77,13 @@ impl Run {
         let found = mismatches(&ours, &linux);
         let left = unexplained(case, &found);
         if left.is_empty() {
-            self.count(case, &found);
+            let needed = entries(case, &found);
+            if self.watched.as_ref().is_some_and(|name| needed.iter().any(|entry| entry.name == name)) {
+                say(&account(case, &ours, &linux, &found.iter().collect::<Vec<_>>()));
+            }
+            for entry in needed {
+                *self.accepted.entry(entry.name).or_default() += 1;
+            }
         } else {
             self.failures.push(account(case, &ours, &linux, &left));
         }
@@ -80,33 +96,21 @@ impl Run {
         Ok((ours, linux))
     }
 
-    /// Notes which entries of the list this case needed.
-    fn count(&mut self, case: &Case, found: &[Mismatch]) {
-        let mut needed: Vec<usize> = found.iter().filter_map(|mismatch| entry(case, mismatch)).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        for index in needed {
-            *self.accepted.entry(index).or_default() += 1;
-        }
-    }
-
     /// Shows one case and both its outcomes.
-    #[allow(clippy::print_stdout)]
     fn show(&mut self, case: &Case) -> Result<()> {
         let (ours, linux) = self.outcomes(case, true)?;
         let found = mismatches(&ours, &linux);
-        println!("{}", account(case, &ours, &linux, &found.iter().collect::<Vec<_>>()));
+        say(&account(case, &ours, &linux, &found.iter().collect::<Vec<_>>()));
         let left = unexplained(case, &found);
         if left.is_empty() { Ok(()) } else { bail!("{} mismatches are not on the list", left.len()) }
     }
 
     /// Tells what was accepted; an error where something failed, or an entry of the list is not needed.
-    #[allow(clippy::print_stdout)]
     fn report(&self, seed: u64, complete: bool) -> Result<()> {
-        println!("{} cases, seed {seed}; accepted differences:", self.cases);
-        for (index, entry) in differences::all().enumerate() {
-            let count = self.accepted.get(&index).copied().unwrap_or(0);
-            println!("  {count:5} {}: {}", entry.name, entry.reason);
+        say(&format!("{} cases, seed {seed}; accepted differences:", self.cases));
+        for entry in differences::all() {
+            let count = self.accepted.get(entry.name).copied().unwrap_or(0);
+            say(&format!("{count:7} {}: {}", entry.name, entry.reason));
         }
         let mut text = String::new();
         let shown = number("WEFT_ORACLE_SHOW")?.unwrap_or(SHOWN) as usize;
@@ -121,8 +125,8 @@ impl Run {
                 self.cases
             );
         }
-        let unused = differences::all().enumerate().filter(|(index, _)| !self.accepted.contains_key(index));
-        let unused: Vec<&str> = unused.map(|(_, entry)| entry.name).collect();
+        let unused = differences::all().filter(|entry| !self.accepted.contains_key(entry.name));
+        let unused: Vec<&str> = unused.map(|entry| entry.name).collect();
         if complete && !unused.is_empty() {
             bail!("no case needs these entries of the list, so they must go: {}", unused.join(", "));
         }
@@ -131,13 +135,27 @@ impl Run {
 }
 
 /// The entry of the list that accepts a mismatch.
-fn entry(case: &Case, mismatch: &Mismatch) -> Option<usize> {
+fn entry(case: &Case, mismatch: &Mismatch) -> Option<&'static Difference> {
     let sent = case.sent();
-    differences::all().position(|entry| (entry.accepts)(&Finding { case, sent: &sent, mismatch }))
+    differences::all().find(|entry| (entry.accepts)(&Finding { case, sent: &sent, mismatch }))
+}
+
+/// The entries that a case needs, each once.
+fn entries(case: &Case, found: &[Mismatch]) -> Vec<&'static Difference> {
+    let mut needed: Vec<_> = found.iter().filter_map(|mismatch| entry(case, mismatch)).collect();
+    needed.sort_by_key(|entry| entry.name);
+    needed.dedup_by_key(|entry| entry.name);
+    needed
 }
 
 fn unexplained<'a>(case: &Case, found: &'a [Mismatch]) -> Vec<&'a Mismatch> {
     found.iter().filter(|mismatch| entry(case, mismatch).is_none()).collect()
+}
+
+/// The test's own words go where the test runner looks for them.
+#[allow(clippy::print_stdout)]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 /// All that there is to know about a case that failed.

@@ -1,6 +1,6 @@
 //! Differences in what the gateway itself says.
 
-use super::{Difference, is_error4, is_error6, is_icmp};
+use super::{Difference, Dissection, is_error4, is_error6, is_icmp};
 
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
@@ -36,20 +36,25 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "id and DF of echo replies",
         reason: "the stack turns the request around, so these are the request's",
         accepts: |f| {
-            let reply = |frame: &super::Dissection| is_icmp(frame, "1", "0");
-            f.field("ip.id", reply) || f.field("ip.df", reply)
+            let piece = |frame: &Dissection| f.about("gateway-large") && frame.has("ip.payload");
+            let reply = |frame: &Dissection| is_icmp(frame, "1", "0") || piece(frame);
+            let piece6 = |frame: &Dissection| f.about("gateway-large") && frame.has("ip6.id");
+            f.field("ip.id", reply) || f.field("ip.df", reply) || f.field("ip6.id", piece6)
         },
     },
     Difference {
         name: "flow label of echo replies",
         reason: "the stack turns the request around, so it is the request's (RFC 6437 section 3 allows any)",
-        accepts: |f| f.field("ip6.flow", |frame| is_icmp(frame, "58", "129")),
+        accepts: |f| {
+            let piece = |frame: &Dissection| f.about("gateway-large") && frame.has("ip6.payload");
+            f.field("ip6.flow", |frame| is_icmp(frame, "58", "129") || piece(frame))
+        },
     },
     Difference {
         name: "options of echo replies",
         reason: "RFC 7126: options may be ignored; the stack returns them as they came, Linux takes out or fills in some",
         accepts: |f| {
-            let reply = |frame: &super::Dissection| is_icmp(frame, "1", "0");
+            let reply = |frame: &Dissection| is_icmp(frame, "1", "0");
             f.field("ip.options", reply) || f.field("ip.length", reply) && f.sent.has("ip.options")
         },
     },
