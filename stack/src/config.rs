@@ -197,11 +197,6 @@ impl Config {
         Some((macs, interfaces.map(|interface| interface.neighbors.len()).sum()))
     }
 
-    /// Routes in a router's tables at this moment, connected ones included.
-    pub fn route_count(&self, router: &str) -> Option<usize> {
-        self.routers.iter().find(|candidate| candidate.name() == router).map(Router::route_count)
-    }
-
     /// The router's interface on a VLAN of a network (by position).
     pub(crate) fn interface(&self, network: usize, vlan: u16) -> Option<&Interface> {
         let (_, at) = self.networks[network].interfaces.iter().find(|(own, _)| *own == vlan)?;

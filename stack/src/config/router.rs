@@ -25,6 +25,8 @@ use crate::table::next_hops::{NextHop, NextHops};
 /// What a route leads to.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
+    /// The router itself: the destination is one of its addresses.
+    Local,
     /// The destination is on the link of this interface (its position in the snapshot).
     Connected(usize),
     /// By one of these.
@@ -99,9 +101,13 @@ impl<'a> Links<'a> {
         Links { interfaces, positions: Fib::new(positions), connected, addresses }
     }
 
-    /// Prefixes and the ids of their interfaces.
-    fn prefixes(&self) -> impl Iterator<Item = (Prefix, u32)> {
-        self.connected.iter().map(|(prefix, at)| (*prefix, self.interfaces[*at].id))
+    /// The router's own addresses and its links. They are routes too, so that one look-up finds all.
+    fn routes(&self) -> impl Iterator<Item = (Prefix, Destination)> {
+        let host =
+            |address: &IpAddr| Prefix::containing(*address, if address.is_ipv4() { 32 } else { 128 }).ok();
+        let own = self.addresses.iter().filter_map(host).map(|prefix| (prefix, Destination::Own));
+        let link = |(prefix, at): &(Prefix, usize)| (*prefix, Destination::Link(self.interfaces[*at].id));
+        own.chain(self.connected.iter().map(link))
     }
 
     fn next_hop(&self, hop: &Hop) -> Option<(NextHop, u8)> {
@@ -122,7 +128,7 @@ impl Router {
         let seed = FixedState::default().hash_one(&spec.name);
         let mut ids = before.map(|before| (*before.ids).clone()).unwrap_or_default();
         let main = before.map(|before| before.main.clone()).unwrap_or_default();
-        let main = Draft::new(main, links.prefixes(), &spec.routes, &mut ids);
+        let main = Draft::new(main, links.routes(), &spec.routes, &mut ids);
         let tables = draft_tables(spec, before, &mut ids);
         let targets = resolve(&ids, &links, seed, before);
         let anew = before.is_some_and(|before| before.leads_elsewhere(&ids, &targets));
@@ -144,7 +150,7 @@ impl Router {
     ///
     /// The tables of the rules that match are asked in the order of the rules, and at last the main table.
     /// The first that has a route for the destination decides, as with Linux: it may be a shorter prefix
-    /// than a later table has.
+    /// than a later table has. The router's own addresses are its own by any rule.
     #[inline]
     pub fn route(&self, source: IpAddr, destination: IpAddr, from: PortId) -> Option<&Target> {
         let id = self.by_rule(source, destination, from).or_else(|| self.main.fib.lookup(destination))?;
@@ -152,12 +158,16 @@ impl Router {
     }
 
     fn by_rule(&self, source: IpAddr, destination: IpAddr, from: PortId) -> Option<TargetId> {
+        if self.rules.is_empty() || self.addresses.contains(&destination) {
+            return None;
+        }
         let rules = self.rules.iter().filter(|rule| rule.matches(source, from));
         rules.map(|rule| self.tables[rule.table].1.fib.lookup(destination)).find_map(|found| found)
     }
 
-    /// Routes in all tables.
-    pub fn route_count(&self) -> usize {
+    /// Prefixes in all tables, the router's own addresses included.
+    #[cfg(test)]
+    pub fn prefix_count(&self) -> usize {
         self.main.fib.len() + self.tables.iter().map(|(_, table)| table.fib.len()).sum::<usize>()
     }
 
@@ -197,6 +207,7 @@ fn resolve(ids: &TargetIds, links: &Links, seed: u64, before: Option<&Router>) -
     let at: HashMap<u32, usize, RandomState> = at.collect();
     let target = |(index, destination): (usize, Option<&Destination>)| match destination {
         None => Target::Nowhere,
+        Some(Destination::Own) => Target::Local,
         Some(Destination::Link(id)) => at.get(id).map_or(Target::Nowhere, |at| Target::Connected(*at)),
         Some(Destination::Given(RouteAction::Via(hops))) => {
             let known = match before.and_then(|before| before.targets.get(index)) {

@@ -72,10 +72,10 @@ fn decide_v4(
     check_options_v4(&bytes[ipv4::HEADER_LENGTH..])?;
     let destination = IpAddr::V4(header.destination);
     let router = &cx.config.routers[interface.router];
-    if router.addresses.contains(&destination) {
+    let target = router.route(header.source.into(), destination, from.id);
+    if matches!(target, Some(Target::Local)) {
         return Ok(Next::Local);
     }
-    let target = router.route(header.source.into(), destination, from.id);
     let way = way_of(target).map_err(Refusal::v4)?;
     if header.ttl <= 1 {
         return Err(Rejection::v4(DropReason::TtlExpired, icmpv4::Error::TtlExceeded));
@@ -126,15 +126,19 @@ fn decide_v6(
     if let Err(problem) = ipv6::extension::check_hop_by_hop(&packet.frame()[L3..L3 + header.total_length]) {
         return Err(problem.into());
     }
-    let router = &cx.config.routers[interface.router];
-    if interface.has_v6(header.destination) || router.addresses.contains(&header.destination.into()) {
-        return Ok(Next::Local);
-    }
-    if header.destination.is_unicast_link_local() || header.source.is_unicast_link_local() {
-        return Err(Rejection::v6(DropReason::ScopeExceeded, icmpv6::Error::BeyondScope));
+    let beyond_scope = Rejection::v6(DropReason::ScopeExceeded, icmpv6::Error::BeyondScope);
+    if header.destination.is_unicast_link_local() {
+        return if interface.has_v6(header.destination) { Ok(Next::Local) } else { Err(beyond_scope) };
     }
     let destination = IpAddr::V6(header.destination);
+    let router = &cx.config.routers[interface.router];
     let target = router.route(header.source.into(), destination, from.id);
+    if matches!(target, Some(Target::Local)) {
+        return Ok(Next::Local);
+    }
+    if header.source.is_unicast_link_local() {
+        return Err(beyond_scope);
+    }
     let way = way_of(target).map_err(Refusal::v6)?;
     if header.hop_limit <= 1 {
         return Err(Rejection::v6(DropReason::TtlExpired, icmpv6::Error::HopLimitExceeded));
@@ -177,7 +181,8 @@ fn way_of(target: Option<&Target>) -> Result<Way<'_>, Refusal> {
         Some(Target::Blackhole) => Err(Refusal::Blackhole),
         Some(Target::Unreachable) => Err(Refusal::Unreachable),
         Some(Target::Prohibited) => Err(Refusal::Prohibited),
-        Some(Target::Nowhere) | None => Err(Refusal::NoRoute),
+        // The router itself is looked for before.
+        Some(Target::Local | Target::Nowhere) | None => Err(Refusal::NoRoute),
     }
 }
 

@@ -24,7 +24,7 @@ const CHANGES: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table {
     pub fib: Fib,
-    /// The prefixes of the router's links, which come before all other routes.
+    /// The router's own addresses and links, which come before all other routes.
     connected: Vec<Route>,
     /// The routes in the order in which they were given, 24 octets each: to see what changed next time.
     given: Arc<Vec<Route>>,
@@ -42,12 +42,12 @@ impl Draft {
     /// The table with these routes, after it was `before`.
     pub fn new(
         before: Table,
-        connected: impl Iterator<Item = (Prefix, u32)>,
+        connected: impl Iterator<Item = (Prefix, Destination)>,
         routes: &[StaticRoute],
         ids: &mut TargetIds,
     ) -> Draft {
         let mut changed = Changes::default();
-        let claim = |(prefix, interface)| Some((prefix, ids.claim(Destination::Link(interface))?));
+        let claim = |(prefix, destination)| Some((prefix, ids.claim(destination)?));
         let mut connected: Vec<Route> = connected.filter_map(claim).collect();
         // The order in which the links are listed may change; of two for one prefix the first stays.
         connected.sort_by_key(|(prefix, _)| *prefix);

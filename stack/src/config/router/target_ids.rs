@@ -14,6 +14,8 @@ use crate::table::fib::TargetId;
 /// What a route leads to, in words that do not depend on the picture.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Destination {
+    /// The router itself.
+    Own,
     /// The link of the interface with this id.
     Link(u32),
     /// What the user said.
