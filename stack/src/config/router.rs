@@ -1,7 +1,7 @@
 //! A router in the picture: its forwarding tables, who looks into which of them, and what their routes
 //! lead to.
 //!
-//! The forwarding tables hold numbers ([`TargetId`](crate::table::fib::TargetId)) that outlive the
+//! The forwarding tables hold numbers ([`TargetId`]) that outlive the
 //! picture; [`Router::targets`] says what they stand for in it. So a picture shares its tables with the
 //! one before, and pays for routes that changed and once for each distinct destination of routes.
 
