@@ -167,3 +167,24 @@ impl Drop for LiveTraces {
         watchers.count.fetch_sub(1, AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::WorkerOptions;
+
+    fn dataplane() -> Dataplane {
+        Dataplane::start(&WorkerOptions { workers: 1, busy_poll_us: 0 }, |_| {}).unwrap()
+    }
+
+    #[test]
+    fn who_goes_away_makes_room() {
+        let dataplane = dataplane();
+        let all: Vec<_> = (0..MOST).map(|_| dataplane.watch(Vec::new()).unwrap()).collect();
+        assert_eq!(dataplane.watch(Vec::new()).err(), Some(TooManyWatchers));
+        assert_eq!(dataplane.shared.watchers.list().len(), MOST);
+        drop(all);
+        assert!(dataplane.watch(Vec::new()).is_ok());
+        assert!(dataplane.shared.watchers.list().is_empty());
+    }
+}

@@ -77,9 +77,10 @@ pub(super) struct Refused {
 }
 
 impl PortIo {
-    /// The queues of a TAP device, at least one.
-    pub fn tap(queues: Vec<TapQueue>) -> PortIo {
-        let before = queues.first().and_then(|queue| queue.device_drops().ok()).unwrap_or(0);
+    /// The queues of a TAP device, at least one. `new`: the device was made with them.
+    pub fn tap(queues: Vec<TapQueue>, new: bool) -> PortIo {
+        let lost = |queue: &TapQueue| queue.device_drops().ok();
+        let before = if new { None } else { queues.first().and_then(lost) }.unwrap_or(0);
         PortIo::new(queues.len(), Ends::Tap(queues), Losses { before, ..Losses::default() })
     }
 

@@ -132,8 +132,8 @@ impl Sockets {
         let open = match (standing.end, made) {
             (Some(end), _) => packet(kernel, end.index, device, queues)?,
             (None, _) if standing.device.taken.is_some() => uplink(kernel, standing, queues)?,
-            (None, Some(tap)) => tap_port(tap, device),
-            (None, None) => tap_port(attach(kernel, fabric, port, queues)?, device),
+            (None, Some(tap)) => tap_port(tap, true, device),
+            (None, None) => tap_port(attach(kernel, fabric, port, queues)?, false, device),
         };
         self.paused.remove(name);
         self.open.insert(name.clone(), open);
@@ -215,10 +215,10 @@ fn attach(kernel: &mut Kernel, fabric: &Fabric, port: &Port, queues: u32) -> Res
     Ok(Tap::open(port.device.as_str(), queues as usize)?)
 }
 
-fn tap_port(tap: Tap, device: (NetNsId, u32)) -> OpenPort {
+fn tap_port(tap: Tap, new: bool, device: (NetNsId, u32)) -> OpenPort {
     let weft_host::tap::Offloads { checksum, tso4, tso6, tso_ecn, uso } = tap.offloads;
     OpenPort {
-        io: Arc::new(PortIo::tap(tap.queues)),
+        io: Arc::new(PortIo::tap(tap.queues, new)),
         terms: Terms { offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso }, mtu: None },
         device,
     }
