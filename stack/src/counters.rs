@@ -146,6 +146,14 @@ stack_counters! {
     neighbor_solicitations,
     /// Router advertisements sent.
     router_advertisements,
+    /// DHCP offers sent.
+    dhcp_offers,
+    /// DHCP acknowledgements sent.
+    dhcp_acknowledgements,
+    /// DHCP refusals sent: somebody wants an address that is not its port's.
+    dhcp_refusals,
+    /// DHCP clients that found their address taken.
+    dhcp_declines,
     /// Echo requests to a gateway that were answered.
     echo_replies,
     /// ICMP and ICMPv6 errors sent.

@@ -19,7 +19,7 @@ use crate::stage::advertise::{self, Farewell};
 use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::announce;
 use crate::stage::{
-    Frame, Rejection, bridge, egress, icmp_error, ingress, local, neighbor, route, source, storm,
+    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, neighbor, route, source, storm,
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
@@ -51,6 +51,9 @@ fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) ->
 
     cx.enter(Stage::Neighbor);
     if let Some(verdict) = neighbor::receive(cx, packet, &frame, from, interface).map_err(refuse)? {
+        return Ok(verdict);
+    }
+    if let Some(verdict) = dhcp::receive(cx, packet, &frame, from, interface)? {
         return Ok(verdict);
     }
     cx.enter(Stage::Route);

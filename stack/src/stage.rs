@@ -2,6 +2,7 @@
 
 pub mod advertise;
 pub mod bridge;
+pub mod dhcp;
 pub mod egress;
 pub mod fragment;
 pub mod icmp_error;

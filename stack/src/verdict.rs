@@ -81,6 +81,8 @@ drop_reasons! {
     RouterMessageSpoofed = "router_message_spoofed",
     /// An ARP or ND message claims an address of the gateway for another MAC address.
     GatewayAddressClaimed = "gateway_address_claimed",
+    /// A DHCP server's message from a port that is none, while the gateway serves DHCP.
+    DhcpSpoofed = "dhcp_spoofed",
     /// A VLAN tag on a port that takes none, or not this one.
     VlanNotAllowed = "vlan_not_allowed",
     /// A frame without a VLAN tag on a trunk that has no native VLAN.
@@ -160,6 +162,10 @@ drop_reasons! {
     NeighborQueueFull = "neighbor_queue_full",
     /// The next hop is unknown, and too many others are being asked for.
     NeighborTableFull = "neighbor_table_full",
+    /// A DHCP request that cannot be read, or that came by a relay.
+    DhcpMalformed = "dhcp_malformed",
+    /// A DHCP request from a port that has no IPv4 address to give.
+    DhcpNoAddress = "dhcp_no_address",
     /// The gateway has no such service.
     GatewayPortClosed = "gateway_port_closed",
     /// The outgoing device's queue is full.

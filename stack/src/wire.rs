@@ -7,6 +7,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod crc32c;
+pub mod dhcpv4;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;

@@ -2,6 +2,7 @@
 
 mod advertisements;
 mod bridging;
+mod dhcp;
 mod errors;
 mod extensions;
 mod fragments;

@@ -1,6 +1,6 @@
 //! Bridge: learns where stations are, and decides where a frame goes on its network.
 
-use super::{Frame, Layer3, storm};
+use super::{Frame, Layer3, dhcp, storm};
 use crate::MacAddr;
 use crate::config::{Interface, Network, Port};
 use crate::packet::Packet;
@@ -107,7 +107,8 @@ fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> 
     cx.config.port(id).map(|port| &**port).filter(|port| port.vlans.carries(vlan))
 }
 
-/// An ARP request or neighbour solicitation for an address of the gateway: it needs to reach nobody else.
+/// An ARP request or neighbour solicitation for an address of the gateway, or a question to its DHCP server: it needs
+/// to reach nobody else.
 fn asks_for_gateway(packet: &[u8], frame: &Frame, interface: &Interface) -> bool {
     match frame.network {
         Layer3::Arp(message) => {
@@ -115,6 +116,7 @@ fn asks_for_gateway(packet: &[u8], frame: &Frame, interface: &Interface) -> bool
             let asks = message.operation == arp::Operation::Request && message.sender != message.target;
             asks && interface.has_v4(message.target)
         }
+        Layer3::Ipv4(header) => header.destination.is_broadcast() && dhcp::is_for(interface, frame, packet),
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && header.destination.is_multicast() => {
             icmpv6::Neighbor::parse(frame.transport(packet))
                 .is_ok_and(|message| message.solicitation && interface.has_v6(message.target))

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::dhcp;
 use super::neighbor::announce;
 use super::{Frame, Layer3};
 use crate::MacAddr;
@@ -14,7 +15,7 @@ use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::DropReason;
-use crate::wire::{icmpv6, ipv6};
+use crate::wire::{icmpv6, ipv4, ipv6};
 
 pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<(), DropReason> {
     if !from.source_check {
@@ -48,7 +49,7 @@ fn check_all(bytes: &[u8], frame: &Frame, from: Sender) -> Result<(), DropReason
             // A probe (RFC 5227) claims nothing yet.
             if message.sender.is_unspecified() { Ok(()) } else { may_use_v4(message.sender, from) }
         }
-        Layer3::Ipv4(header) => may_use_v4(header.source, from),
+        Layer3::Ipv4(header) => check_v4(header, frame.transport(bytes), from),
         Layer3::Ipv6(header) => {
             let message = frame.transport(bytes);
             if header.protocol == ipv6::ICMPV6 && header.fragment_offset == 0 {
@@ -60,6 +61,15 @@ fn check_all(bytes: &[u8], frame: &Frame, from: Sender) -> Result<(), DropReason
             may_use_v6(header.source, from)
         }
     }
+}
+
+fn check_v4(header: &ipv4::Header, transport: &[u8], from: Sender) -> Result<(), DropReason> {
+    let interface = from.config.interface(from.port.network, from.vlan);
+    if interface.is_some_and(|interface| interface.dhcp.is_some()) && dhcp::is_servers(header, transport) {
+        return Err(DropReason::DhcpSpoofed);
+    }
+    // Who asks for its address has none yet. It claims nothing, whoever may be the one to answer.
+    if dhcp::is_from_nobody(header, transport) { Ok(()) } else { may_use_v4(header.source, from) }
 }
 
 /// Looks into neighbour discovery. A fragment is none (RFC 6980), nor may it hide one by a header chain
