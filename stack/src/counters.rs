@@ -142,6 +142,8 @@ stack_counters! {
     arp_requests,
     /// Neighbour advertisements sent for a gateway address.
     neighbor_advertisements,
+    /// ARP replies and neighbour advertisements among these that were for addresses elsewhere.
+    proxy_answers,
     /// Neighbour solicitations sent.
     neighbor_solicitations,
     /// Router advertisements sent.

@@ -12,6 +12,7 @@ mod learning;
 mod neighbors;
 mod offloads;
 mod policy;
+mod proxy;
 mod reserved;
 mod resolution;
 mod routing;

@@ -1,8 +1,9 @@
 //! Bridge: learns where stations are, and decides where a frame goes on its network.
 
+use super::neighbor::proxy;
 use super::{Frame, Layer3, dhcp, storm};
 use crate::MacAddr;
-use crate::config::{Interface, Network, Port};
+use crate::config::{Config, Interface, Network, Port};
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::table::fdb::{Learned, Sighting};
@@ -59,7 +60,8 @@ pub(crate) fn decide<'a>(
     let destination = frame.ethernet.destination;
     let interface = cx.config.interface(from.network, frame.vlan);
     if let Some(interface) = interface
-        && (destination == interface.mac || asks_for_gateway(packet.frame(), frame, interface))
+        && (destination == interface.mac
+            || asks_for_gateway(cx.config, packet.frame(), frame, from, interface))
     {
         step!(cx, "bridge", "{destination} on network {}: for the gateway", network.name);
         return Ok(Next::Gateway(interface));
@@ -107,19 +109,29 @@ fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> 
     cx.config.port(id).map(|port| &**port).filter(|port| port.vlans.carries(vlan))
 }
 
-/// An ARP request or neighbour solicitation for an address of the gateway, or a question to its DHCP server: it needs
+/// An ARP request or neighbour solicitation for an address that the gateway answers for, or a question to its DHCP server: it needs
 /// to reach nobody else.
-fn asks_for_gateway(packet: &[u8], frame: &Frame, interface: &Interface) -> bool {
+fn asks_for_gateway(
+    config: &Config,
+    packet: &[u8],
+    frame: &Frame,
+    from: &Port,
+    interface: &Interface,
+) -> bool {
+    let proxies = |sender, target| proxy::answers_for(config, interface, from, sender, target);
     match frame.network {
         Layer3::Arp(message) => {
             // Whoever names itself asks nothing: it tells all (RFC 5227 section 3).
             let asks = message.operation == arp::Operation::Request && message.sender != message.target;
-            asks && interface.has_v4(message.target)
+            let proxied = || proxies(message.sender.into(), message.target.into());
+            asks && (interface.has_v4(message.target) || proxied())
         }
         Layer3::Ipv4(header) => header.destination.is_broadcast() && dhcp::is_for(interface, frame, packet),
         Layer3::Ipv6(header) if header.protocol == ipv6::ICMPV6 && header.destination.is_multicast() => {
-            icmpv6::Neighbor::parse(frame.transport(packet))
-                .is_ok_and(|message| message.solicitation && interface.has_v6(message.target))
+            icmpv6::Neighbor::parse(frame.transport(packet)).is_ok_and(|message| {
+                let proxied = || proxies(header.source.into(), message.target.into());
+                message.solicitation && (interface.has_v6(message.target) || proxied())
+            })
         }
         _ => false,
     }

@@ -1,12 +1,13 @@
 //! Neighbour: answers for the gateway's addresses, and finds the MAC addresses of next hops
 //! (ARP, RFC 826 and 5227; neighbour discovery, RFC 4861 section 7).
 //!
-//! This file looks up, lets packets wait and asks; `arp` and `discovery` read and write the messages, and
-//! `announce` says unasked whose the gateway's addresses are.
+//! This file looks up, lets packets wait and asks; `arp` and `discovery` read and write the messages, `announce`
+//! says unasked whose the gateway's addresses are, and `proxy` for whom else it answers.
 
 pub mod announce;
 mod arp;
 mod discovery;
+pub mod proxy;
 
 use std::net::IpAddr;
 use std::time::Duration;

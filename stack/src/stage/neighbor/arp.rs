@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Encounter, note};
+use super::{Encounter, note, proxy};
 use crate::MacAddr;
 use crate::config::Interface;
 use crate::pipeline::Context;
@@ -18,8 +18,12 @@ use crate::wire::ethernet;
 pub(super) fn receive(cx: &mut Context, message: &Message, encounter: &Encounter) -> Result<(), Rejection> {
     let gateway = encounter.interface;
     let (sender, mac) = (message.sender, message.sender_mac);
-    let for_us = gateway.has_v4(message.target);
     let asks = message.operation == Operation::Request;
+    let own = gateway.has_v4(message.target);
+    let proxied = asks
+        && !own
+        && proxy::answers_for(cx.config, gateway, encounter.from, sender.into(), message.target.into());
+    let for_us = own || proxied;
     // A probe (RFC 5227 section 2.1.1) tells of nobody.
     if !sender.is_unspecified() {
         let in_subnet = gateway.v4.iter().any(|(_, prefix)| prefix.contains(sender.into()));
@@ -34,6 +38,7 @@ pub(super) fn receive(cx: &mut Context, message: &Message, encounter: &Encounter
         return Err(DropReason::DestinationInvalid.into());
     }
     step!(cx, "neighbor", "{} is at {}: answered", message.target, gateway.mac);
+    cx.counters.proxy_answers.add(u64::from(proxied));
     let reply = Message {
         operation: Operation::Reply,
         sender_mac: gateway.mac,

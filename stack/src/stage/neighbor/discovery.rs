@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Encounter, note};
+use super::{Encounter, note, proxy};
 use crate::MacAddr;
 use crate::config::Interface;
 use crate::packet::Packet;
@@ -87,7 +87,9 @@ fn answer(
     encounter: &Encounter,
 ) -> Result<(), Rejection> {
     let gateway = encounter.interface;
-    if !gateway.has_v6(message.target) {
+    let (own, from) = (gateway.has_v6(message.target), encounter.from);
+    let proxied = !own && proxy::answers_for(cx.config, gateway, from, source.into(), message.target.into());
+    if !own && !proxied {
         return Err(DropReason::DestinationInvalid.into());
     }
     if let Some(mac) = message.link_layer {
@@ -101,7 +103,8 @@ fn answer(
         solicitation: false,
         router: true,
         solicited: !probe,
-        override_known: true,
+        // Whoever has the address itself knows better (RFC 4861 section 7.2.8).
+        override_known: own,
         target: message.target,
         link_layer: Some(gateway.mac),
     };
@@ -111,7 +114,9 @@ fn answer(
         (source, encounter.frame.ethernet.source)
     };
     cx.counters.neighbor_advertisements.add(1);
-    send(cx, &advertisement, message.target, destination, mac, &encounter.back(cx));
+    cx.counters.proxy_answers.add(u64::from(proxied));
+    let speaker = if own { Some(message.target) } else { gateway.source_v6(destination) };
+    send(cx, &advertisement, speaker.unwrap_or(gateway.link_local), destination, mac, &encounter.back(cx));
     Ok(())
 }
 
