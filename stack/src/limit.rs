@@ -76,6 +76,8 @@ pub(crate) struct Limits {
     hash: FixedState,
     /// Questions for neighbours that no port is known to have.
     pub solicitations: TokenBucket,
+    /// First questions for addresses that a port is known to have: those are few, unless they push each other out.
+    pub owner_solicitations: TokenBucket,
     /// Router advertisements to one host.
     pub advertisements: TokenBucket,
     /// Refusals of TCP connections to a gateway.
@@ -89,6 +91,7 @@ impl Limits {
             by_destination: vec![TokenBucket::new(100, 50); DESTINATIONS].into(),
             hash: FixedState::default(),
             solicitations: TokenBucket::new(2_000, 400),
+            owner_solicitations: TokenBucket::new(20_000, 4_000),
             advertisements: TokenBucket::new(50, 50),
             resets: TokenBucket::new(2_000, 400),
         }

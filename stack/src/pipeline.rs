@@ -53,8 +53,9 @@ fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) ->
     if let Some(verdict) = neighbor::receive(cx, packet, &frame, from, interface).map_err(refuse)? {
         return Ok(verdict);
     }
-    if let Some(verdict) = dhcp::receive(cx, packet, &frame, from, interface)? {
-        return Ok(verdict);
+    if dhcp::is_for(interface, &frame, packet.frame()) {
+        cx.enter(Stage::Local);
+        return Ok(dhcp::receive(cx, packet, &frame, from, interface)?);
     }
     cx.enter(Stage::Route);
     let hop = match route::decide(cx, packet, &frame, from, interface).map_err(refuse)? {

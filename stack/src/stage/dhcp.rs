@@ -21,9 +21,11 @@ const TTL: u8 = 64;
 
 /// Whether a frame is a datagram for the DHCP server of this interface, which has one.
 pub(crate) fn is_for(interface: &Interface, frame: &Frame, packet: &[u8]) -> bool {
+    if interface.dhcp.is_none() {
+        return false;
+    }
     let Layer3::Ipv4(header) = &frame.network else { return false };
-    interface.dhcp.is_some()
-        && (header.destination.is_broadcast() || interface.has_v4(header.destination))
+    (header.destination.is_broadcast() || interface.has_v4(header.destination))
         && ports(header, frame.transport(packet)).is_some_and(|(_, to)| to == SERVER_PORT)
 }
 
@@ -50,18 +52,17 @@ pub(crate) fn is_servers(header: &ipv4::Header, transport: &[u8]) -> bool {
         && transport.get(2..4) == Some(&CLIENT_PORT.to_be_bytes())
 }
 
-/// Takes in a datagram for the server. `None`: the frame is none.
+/// Takes in a datagram for the server.
 pub(crate) fn receive(
     cx: &mut Context,
     packet: &Packet,
     frame: &Frame,
     from: &Port,
     interface: &Interface,
-) -> Result<Option<Verdict>, DropReason> {
-    let (Some(spec), Layer3::Ipv4(header)) = (&interface.dhcp, &frame.network) else { return Ok(None) };
-    if !is_for(interface, frame, packet.frame()) {
-        return Ok(None);
-    }
+) -> Result<Verdict, DropReason> {
+    let (Some(spec), Layer3::Ipv4(header)) = (&interface.dhcp, &frame.network) else {
+        return Err(DropReason::DhcpMalformed);
+    };
     let request = check(packet, frame, header).inspect_err(|reason| {
         step!(cx, "dhcp", "{}", reason.description());
     })?;
@@ -74,7 +75,7 @@ pub(crate) fn receive(
     let Some((kind, yours)) = decide(&request, &lease, wanted) else {
         step!(cx, "dhcp", "{:?}: no answer", request.kind);
         cx.counters.dhcp_declines.add(u64::from(request.kind == Kind::Decline));
-        return Ok(Some(Verdict::Answered));
+        return Ok(Verdict::Answered);
     };
     step!(cx, "dhcp", "{:?}: {kind:?} of {yours}", request.kind);
     match kind {
@@ -86,7 +87,7 @@ pub(crate) fn receive(
     let message = lease.emit(&reply, spec, from.mtu.min(interface.mtu));
     let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, interface, Some(from)) };
     send(cx, &reply, &message, interface.mac, &delivery);
-    Ok(Some(Verdict::Answered))
+    Ok(Verdict::Answered)
 }
 
 fn check<'a>(packet: &'a Packet, frame: &Frame, header: &ipv4::Header) -> Result<Request<'a>, DropReason> {

@@ -150,7 +150,10 @@ pub(crate) fn resolve(
     }
     let owner = owner_of(cx, interface, hop.address);
     let (limits, now) = (&mut cx.state.limits, cx.now);
-    let may_ask = || owner.is_some() || limits.solicitations.allow(now);
+    let may_ask = || match owner {
+        Some(_) => limits.owner_solicitations.allow(now),
+        None => limits.solicitations.allow(now),
+    };
     let (mac, until) = match interface.neighbors.lookup(cx.now, hop.address, may_ask) {
         Lookup::Found(mac, until) => (mac, until),
         Lookup::Delay(mac, until) => {
@@ -258,6 +261,7 @@ fn solicit(
 pub(crate) fn expire(cx: &mut Context, interface: &Interface, address: IpAddr) {
     match interface.neighbors.tick(cx.now, address) {
         Tick::Done => {}
+        Tick::Wait(due) => set_timer(cx, interface, address, due),
         Tick::Ask => ask_again(cx, interface, address, None),
         Tick::AskOne(mac) => ask_again(cx, interface, address, Some(mac)),
         Tick::Failed(waiting) => {

@@ -4,7 +4,7 @@
 //! One table per interface, behind a lock that is taken for moments, and only off the usual path: each
 //! worker keeps what it looked up last beside the table's [`epoch`](Neighbors::epoch), and asks again
 //! when that has moved on, or when what it was told is out of date. Whoever is told to set a timer calls
-//! [`Neighbors::tick`] then; a timer that comes early or twice does nothing.
+//! [`Neighbors::tick`] then. A neighbour has one timer at a time, however often its state changes.
 //!
 //! The router flag of an advertisement is not kept: it serves hosts, which choose routers by it.
 
@@ -151,8 +151,10 @@ pub struct Evicted {
 /// What to do when a timer ran out.
 #[derive(Debug)]
 pub enum Tick {
-    /// Nothing: the answer has come, or it is not yet time.
+    /// Nothing: the answer has come.
     Done,
+    /// Nothing yet: set the timer for this moment.
+    Wait(Instant),
     /// Ask all again, and set the timer again, in [`RETRANSMIT`].
     Ask,
     /// Ask the neighbour itself, and set the timer again, in [`RETRANSMIT`].
@@ -220,6 +222,10 @@ impl Neighbors {
             State::Known { mac, .. } => {
                 entry.state = State::Delay { mac };
                 entry.due = now + DELAY;
+                if entry.has_timer(now) {
+                    return Lookup::Found(mac, entry.due);
+                }
+                entry.timer = entry.due;
                 Lookup::Delay(mac, entry.due)
             }
             State::Delay { mac } | State::Probe { mac, .. } => Lookup::Found(mac, entry.due),
@@ -317,7 +323,8 @@ impl Neighbors {
         let Some(mac) = claim.mac() else { return Heard::default() };
         let Some(old) = entries.remove(address) else { return Heard::default() };
         let until = if old.answers(claim) { now + self.reachable_time(now) } else { now };
-        let entry = Entry::told(State::Known { mac, until }, port);
+        let mut entry = Entry::told(State::Known { mac, until }, port);
+        entry.timer = old.timer;
         entries.insert(address, entry, self.capacity);
         Heard { released: old.state.into_waiting(), evicted: Evicted::default() }
     }
@@ -341,9 +348,14 @@ impl Neighbors {
     /// A timer of `address` ran out.
     pub fn tick(&self, now: Instant, address: IpAddr) -> Tick {
         let mut entries = self.lock();
-        let Some(entry) = entries.table.get_mut(&address).filter(|entry| entry.due <= now) else {
+        // One that comes too early was of an entry that went before.
+        let Some(entry) = entries.table.get_mut(&address).filter(|entry| !entry.has_timer(now)) else {
             return Tick::Done;
         };
+        if entry.due > now {
+            entry.timer = entry.due;
+            return Tick::Wait(entry.due);
+        }
         let again = match &mut entry.state {
             State::Known { .. } | State::Failed { .. } => return Tick::Done,
             State::Incomplete { attempts, .. } if *attempts < ATTEMPTS => {
@@ -364,6 +376,7 @@ impl Neighbors {
             }
         };
         entry.due = now + RETRANSMIT;
+        entry.timer = entry.due;
         again
     }
 
@@ -375,7 +388,7 @@ impl Neighbors {
             self.advance_epoch();
         } else {
             let silent = State::Failed { until: now + SILENCE };
-            entries.insert(address, Entry::new(silent, now), self.capacity);
+            entries.insert(address, Entry::new(silent, Instant::default()), self.capacity);
         }
         Tick::Failed(old.state.into_waiting())
     }

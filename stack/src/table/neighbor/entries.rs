@@ -15,14 +15,17 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub state: State,
-    /// When its timer runs out, in the states that have one.
+    /// When something is to be done, in the states in which there is.
     pub due: Instant,
+    /// When its timer runs out; a moment of the past: there is none. It may be earlier than `due`.
+    pub timer: Instant,
     /// The port that told where it is.
     pub port: Option<PortId>,
     /// Its place in the queue of those asked for or of those that answered.
     turn: u64,
 }
 
+/// What is known of it.
 #[derive(Debug)]
 pub(super) enum State {
     Incomplete {
@@ -83,8 +86,13 @@ impl State {
 }
 
 impl Entry {
+    /// An entry whose timer runs out at `due`.
     pub fn new(state: State, due: Instant) -> Entry {
-        Entry { state, due, port: None, turn: 0 }
+        Entry { state, due, timer: due, port: None, turn: 0 }
+    }
+
+    pub fn has_timer(&self, now: Instant) -> bool {
+        now < self.timer
     }
 
     /// An entry for a neighbour that a frame from `port` told of; it has no timer.

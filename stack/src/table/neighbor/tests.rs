@@ -130,6 +130,21 @@ fn a_stale_neighbour_is_used_for_five_seconds_and_then_probed() {
 }
 
 #[test]
+fn a_neighbour_that_flaps_between_addresses_has_one_timer() {
+    let table = answered();
+    let mut timers = 0;
+    for round in 0..1000 {
+        hear(&table, 50, 1, Claim::Told { mac: if round % 2 == 0 { OTHER } else { MAC }, create: true });
+        timers += usize::from(matches!(ask(&table, 50, 1), Lookup::Delay(..)));
+    }
+    assert_eq!(timers, 1);
+    hear(&table, 52, 1, Claim::Told { mac: OTHER, create: true });
+    ask(&table, 52, 1);
+    assert!(matches!(table.tick(at(55), address(1)), Tick::Wait(due) if due == at(57)));
+    assert!(matches!(table.tick(at(57), address(1)), Tick::AskOne(OTHER)));
+}
+
+#[test]
 fn an_answer_while_it_is_probed_confirms_a_neighbour() {
     for claim in
         [ANSWER, Claim::Advertised { mac: None, solicited: true, replace: false }, Claim::Reply { mac: MAC }]

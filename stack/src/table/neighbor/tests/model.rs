@@ -188,8 +188,10 @@ impl Driven {
         let due: Vec<u32> = self.timers.iter().filter(|(at, _)| *at <= now).map(|(_, who)| *who).collect();
         self.timers.retain(|(at, _)| *at > now);
         for who in due {
-            if let Tick::Ask | Tick::AskOne(_) = self.table.tick(millis(now), address(who)) {
-                self.timers.push((now + 1000, who));
+            match self.table.tick(millis(now), address(who)) {
+                Tick::Ask | Tick::AskOne(_) => self.timers.push((now + 1000, who)),
+                Tick::Wait(due) => self.timers.push((due.as_nanos() / 1_000_000, who)),
+                Tick::Done | Tick::Failed(_) => {}
             }
         }
     }
@@ -227,6 +229,8 @@ proptest! {
                     driven.step();
                 }),
             }
+            // A neighbour that is forgotten in between may leave one timer behind each time.
+            prop_assert!(driven.timers.len() <= 3 * ADDRESSES as usize, "{:?}", driven.timers);
             for who in 0..ADDRESSES {
                 let seen = driven.table.peek(millis(driven.now), address(who));
                 prop_assert_eq!(seen, model.seen(who), "{} after {:?} at {}", who, event, model.now);
