@@ -40,6 +40,7 @@ type Family = (&'static str, fn(&mut Random) -> Draft);
 const FAMILIES: &[Family] = &[
     ("station", layer2::station),
     ("flooded", layer2::flooded),
+    ("flooded", layer2::flooded),
     ("ethertype", layer2::ethertype),
     ("tagged", layer2::tagged),
     ("tagged", layer2::tagged),

@@ -234,8 +234,8 @@ fn setup() -> String {
 }
 
 /// Settings of the node's namespace, in effect for devices that are made later. The rate limits are off;
-/// what differs from how a host is set by default makes it a router.
-const SETTINGS_BEFORE: [(&str, &str); 29] = [
+/// what differs from how a host is set by default makes it a router; no fragment is given up during a run.
+const SETTINGS_BEFORE: [(&str, &str); 31] = [
     ("bridge/bridge-nf-call-iptables", "0"),
     ("bridge/bridge-nf-call-ip6tables", "0"),
     ("bridge/bridge-nf-call-arptables", "0"),
@@ -265,6 +265,8 @@ const SETTINGS_BEFORE: [(&str, &str); 29] = [
     ("ipv6/icmp/ratelimit", "0"),
     ("ipv6/icmp/ratemask", "\"\""),
     ("ipv6/auto_flowlabels", "0"),
+    ("ipv4/ipfrag_time", "3600"),
+    ("ipv6/ip6frag_time", "3600"),
 ];
 
 fn bridge(script: &mut String, net: Net) {

@@ -1,6 +1,6 @@
 //! Differences in what the gateway itself says.
 
-use super::{Difference, Dissection, is_error4, is_error6, is_icmp};
+use super::{Difference, Dissection, is_error4, is_icmp};
 
 pub const DIFFERENCES: &[Difference] = &[
     Difference {

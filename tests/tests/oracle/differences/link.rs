@@ -1,6 +1,6 @@
 //! Differences in bridging, ARP and neighbour discovery.
 
-use super::{Difference, is_icmp};
+use super::{Difference, Dissection, is_icmp};
 use crate::oracle::topology::{Net, Wire};
 
 const SOLICITATION: &str = "135";
@@ -54,6 +54,19 @@ pub const DIFFERENCES: &[Difference] = &[
         accepts: |f| f.mismatch.wire.net() == Net::Tunnel && f.about("VLAN 0 ") && f.only_linux_routes(),
     },
     Difference {
+        name: "service tags that name no VLAN",
+        reason: "only C-tags carry a priority alone (IEEE 802.1Q-2022 clause 6.9.1); Linux takes off S-tags of that sort too",
+        accepts: |f| f.about("VLAN 0 by 88a8") && f.only_linux_routes(),
+    },
+    Difference {
+        name: "a customer's bridge protocols in a tunnel",
+        reason: "IEEE 802.1Q-2022 table 8-2: a provider bridge passes what is meant for the customer's own bridges",
+        accepts: |f| {
+            f.mismatch.wire.net() == Net::Tunnel
+                && f.only_ours(|frame| frame.get("eth.destination").starts_with("01:80:c2:00:00:0"))
+        },
+    },
+    Difference {
         name: "the gateway's address on another VLAN",
         reason: "the gateway is on the untagged segment; on a VLAN its MAC address is an unknown one, which is flooded",
         accepts: |f| {
@@ -74,19 +87,16 @@ pub const DIFFERENCES: &[Difference] = &[
                 && f.mismatch.wire.net() == f.case.steps[0].from.net()
                 && (f.family("arp") || f.family("nd") || f.family("captured"))
                 && !f.family("nd advertisement")
-                && f.case
-                    .steps
-                    .iter()
-                    .any(|step| asks_for_gateway(step.from, &super::Dissection::of(&step.frame)))
+                && f.case.steps.iter().any(|step| asks_for_gateway(step.from, &Dissection::of(&step.frame)))
         },
     },
     Difference {
         name: "a claim of the gateway's address",
-        reason: "the gateway defends its address (RFC 5227 section 2.4); Linux ignores the claim",
+        reason: "the gateway defends its address (RFC 5227 section 2.4) and passes no claim on; Linux does neither",
         accepts: |f| {
-            f.family("arp")
-                && f.sent.get("arp.sender") == f.sent.get("arp.target")
-                && f.only_ours(|frame| frame.is("arp.operation", "2"))
+            let from = f.case.steps[0].from;
+            f.sent.is("arp.sender", &from.net().segment().gateway4.to_string())
+                && f.mismatch.wire.net() == from.net()
         },
     },
     Difference {
@@ -120,7 +130,7 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "unicast solicitations",
         reason: "RFC 4861 section 7.2.4: the answer has the override flag, and may carry the MAC address; Linux leaves out both",
         accepts: |f| {
-            let answer = |frame: &super::Dissection| is_icmp(frame, "58", ADVERTISEMENT);
+            let answer = |frame: &Dissection| is_icmp(frame, "58", ADVERTISEMENT);
             (f.about("unicast") || f.family("captured"))
                 && (f.field("icmp.value", answer)
                     || f.field("icmp.data", answer)
@@ -130,7 +140,11 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "neighbour discovery is not routed",
         reason: "a solicitation for somebody else that is sent to the gateway goes no further; Linux forwards it",
-        accepts: |f| f.about("unicast") && f.only_linux(|frame| is_icmp(frame, "58", SOLICITATION)),
+        accepts: |f| {
+            let routed_in_vain =
+                |frame: &Dissection| is_icmp(frame, "58", SOLICITATION) || is_icmp(frame, "58", "1");
+            f.family("nd solicitation") && f.about("unicast") && f.only_linux(routed_in_vain)
+        },
     },
     Difference {
         name: "source of solicitations",
@@ -140,7 +154,7 @@ pub const DIFFERENCES: &[Difference] = &[
 ];
 
 /// Whether it is a broadcast question for the gateway of this network.
-fn asks_for_gateway(from: Wire, sent: &super::Dissection) -> bool {
+fn asks_for_gateway(from: Wire, sent: &Dissection) -> bool {
     let segment = from.net().segment();
     let v4 = sent.is("arp.operation", "1") && sent.is("arp.target", &segment.gateway4.to_string());
     let hex = |address: std::net::Ipv6Addr| super::super::dissect::hex(&address.octets());
