@@ -4,26 +4,50 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_stack::config::{
-    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouteAction, RouterSpec,
-    StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PolicyRule, PortSpec, PortVlans, RouteAction,
+    RouteTable, RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
 };
 use weft_stack::{MacAddr, Prefix};
 use weft_testkit::frame::Mac;
 
 use super::packet::address;
-use super::topology::{Net, ROUTES, TRUNK_VLANS, Wire};
+use super::topology::{ASIDE, Net, ROUTES, TRUNK_VLANS, Way, Wire};
 
 /// All of it. Sources are not checked: a kernel bridge does not do so either.
 pub fn spec() -> FabricSpec {
-    let routes = ROUTES.map(|(prefix, via)| {
+    let route = |prefix: &str, way: Way| {
         let prefix: Prefix = address(prefix);
-        let next_hop = if prefix.address().is_ipv4() { via.v4().into() } else { via.v6().into() };
-        StaticRoute { prefix, action: RouteAction::Via(vec![Hop { address: next_hop, weight: 1 }]) }
-    });
+        StaticRoute { prefix, action: action(way, prefix.is_ipv4()) }
+    };
+    let by_f = ["0.0.0.0/0", "::/0"].map(|prefix| route(prefix, Way::Via(Wire::F)));
+    let aside = |source: &str| PolicyRule {
+        priority: 100,
+        source: Some(address(source)),
+        port: None,
+        table: "aside".into(),
+    };
+    let core = RouterSpec {
+        name: "core".into(),
+        routes: ROUTES.map(|(prefix, way)| route(prefix, way)).into(),
+        tables: vec![RouteTable { name: "aside".into(), routes: by_f.into() }],
+        rules: ASIDE.map(aside).into(),
+    };
     FabricSpec {
-        routers: vec![RouterSpec { name: "core".into(), routes: routes.into(), ..RouterSpec::default() }],
+        routers: vec![core],
         networks: Net::ALL.into_iter().map(network).collect(),
         ports: Wire::ALL.into_iter().map(port).collect(),
+    }
+}
+
+fn action(way: Way, v4: bool) -> RouteAction {
+    match way {
+        Way::Via(host) => {
+            let address = if v4 { host.v4().into() } else { host.v6().into() };
+            RouteAction::Via(vec![Hop { address, weight: 1 }])
+        }
+        Way::Blackhole => RouteAction::Blackhole,
+        Way::Unreachable => RouteAction::Unreachable,
+        Way::Prohibit => RouteAction::Prohibit,
     }
 }
 
@@ -69,7 +93,7 @@ fn port(wire: Wire) -> PortSpec {
         offloads: Offloads::default(),
         uplink: false,
         max_macs: None,
-        isolated: false,
+        isolated: wire.is_isolated(),
         storm: StormLimits::default(),
         mirror: None,
         coalesce: false,
@@ -79,7 +103,7 @@ fn port(wire: Wire) -> PortSpec {
 /// How the ports of a network treat tags.
 fn vlans(net: Net) -> PortVlans {
     match net {
-        Net::Front | Net::Back | Net::Link => PortVlans::Access(UNTAGGED),
+        Net::Front | Net::Back | Net::Link | Net::Apart => PortVlans::Access(UNTAGGED),
         Net::Tunnel => PortVlans::Tunnel(UNTAGGED),
         Net::Trunk => {
             PortVlans::Trunk { native: Some(UNTAGGED), allowed: Box::new(TRUNK_VLANS.into_iter().collect()) }

@@ -21,7 +21,7 @@ use weft_testkit::frame::{BROADCAST, Mac};
 
 use super::case::{Case, Outcome, is_waiting};
 use super::packet::{checksum, ethernet};
-use super::topology::{Net, ROUTES, Wire};
+use super::topology::{ASIDE, Net, ROUTES, Way, Wire};
 
 /// Longest time that a marker may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -226,11 +226,29 @@ fn setup() -> String {
     for wire in Wire::ALL {
         host(&mut script, wire);
     }
-    for (prefix, via) in ROUTES {
-        let next: IpAddr = if prefix.contains(':') { via.v6().into() } else { via.v4().into() };
-        let _ = writeln!(script, "ip route add {prefix} via {next}");
+    for (prefix, way) in ROUTES {
+        let _ = match way {
+            Way::Via(host) => writeln!(script, "ip route add {prefix} via {}", address_of(host, prefix)),
+            Way::Blackhole => writeln!(script, "ip route add blackhole {prefix}"),
+            Way::Unreachable => writeln!(script, "ip route add unreachable {prefix}"),
+            Way::Prohibit => writeln!(script, "ip route add prohibit {prefix}"),
+        };
+    }
+    for source in ASIDE {
+        let family = if source.contains(':') { "-6" } else { "-4" };
+        let next = address_of(Wire::F, source);
+        let _ = writeln!(
+            script,
+            "ip {family} rule add from {source} priority 100 lookup 100\n\
+             ip {family} route add default via {next} table 100"
+        );
     }
     script
+}
+
+/// The host's address of the same family as a prefix.
+fn address_of(host: Wire, prefix: &str) -> IpAddr {
+    if prefix.contains(':') { host.v6().into() } else { host.v4().into() }
 }
 
 /// Settings of the node's namespace, in effect for devices that are made later. The rate limits are off;
@@ -303,6 +321,9 @@ fn host(script: &mut String, wire: Wire) {
          ip link set to-{name} mtu {mtu} master br-{bridge} up\n\
          bridge fdb add {mac} dev to-{name} master static sticky"
     );
+    if wire.is_isolated() {
+        let _ = writeln!(script, "bridge link set dev to-{name} isolated on");
+    }
     for address in wire.addresses() {
         let _ = writeln!(script, "ip neighbor add {address} lladdr {mac} nud permanent dev br-{bridge}");
     }

@@ -10,7 +10,8 @@
 //! 2001:db8:f::/48 are behind d, their upper halves behind f.
 //!
 //! Two more networks carry VLAN tags, which a kernel bridge passes unread: `tunnel` (198.18.4.0/24, g and h),
-//! whose ports do so too, and `trunk` (198.18.5.0/24, i and j), whose ports read them.
+//! whose ports do so too, and `trunk` (198.18.5.0/24, i and j), whose ports read them. On `apart` (198.18.6.0/24; k, l
+//! and m) k and l are isolated from each other.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,6 +30,9 @@ pub enum Wire {
     H,
     I,
     J,
+    K,
+    L,
+    M,
 }
 
 /// A network.
@@ -39,6 +43,7 @@ pub enum Net {
     Link,
     Tunnel,
     Trunk,
+    Apart,
 }
 
 /// What there is to know about a network.
@@ -57,13 +62,35 @@ pub struct Segment {
 /// The VLANs of the trunks.
 pub const TRUNK_VLANS: [u16; 3] = [5, 7, 4094];
 
-/// Prefixes behind a host.
-pub const ROUTES: [(&str, Wire); 4] = [
-    ("198.19.0.0/16", Wire::D),
-    ("198.19.128.0/17", Wire::F),
-    ("2001:db8:f::/48", Wire::D),
-    ("2001:db8:f:8000::/49", Wire::F),
+/// What becomes of packets to a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// They go on by this host.
+    Via(Wire),
+    /// They are dropped in silence.
+    Blackhole,
+    /// They are dropped, and the sender is told that there is no way.
+    Unreachable,
+    /// They are dropped, and the sender is told that it is not allowed.
+    Prohibit,
+}
+
+/// The routes beside the connected ones.
+pub const ROUTES: [(&str, Way); 10] = [
+    ("198.19.0.0/16", Way::Via(Wire::D)),
+    ("198.19.128.0/17", Way::Via(Wire::F)),
+    ("2001:db8:f::/48", Way::Via(Wire::D)),
+    ("2001:db8:f:8000::/49", Way::Via(Wire::F)),
+    ("198.18.64.0/24", Way::Blackhole),
+    ("198.18.65.0/24", Way::Unreachable),
+    ("198.18.66.0/24", Way::Prohibit),
+    ("2001:db8:64::/48", Way::Blackhole),
+    ("2001:db8:65::/48", Way::Unreachable),
+    ("2001:db8:66::/48", Way::Prohibit),
 ];
+
+/// Packets from these sources all go by f, wherever they are for.
+pub const ASIDE: [&str; 2] = ["198.19.64.0/20", "2001:db8:f:4000::/52"];
 
 const fn doc6(net: u16, host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host)
@@ -124,8 +151,19 @@ static TRUNK: Segment = Segment {
     wires: &[Wire::I, Wire::J],
 };
 
+static APART: Segment = Segment {
+    name: "apart",
+    mtu: 1500,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x06, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 6, 0), 24),
+    gateway4: Ipv4Addr::new(198, 18, 6, 1),
+    prefix6: (doc6(6, 0), 64),
+    gateway6: doc6(6, 1),
+    wires: &[Wire::K, Wire::L, Wire::M],
+};
+
 impl Net {
-    pub const ALL: [Net; 5] = [Net::Front, Net::Back, Net::Link, Net::Tunnel, Net::Trunk];
+    pub const ALL: [Net; 6] = [Net::Front, Net::Back, Net::Link, Net::Tunnel, Net::Trunk, Net::Apart];
 
     pub fn segment(self) -> &'static Segment {
         match self {
@@ -134,6 +172,7 @@ impl Net {
             Net::Link => &LINK,
             Net::Tunnel => &TUNNEL,
             Net::Trunk => &TRUNK,
+            Net::Apart => &APART,
         }
     }
 
@@ -144,8 +183,21 @@ impl Net {
 }
 
 impl Wire {
-    pub const ALL: [Wire; 10] =
-        [Wire::A, Wire::B, Wire::C, Wire::D, Wire::E, Wire::F, Wire::G, Wire::H, Wire::I, Wire::J];
+    pub const ALL: [Wire; 13] = [
+        Wire::A,
+        Wire::B,
+        Wire::C,
+        Wire::D,
+        Wire::E,
+        Wire::F,
+        Wire::G,
+        Wire::H,
+        Wire::I,
+        Wire::J,
+        Wire::K,
+        Wire::L,
+        Wire::M,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -159,6 +211,9 @@ impl Wire {
             Wire::H => "h",
             Wire::I => "i",
             Wire::J => "j",
+            Wire::K => "k",
+            Wire::L => "l",
+            Wire::M => "m",
         }
     }
 
@@ -169,6 +224,7 @@ impl Wire {
             Wire::F => Net::Link,
             Wire::G | Wire::H => Net::Tunnel,
             Wire::I | Wire::J => Net::Trunk,
+            Wire::K | Wire::L | Wire::M => Net::Apart,
         }
     }
 
@@ -190,6 +246,11 @@ impl Wire {
         link_local(self.mac())
     }
 
+    /// Isolated ports exchange no frames with each other.
+    pub fn is_isolated(self) -> bool {
+        matches!(self, Wire::K | Wire::L)
+    }
+
     /// All addresses of the host.
     pub fn addresses(self) -> [IpAddr; 3] {
         [self.v4().into(), self.v6().into(), self.link_local().into()]
@@ -197,9 +258,9 @@ impl Wire {
 
     fn host(self) -> u16 {
         match self {
-            Wire::A | Wire::D | Wire::G | Wire::I => 10,
-            Wire::B | Wire::E | Wire::H | Wire::J => 11,
-            Wire::C => 12,
+            Wire::A | Wire::D | Wire::G | Wire::I | Wire::K => 10,
+            Wire::B | Wire::E | Wire::H | Wire::J | Wire::L => 11,
+            Wire::C | Wire::M => 12,
             Wire::F => 1,
         }
     }

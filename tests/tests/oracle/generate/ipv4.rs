@@ -174,7 +174,7 @@ pub fn martian(random: &mut Random) -> Draft {
 /// they go to ever other addresses behind a host.
 pub fn unreachable(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::D, Wire::F]);
-    let to: Ipv4Addr = address(random.pick(&["198.18.77.1", "192.0.2.9", "198.18.44.1", "203.0.113.5"]));
+    let to: Ipv4Addr = address(random.pick(&["198.18.77.1", "192.0.2.9", "198.18.44.1", "198.18.99.5"]));
     let length = random.pick(&[0usize, 1, 500, 548, 549, 900]);
     let mut packet = packet(random, from, to, length);
     packet.ttl = random.pick(&[1u8, 2, 64]);
@@ -184,6 +184,25 @@ pub fn unreachable(random: &mut Random) -> Draft {
         packet.flags = random.pick(&[MORE_FRAGMENTS, 4, MORE_FRAGMENTS | 8]);
     }
     let title = format!("no route to {to}, protocol {}, TTL {}", packet.protocol, packet.ttl);
+    Draft::one(title, from, to_gateway(&packet, from))
+}
+
+/// Routes that lead nowhere, and sources with a table of their own.
+pub fn special_route(random: &mut Random) -> Draft {
+    let from = random.pick(&[Wire::D, Wire::F]);
+    let away = far(random, from);
+    let nowhere = Ipv4Addr::new(198, 18, random.pick(&[64u8, 65, 66]), random.octet());
+    let to = if random.one_in(4) { away } else { nowhere };
+    let length = random.pick(&[0usize, 30, 600]);
+    let mut packet = packet(random, from, to, length);
+    let third = match (from, random.one_in(3)) {
+        (Wire::D, true) => 64 | random.octet() & 0x0f,
+        (Wire::D, false) => random.octet() & 0x3f,
+        _ => 0x80 | random.octet() & 0x7f,
+    };
+    packet.source = Ipv4Addr::new(198, 19, third, random.octet());
+    packet.ttl = random.pick(&[1u8, 2, 64]);
+    let title = format!("from {} to {to}, protocol {}, TTL {}", packet.source, packet.protocol, packet.ttl);
     Draft::one(title, from, to_gateway(&packet, from))
 }
 

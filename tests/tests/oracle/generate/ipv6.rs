@@ -186,6 +186,30 @@ pub fn unreachable(random: &mut Random) -> Draft {
     Draft::one(format!("no route to {to}, next header {}", packet.next), from, to_gateway(&packet, from))
 }
 
+/// Routes that lead nowhere, and sources with a table of their own.
+pub fn special_route(random: &mut Random) -> Draft {
+    let from = random.pick(&[Wire::D, Wire::F]);
+    let away = far(random, from);
+    let nowhere = random.pick(&[0x64u16, 0x65, 0x66]);
+    let to = if random.one_in(4) {
+        away
+    } else {
+        Ipv6Addr::new(0x2001, 0xdb8, nowhere, random.word(), 0, 0, 0, 3)
+    };
+    let length = random.pick(&[0usize, 30, 600]);
+    let mut packet = packet(random, from, to, length);
+    let fourth = match (from, random.one_in(3)) {
+        (Wire::D, true) => 0x4000 | random.word() & 0x0fff,
+        (Wire::D, false) => random.word() & 0x3fff,
+        _ => 0x8000 | random.word() & 0x7fff,
+    };
+    packet.source = Ipv6Addr::new(0x2001, 0xdb8, 0xf, fourth, 0, 0, 0, 1);
+    packet.hops = random.pick(&[1u8, 2, 64]);
+    let title =
+        format!("from {} to {to}, next header {}, hop limit {}", packet.source, packet.next, packet.hops);
+    Draft::one(title, from, to_gateway(&packet, from))
+}
+
 pub fn too_big(random: &mut Random) -> Draft {
     let from = random.pick(&[Wire::A, Wire::B, Wire::F]);
     let to = random.pick(&[Wire::D.v6(), Wire::E.v6(), Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1)]);
