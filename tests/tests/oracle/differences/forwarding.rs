@@ -28,7 +28,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "record route and timestamps",
-        reason: "to be fixed: RFC 1812 sections 5.3.13.4 and 5.3.13.5; the stack forwards these options as they are",
+        reason: "RFC 7126 sections 4.5 and 4.7: a router may pass these options on as they are; Linux fills them in",
         accepts: |f| {
             (f.about("record route")
                 || f.about("timestamp")
@@ -74,12 +74,19 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        name: "sources that are the router's own",
-        reason: "to be fixed: a packet that came from elsewhere and bears the router's own address is not forwarded",
+        name: "sources that are the router's own, or a broadcast",
+        reason: "to be fixed: RFC 1812 section 5.3.7: a packet that bears such a source is not to be forwarded or answered",
         accepts: |f| {
-            ["from 198.18.1.1,", "from 198.18.2.1,", "from 2001:db8:1::1,", "from 2001:db8:2::1,"]
-                .iter()
-                .any(|words| f.about(words))
+            [
+                "from 198.18.1.1,",
+                "from 198.18.2.1,",
+                "from 2001:db8:1::1,",
+                "from 2001:db8:2::1,",
+                "from 198.18.1.255,",
+                "from 198.18.2.255,",
+            ]
+            .iter()
+            .any(|words| f.about(words))
                 && f.only_ours(|_| true)
         },
     },
