@@ -5,9 +5,14 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The source of case `number` of the run with this seed: cases do not depend on each other.
-    pub fn of_case(seed: u64, number: u64) -> Random {
-        let mut random = Random(seed ^ number.wrapping_mul(0xd1b5_4a32_d192_ed03));
+    /// The source of a family's case number `turn`, in the run with this seed: cases do not depend on each
+    /// other.
+    pub fn of_case(seed: u64, family: &str, turn: u64) -> Random {
+        // FNV-1a tells the families apart.
+        let name = family.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
+            (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let mut random = Random(seed ^ name ^ turn.wrapping_mul(0xd1b5_4a32_d192_ed03));
         random.next();
         random
     }
