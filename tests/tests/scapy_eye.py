@@ -1,5 +1,6 @@
 # Scapy's view of frames, as the tests want it: one JSON object a line.
 # dissect: frames come as hexadecimal lines on standard input.
+# explain: the same, but with every field of every layer that scapy finds, as "layer.field".
 # build SEED COUNT: frames are made up by scapy; the object has them under "hex".
 #
 # Each object maps field names to text. "sum.ip" and "sum.transport" tell whether scapy computes the same checksums.
@@ -191,6 +192,21 @@ def fields(data):
     return {name: str(value) for name, value in found.items()}
 
 
+def explained(data):
+    """Every field of every layer; a second layer of one kind has its number behind its name."""
+    found, layer = {}, Ether(data)
+    while layer:
+        name, count = type(layer).__name__, 1
+        while any(key.startswith(name + ".") for key in found):
+            count += 1
+            name = "%s %d" % (type(layer).__name__, count)
+        for field in layer.fields_desc:
+            found["%s.%s" % (name, field.name)] = str(layer.getfieldval(field.name))
+        layer = layer.payload
+    found.update(transport_sum(data, network_of(Ether(data))))
+    return found
+
+
 def some_bytes():
     return Raw(random.randbytes(random.randrange(1, 64)))
 
@@ -260,9 +276,10 @@ def random_frame():
 
 
 def main():
-    if sys.argv[1] == "dissect":
+    readings = {"dissect": fields, "explain": explained}
+    if sys.argv[1] in readings:
         for line in sys.stdin:
-            print(json.dumps(fields(bytes.fromhex(line))))
+            print(json.dumps(readings[sys.argv[1]](bytes.fromhex(line))))
         return
     random.seed(int(sys.argv[2]))
     for _ in range(int(sys.argv[3])):

@@ -20,6 +20,12 @@ pub fn dissect(frames: &[Vec<u8>]) -> Result<Vec<Fields>> {
     ask(&["dissect"], input)
 }
 
+/// All that scapy finds in each frame, under its own names: layer, dot, field.
+pub fn explain(frames: &[Vec<u8>]) -> Result<Vec<Fields>> {
+    let input: String = frames.iter().map(|frame| hex(frame) + "\n").collect();
+    ask(&["explain"], input)
+}
+
 /// Frames that scapy makes up, and its reading of them.
 pub fn build(seed: u64, count: u32) -> Result<Vec<(Vec<u8>, Fields)>> {
     let made = ask(&["build", &seed.to_string(), &count.to_string()], String::new())?;
