@@ -220,6 +220,11 @@ pub(crate) fn routed(
     let fragment = length > mtu && must_fragment(cx, frame, length, mtu)?;
     let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
     apply(packet, frame, &rewrite);
+    if let Layer3::Ipv4(ip) = &frame.network
+        && ip.header_length > ipv4::HEADER_LENGTH
+    {
+        record_passage(cx, packet, ip, interface);
+    }
     let name = &delivery.network.name;
     step!(cx, "egress", "on network {name} from {} to {neighbor}, TTL down by one", rewrite.source);
     if fragment {
@@ -238,6 +243,15 @@ pub(crate) fn routed(
         }
         None => Ok(Verdict::Flooded),
     }
+}
+
+/// Writes the router's address and the time where the packet's options ask for them.
+fn record_passage(cx: &Context, packet: &mut Packet, header: &ipv4::Header, interface: &Interface) {
+    let Some(address) = interface.source_v4(header.destination) else { return };
+    let addresses = &cx.config.routers[interface.router].addresses;
+    let passage =
+        ipv4::option::Passage { address, at: cx.now, is_own: &|own| addresses.contains(&own.into()) };
+    passage.record(&mut packet.frame_mut()[L3..L3 + header.header_length]);
 }
 
 /// Octets of the IP packet that the frame carries.

@@ -4,6 +4,8 @@
 pub mod fragments;
 mod transport;
 
+use std::net::Ipv4Addr;
+
 use super::{Frame, L3, Layer3, Rejection, fragment};
 use crate::batch::Origin;
 use crate::config::Port;
@@ -93,7 +95,7 @@ fn receive_icmp(
         }
     };
     match &frame.network {
-        Layer3::Ipv4(header) if kind == icmpv4::ECHO_REQUEST => turn_v4(packet, header),
+        Layer3::Ipv4(header) if kind == icmpv4::ECHO_REQUEST => turn_v4(cx, packet, header, frame, from),
         Layer3::Ipv6(header) if kind == icmpv6::ECHO_REQUEST => turn_v6(packet, header),
         _ if is_about_own_packet(kind, message, frame) => {
             // Nothing that the gateway sends needs to know yet: its packets are replies, which fit or
@@ -159,12 +161,19 @@ fn send_back(cx: &mut Context, packet: &mut Packet, origin: Origin, frame: &Fram
     }
 }
 
-fn turn_v4(packet: &mut Packet, header: &ipv4::Header) {
+/// The reply has the request's options, with what the gateway has to add to them (RFC 1122 section
+/// 3.2.2.6).
+fn turn_v4(cx: &Context, packet: &mut Packet, header: &ipv4::Header, frame: &Frame, from: &Port) {
     packet.truncate(L3 + header.total_length);
     let (ip, message) = packet.frame_mut()[L3..].split_at_mut(header.header_length);
     ip[8] = TTL;
     ip[12..16].copy_from_slice(&header.destination.octets());
     ip[16..20].copy_from_slice(&header.source.octets());
+    if let Some(interface) = cx.config.interface(from.network, frame.vlan) {
+        let addresses = &cx.config.routers[interface.router].addresses;
+        let is_own = &|own: Ipv4Addr| addresses.contains(&own.into());
+        ipv4::option::Passage { address: header.destination, at: cx.now, is_own }.record(ip);
+    }
     ipv4::fill_checksum(ip);
     icmpv4::reply_to_echo(message);
 }

@@ -1,5 +1,9 @@
 //! Route: where a packet for the gateway's MAC address goes next (RFC 1812 section 5, RFC 8200).
 //! Decides only; egress carries it out.
+//!
+//! No redirects are sent where a packet goes back to its link (RFC 1812 section 5.2.7.2, RFC 4861 section
+//! 8.2 say that a router should): a host that took one would pass by what the router checks and counts
+//! from then on, and the fabric's own source checks let nobody redirect a container.
 
 mod flow;
 
@@ -87,12 +91,11 @@ fn decide_v4(
     Ok(Next::Hop(hop))
 }
 
-/// Record routes and timestamps pass as they are: nobody inside needs them, and RFC 7126 asks for less.
 fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
-    ipv4::check_options(options).map_err(|problem| match problem {
-        ipv4::OptionProblem::SourceRoute => DropReason::Ipv4SourceRoute.into(),
+    ipv4::option::check(options).map_err(|problem| match problem {
+        ipv4::option::Problem::SourceRoute => DropReason::Ipv4SourceRoute.into(),
         // RFC 1812 section 4.3.3.5.
-        ipv4::OptionProblem::Malformed(at) => {
+        ipv4::option::Problem::Malformed(at) => {
             Rejection::v4(DropReason::Ipv4Malformed, icmpv4::Error::ParameterProblem(at))
         }
     })
