@@ -73,6 +73,8 @@ fn describe_icmpv4(kind: u8, code: u8) -> String {
         (3, 13) => "ICMP administratively prohibited".into(),
         (3, 4) => "ICMP fragmentation needed".into(),
         (11, 0) => "ICMP TTL exceeded".into(),
+        (11, 1) => "ICMP fragment reassembly time exceeded".into(),
+        (12, _) => "ICMP parameter problem".into(),
         _ => format!("ICMP type {kind} code {code}"),
     }
 }
@@ -87,6 +89,8 @@ fn describe_icmpv6(kind: u8, code: u8, bytes: &[u8]) -> String {
         (1, 4) => "ICMPv6 port unreachable".into(),
         (2, _) => "ICMPv6 packet too big".into(),
         (3, 0) => "ICMPv6 hop limit exceeded".into(),
+        (3, 1) => "ICMPv6 fragment reassembly time exceeded".into(),
+        (4, _) => "ICMPv6 parameter problem".into(),
         (133, _) => "ICMPv6 router solicitation".into(),
         (134, _) => match router_advertisement::Advertisement::parse(bytes) {
             Ok(message) => format!("ICMPv6 router advertisement, lifetime {} s", message.router_lifetime),

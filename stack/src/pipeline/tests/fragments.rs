@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::PortVlans;
 use crate::table::reassembly::{Fragment, Key, Outcome, Reassembly};
 use crate::wire::{icmpv4, icmpv6, ipv4};
 
@@ -150,6 +151,29 @@ fn what_waits_lives_through_a_new_picture() {
 }
 
 #[test]
+fn fragments_on_a_vlan_are_answered_and_told_of_with_its_tag() {
+    let mut spec = testing::two_networks();
+    spec.networks[0].subnets.iter_mut().for_each(|subnet| subnet.vlan = 10);
+    let allowed = [10u16].into_iter().collect();
+    spec.ports[0].vlans = PortVlans::Trunk { native: None, allowed: Box::new(allowed) };
+    for (destination, seconds) in [(V4, 30), (V6, 60)] {
+        let mut fabric = Fabric::new(&spec);
+        let mut pieces = pieces(&Fabric::two_networks(), "a1", destination, 2000, 1200);
+        for piece in &mut pieces {
+            piece.splice(12..12, [0x81, 0, 0, 10]);
+        }
+        let sent = receive_all(&mut fabric, "a1", &pieces);
+        assert_eq!(sent.len(), 2);
+        fabric.receive_frame("a1", &pieces[0]);
+        let told = fabric.advance(Duration::from_secs(seconds));
+        assert_eq!(told.len(), 1);
+        for (port, packet) in sent.iter().chain(&told) {
+            assert_eq!((port.as_str(), &packet.frame()[12..16]), ("a1", &[0x81, 0, 0, 10][..]));
+        }
+    }
+}
+
+#[test]
 fn an_overlap_loses_the_datagram_in_silence() {
     for (destination, headers) in [(V4, 34), (V6, 62)] {
         let mut fabric = Fabric::two_networks();
@@ -173,9 +197,10 @@ fn an_overlap_loses_the_datagram_in_silence() {
 
 #[test]
 fn when_time_is_over_the_sender_is_told_with_the_first_fragment() {
-    for (destination, seconds, message, text) in
-        [(V4, 30, 34, "ICMP type 11 code 1"), (V6, 60, 54, "ICMPv6 type 3 code 1")]
-    {
+    for (destination, seconds, message, text) in [
+        (V4, 30, 34, "ICMP fragment reassembly time exceeded"),
+        (V6, 60, 54, "ICMPv6 fragment reassembly time exceeded"),
+    ] {
         let mut fabric = Fabric::two_networks();
         let pieces = pieces(&fabric, "a1", destination, 4000, 1200);
         fabric.receive_frame("a1", &pieces[2]);
