@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -25,32 +25,37 @@ use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
-/// All stages, in the order in which a frame meets them.
-fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Result<Verdict, Rejected> {
+/// All stages, in the order in which a frame meets them. The first one leaves the frame's headers in `headers`.
+fn stages(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    from: &Port,
+    headers: &mut Option<Frame>,
+) -> Result<Verdict, Rejection> {
     cx.enter(Stage::Ingress);
-    let frame = ingress::check(cx, packet, from)?;
-    let refuse = |rejection: Rejection| Rejected { rejection, frame: Some(frame) };
+    let frame: &Frame = headers.insert(ingress::check(cx, packet, from)?);
 
     cx.enter(Stage::Source);
-    source::check(cx, packet, &frame, from)?;
+    source::check(cx, packet, frame, from)?;
     cx.enter(Stage::Bridge);
-    storm::group(cx, packet, &frame, from)?;
-    bridge::learn(cx, &frame, from)?;
-    let interface = match bridge::decide(cx, packet, &frame, from)? {
+    storm::group(cx, packet, frame, from)?;
+    bridge::learn(cx, frame, from)?;
+    let interface = match bridge::decide(cx, packet, frame, from)? {
         bridge::Next::Port(to) => {
             cx.enter(Stage::Egress);
-            return egress::to_port(cx, packet, origin, &frame, to).map_err(refuse);
+            return egress::to_port(cx, packet, origin, frame, to);
         }
         bridge::Next::Flood => {
-            neighbor::overhear(cx, packet, &frame, from);
+            neighbor::overhear(cx, packet, frame, from);
             cx.enter(Stage::Egress);
-            return egress::flood(cx, packet, origin, &frame, from).map_err(refuse);
+            return egress::flood(cx, packet, origin, frame, from);
         }
         bridge::Next::Gateway(interface) => interface,
     };
 
     cx.enter(Stage::Neighbor);
-    if let Some(verdict) = neighbor::receive(cx, packet, &frame, from, interface).map_err(refuse)? {
+    if let Some(verdict) = neighbor::receive(cx, packet, frame, from, interface)? {
         return Ok(verdict);
     }
     if dhcp::is_for(interface, &frame, packet.frame()) {
@@ -58,39 +63,28 @@ fn stages(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) ->
         return Ok(dhcp::receive(cx, packet, &frame, from, interface)?);
     }
     cx.enter(Stage::Route);
-    let hop = match route::decide(cx, packet, &frame, from, interface).map_err(refuse)? {
+    let hop = match route::decide(cx, packet, frame, from, interface)? {
         route::Next::Local => {
             cx.enter(Stage::Local);
-            return local::deliver(cx, packet, origin, &frame, from).map_err(refuse);
+            return local::deliver(cx, packet, origin, frame, from);
         }
         route::Next::Hop(hop) => hop,
     };
-    let Some(mac) = neighbor::resolve(cx, packet, &frame, from, &hop).map_err(refuse)? else {
+    let Some(mac) = neighbor::resolve(cx, packet, frame, from, &hop)? else {
         return Ok(Verdict::Queued);
     };
     cx.enter(Stage::Egress);
     let out = &cx.config.interfaces[hop.interface];
-    egress::routed(cx, packet, origin, &frame, out, mac).map_err(refuse)
-}
-
-/// A rejection, with the frame's headers where they were read.
-struct Rejected {
-    rejection: Rejection,
-    frame: Option<Frame>,
-}
-
-impl<T: Into<Rejection>> From<T> for Rejected {
-    fn from(rejection: T) -> Self {
-        Rejected { rejection: rejection.into(), frame: None }
-    }
+    egress::routed(cx, packet, origin, frame, out, mac)
 }
 
 /// Runs a frame through the stages and sees to what was refused.
 fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Verdict {
-    match stages(cx, packet, origin, from) {
-        Ok(verdict) => verdict,
-        Err(Rejected { rejection, frame: Some(frame) }) => cx.reject(rejection, packet, &frame, from),
-        Err(Rejected { rejection, frame: None }) => {
+    let mut headers = None;
+    match (stages(cx, packet, origin, from, &mut headers), &headers) {
+        (Ok(verdict), _) => verdict,
+        (Err(rejection), Some(frame)) => cx.reject(rejection, packet, frame, from),
+        (Err(rejection), None) => {
             cx.count_drop(from, rejection.reason);
             Verdict::Dropped(rejection.reason)
         }
@@ -201,7 +195,14 @@ impl State {
     }
 
     fn slot(&self, interface: u32, address: IpAddr) -> usize {
-        self.hash.hash_one((interface, address)) as usize % CACHE_SLOTS
+        // Numbers, not the types' own way of hashing: that goes octet by octet.
+        let mut hasher = self.hash.build_hasher();
+        hasher.write_u32(interface);
+        match address {
+            IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
+            IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
+        }
+        hasher.finish() as usize % CACHE_SLOTS
     }
 
     pub fn cached(&self, interface: u32, address: IpAddr, epoch: u64, now: Instant) -> Option<MacAddr> {

@@ -1,5 +1,6 @@
 //! Following one packet through the stages, in words.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::MacAddr;
@@ -29,6 +30,15 @@ pub struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
     pub steps: Vec<Step>,
+}
+
+impl Tracer {
+    /// Apart from the stages, so that what they say lies out of the way of packets that nobody follows.
+    #[cold]
+    #[inline(never)]
+    pub fn note(&mut self, stage: &'static str, message: fmt::Arguments) {
+        self.steps.push(Step { stage, message: message.to_string() });
+    }
 }
 
 /// What would happen to a packet.
@@ -86,7 +96,7 @@ pub struct PacketSpec {
 macro_rules! step {
     ($context:expr, $stage:literal, $($message:tt)+) => {
         if let Some(tracer) = $context.tracer.as_mut() {
-            tracer.steps.push($crate::trace::Step { stage: $stage, message: format!($($message)+) });
+            tracer.note($stage, format_args!($($message)+));
         }
     };
 }

@@ -30,7 +30,9 @@ pub(crate) enum Next<'a> {
 pub(crate) fn learn(cx: &mut Context, frame: &Frame, from: &Port) -> Result<(), DropReason> {
     let network = &cx.config.networks[from.network];
     let mac = frame.ethernet.source;
-    if cx.dry_run || network.stations.contains_key(&(frame.vlan, mac)) {
+    // A port's own address is among them, and the one that most frames come from.
+    let own = mac == from.mac && from.vlans.own() == Some(frame.vlan);
+    if cx.dry_run || own || network.stations.contains_key(&(frame.vlan, mac)) {
         return Ok(());
     }
     let seen = Sighting { vlan: frame.vlan, mac, port: from.id, quota: from.quota.as_deref() };

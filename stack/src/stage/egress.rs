@@ -210,23 +210,39 @@ pub(crate) fn routed(
         packet.truncate(L3 + length);
     }
     let port = bridge::find(cx, interface, neighbor);
+    let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
+    // A routed packet is IP right behind its MAC addresses.
+    let length = length_behind(packet, L3);
+    let Some(port) = port.filter(|port| length <= port.mtu.min(interface.mtu)) else {
+        return routed_in_pieces(cx, packet, origin, frame, interface, port, rewrite);
+    };
+    apply(cx, packet, frame, interface, &rewrite);
+    let tag = port.vlans.tag(interface.vlan, frame.tag);
+    if let Err(reason) = send(cx, packet, origin, (port, tag), &mut None) {
+        port.counters(cx.worker).drop(reason);
+    }
+    Ok(Verdict::Forwarded { port: port.id, tag, rewrite: Some(rewrite) })
+}
+
+/// Sends a routed packet that is too long for its next link, or goes to all ports since nobody knows which.
+fn routed_in_pieces(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    frame: &Frame,
+    interface: &Interface,
+    port: Option<&Port>,
+    rewrite: Rewrite,
+) -> Result<Verdict, Rejection> {
     let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, interface, port) };
     if port.is_none() && !delivery.has_taker(cx) {
         step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }
     let mtu = port.map_or(interface.mtu, |port| port.mtu.min(interface.mtu));
-    let length = segment_length(packet);
+    let length = length_behind(packet, L3);
     let fragment = length > mtu && must_fragment(cx, frame, length, mtu)?;
-    let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
-    apply(packet, frame, &rewrite);
-    if let Layer3::Ipv4(ip) = &frame.network
-        && ip.header_length > ipv4::HEADER_LENGTH
-    {
-        record_passage(cx, packet, ip, interface);
-    }
-    let name = &delivery.network.name;
-    step!(cx, "egress", "on network {name} from {} to {neighbor}, TTL down by one", rewrite.source);
+    apply(cx, packet, frame, interface, &rewrite);
     if fragment {
         step!(cx, "fragment", "into pieces of at most {mtu} octets");
         match packet.offload.gso {
@@ -283,12 +299,20 @@ fn must_fragment(cx: &mut Context, frame: &Frame, length: usize, mtu: usize) -> 
 }
 
 /// Carries out what routing decided.
-fn apply(packet: &mut Packet, frame: &Frame, rewrite: &Rewrite) {
+fn apply(cx: &mut Context, packet: &mut Packet, frame: &Frame, interface: &Interface, rewrite: &Rewrite) {
+    let name = &cx.config.networks[interface.network].name;
+    let Rewrite { source, destination, .. } = rewrite;
+    step!(cx, "egress", "on network {name} from {source} to {destination}, TTL down by one");
     let bytes = packet.frame_mut();
     bytes[0..6].copy_from_slice(&rewrite.destination.0);
     bytes[6..12].copy_from_slice(&rewrite.source.0);
     match frame.network {
-        Layer3::Ipv4(_) => ipv4::decrement_ttl(&mut bytes[L3..]),
+        Layer3::Ipv4(ip) => {
+            ipv4::decrement_ttl(&mut bytes[L3..]);
+            if ip.header_length > ipv4::HEADER_LENGTH {
+                record_passage(cx, packet, &ip, interface);
+            }
+        }
         Layer3::Ipv6(_) => ipv6::decrement_hop_limit(&mut bytes[L3..]),
         Layer3::Arp(_) | Layer3::Other => {}
     }
@@ -297,7 +321,11 @@ fn apply(packet: &mut Packet, frame: &Frame, rewrite: &Rewrite) {
 /// Octets of the largest IP packet that the frame stands for: what an MTU is compared with. VLAN tags that a
 /// user's frame carries inside are not counted.
 fn segment_length(packet: &Packet) -> usize {
-    let headers = L3 + vlan::tags_length(packet.frame());
+    length_behind(packet, L3 + vlan::tags_length(packet.frame()))
+}
+
+/// The same, where it is known how long the headers before the payload of Ethernet are.
+fn length_behind(packet: &Packet, headers: usize) -> usize {
     match packet.offload.gso {
         Some(gso) => usize::from(gso.header_length) + usize::from(gso.size),
         None => packet.len(),

@@ -16,6 +16,7 @@ const UDP_HEADER_LENGTH: usize = 8;
 const UDP_CHECKSUM: usize = 6;
 const ICMP_CHECKSUM: usize = 2;
 
+#[inline(always)] // see check_frame
 pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
     step!(cx, "ingress", "port {} took in {}", from.name, crate::trace::describe(packet.frame()));
     let checked = check_frame(packet, from);
@@ -25,6 +26,7 @@ pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Resul
     checked
 }
 
+#[inline(always)] // so that the headers are written once, to where the stages look for them
 fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
     let tag = vlan::outer(packet.frame());
     let vlan = from.vlans.classify(tag).ok_or(match tag {
@@ -45,12 +47,14 @@ fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
 }
 
 /// Reads a frame's headers, as those of a frame of the untagged segment.
+#[inline(always)] // see check_frame
 pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
     let ethernet = ethernet::Header::parse(bytes).map_err(|e| (DropReason::FrameTruncated, e))?;
     let network = parse_network(ethernet.ethertype, &bytes[L3..])?;
     Ok(Frame { ethernet, vlan: UNTAGGED, tag: Tci::default(), network })
 }
 
+#[inline(always)] // see check_frame
 fn parse_network(ethertype: u16, payload: &[u8]) -> Result<Layer3, (DropReason, Malformed)> {
     Ok(match ethertype {
         ethernet::IPV4 => {
@@ -87,6 +91,7 @@ fn check_ethernet(header: &ethernet::Header, customers: bool) -> Result<(), Drop
     Ok(())
 }
 
+#[inline]
 fn check_offload(packet: &mut Packet, frame: &Frame) -> Result<(), DropReason> {
     if packet.offload.checksum.is_none() && packet.offload.gso.is_none() {
         return Ok(());

@@ -26,7 +26,21 @@ use crate::verdict::{DropReason, Verdict};
 use crate::wire::{icmpv4, icmpv6, ipv6};
 
 /// Takes in an ARP or neighbour discovery message for the gateway. `None`: the frame is neither.
+#[inline]
 pub(crate) fn receive(
+    cx: &mut Context,
+    packet: &Packet,
+    frame: &Frame,
+    from: &Port,
+    interface: &Interface,
+) -> Result<Option<Verdict>, Rejection> {
+    if matches!(frame.network, Layer3::Ipv4(_)) {
+        return Ok(None);
+    }
+    take_in(cx, packet, frame, from, interface)
+}
+
+fn take_in(
     cx: &mut Context,
     packet: &Packet,
     frame: &Frame,

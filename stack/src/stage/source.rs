@@ -121,12 +121,12 @@ fn may_use_v6(address: Ipv6Addr, from: Sender) -> Result<(), DropReason> {
 /// The port's addresses are those of its own VLAN. Elsewhere, and where it has none of the family, it may use what
 /// is nobody else's.
 fn may_use(address: IpAddr, from: Sender, same_family: fn(&IpAddr) -> bool) -> Result<(), DropReason> {
-    let own = from.port.addresses.contains(&address);
     let at_home = from.port.vlans.own() == Some(from.vlan);
-    let allowed = if at_home && from.port.addresses.iter().any(same_family) {
-        own
-    } else {
-        is_nobody_elses(address, from)
+    let own = from.port.addresses.contains(&address);
+    let allowed = match at_home {
+        true if own => true,
+        true if from.port.addresses.iter().any(same_family) => false,
+        _ => is_nobody_elses(address, from),
     };
     if allowed { Ok(()) } else { Err(DropReason::SourceAddressSpoofed) }
 }

@@ -9,6 +9,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets, as big-endian 16-bit words; an odd last octet counts as the high half of a word.
     /// Only the last call may have an odd number of octets.
+    #[inline]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         // Most headers are shorter than a block.

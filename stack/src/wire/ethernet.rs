@@ -1,6 +1,7 @@
 //! Ethernet II frames (IEEE 802.3 clause 3.2.6) and MAC addresses.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -53,8 +54,15 @@ impl Header {
 }
 
 /// A 48-bit MAC address, in transmission order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct MacAddr(pub [u8; 6]);
+
+impl Hash for MacAddr {
+    // As one number: hashers take an array octet by octet, and its length before.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.to_u64());
+    }
+}
 
 impl MacAddr {
     /// ff:ff:ff:ff:ff:ff.
