@@ -30,6 +30,7 @@ use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
+use crate::table::group::Groups;
 use crate::table::reassembly::Reassembly;
 
 /// Names a port in one life: a slot, and a count of the slot's uses, so that what was remembered of
@@ -140,6 +141,13 @@ pub(crate) struct Network {
     /// IP addresses that belong to a port by configuration.
     pub owners: HashMap<IpAddr, PortId, RandomState>,
     pub fdb: Arc<Fdb>,
+    pub gateway_mac: MacAddr,
+    /// Who listens to which group, where that is snooped.
+    pub groups: Option<Arc<Groups>>,
+    /// The stack asks for listeners itself.
+    pub querier: bool,
+    /// VLANs that are known to be in use, ascending.
+    pub vlans: Vec<u16>,
 }
 
 impl Network {
@@ -195,6 +203,12 @@ impl Config {
         let macs = network.stations.len() + network.fdb.len(now, network.ageing);
         let interfaces = network.interfaces.iter().map(|(_, at)| &self.interfaces[*at]);
         Some((macs, interfaces.map(|interface| interface.neighbors.len()).sum()))
+    }
+
+    /// How many multicast groups of a network have a listener, over all VLANs; 0 where that is not snooped.
+    pub fn groups(&self, network: &str) -> Option<usize> {
+        let network = self.networks.iter().find(|candidate| &*candidate.name == network)?;
+        Some(network.groups.as_ref().map_or(0, |groups| groups.len()))
     }
 
     /// The router's interface on a VLAN of a network (by position).

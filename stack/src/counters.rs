@@ -188,6 +188,12 @@ stack_counters! {
     neighbor_failures,
     /// ARP and neighbour discovery messages that claim an address which by configuration is somebody else's.
     address_conflicts,
+    /// IGMP and MLD reports taken in.
+    group_reports,
+    /// IGMP and MLD queries sent.
+    group_queries,
+    /// Multicast groups that were not taken in since the network, or the port, had too many.
+    groups_full,
 }
 
 #[cfg(test)]

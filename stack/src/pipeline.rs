@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
@@ -19,7 +20,8 @@ use crate::stage::advertise::{self, Farewell};
 use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::announce;
 use crate::stage::{
-    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, neighbor, route, source, storm,
+    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, multicast, neighbor, route, source,
+    storm,
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
@@ -49,7 +51,7 @@ fn stages(
         bridge::Next::Flood => {
             neighbor::overhear(cx, packet, frame, from);
             cx.enter(Stage::Egress);
-            return egress::flood(cx, packet, origin, frame, from);
+            return multicast::flood(cx, packet, origin, frame, from);
         }
         bridge::Next::Gateway(interface) => interface,
     };
@@ -179,6 +181,8 @@ pub(crate) struct State {
     cache: Box<[Option<CachedNeighbor>]>,
     hash: RandomState,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// There is a [`Timer::Upkeep`].
+    upkeep: bool,
 }
 
 impl State {
@@ -191,6 +195,7 @@ impl State {
             cache: vec![None; CACHE_SLOTS].into(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
+            upkeep: false,
         }
     }
 
@@ -251,7 +256,14 @@ pub(crate) enum Timer {
         /// Places of that table which were looked at.
         done: usize,
     },
+    /// Somebody may have been the last listener of a group.
+    Membership,
+    /// What the first worker does every second where it is needed.
+    Upkeep,
 }
+
+/// From one [`Timer::Upkeep`] to the next.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Does what a timer that ran out is for. What is of an interface is over when that is gone.
 fn expire(cx: &mut Context, timer: Timer) {
@@ -272,7 +284,21 @@ fn expire(cx: &mut Context, timer: Timer) {
         }
         Timer::Farewell => advertise::say_farewell(cx),
         Timer::Sweep { interface, done } => neighbor::sweep(cx, interface, done),
+        Timer::Membership => multicast::tick(cx),
+        Timer::Upkeep => upkeep(cx),
     }
+}
+
+fn upkeep(cx: &mut Context) {
+    cx.state.upkeep = needs_upkeep(cx.config);
+    if cx.state.upkeep {
+        multicast::tick(cx);
+        cx.state.set_timer(cx.now + UPKEEP, Timer::Upkeep);
+    }
+}
+
+fn needs_upkeep(config: &Config) -> bool {
+    multicast::is_needed(&config.networks)
 }
 
 /// One worker's stack. Several share the tables of one [`Config`].
@@ -289,7 +315,16 @@ impl Stack {
     pub fn new(worker: usize, config: Arc<Config>) -> Stack {
         let mut stack = Stack { worker, config, state: State::new(), live: Live::default() };
         stack.begin(&Config::default());
+        stack.begin_upkeep();
         stack
+    }
+
+    /// Has the first worker see to what is due every second, from now on.
+    fn begin_upkeep(&mut self) {
+        if self.worker == 0 && !self.state.upkeep && needs_upkeep(&self.config) {
+            self.state.upkeep = true;
+            self.state.set_timer(Instant::default(), Timer::Upkeep);
+        }
     }
 
     /// The picture that it works by.
@@ -302,6 +337,7 @@ impl Stack {
         let previous = std::mem::replace(&mut self.config, config);
         self.config.forget_moved_addresses(&previous);
         self.begin(&previous);
+        self.begin_upkeep();
     }
 
     /// Has the first worker begin what gateways do by themselves, as far as it is new since `previous`. It is due at

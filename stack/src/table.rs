@@ -2,6 +2,7 @@
 
 pub mod fdb;
 pub mod fib;
+pub(crate) mod group;
 pub mod neighbor;
 pub mod next_hops;
 pub mod reassembly;

@@ -77,7 +77,7 @@ drop_reasons! {
     SourceMacSpoofed = "source_mac_spoofed",
     /// The source IP address, or the address that an ARP or ND message claims, is not this port's.
     SourceAddressSpoofed = "source_address_spoofed",
-    /// A router advertisement or redirect from a port that is no router.
+    /// A router advertisement, a redirect, or a query for multicast listeners from a port that is no router.
     RouterMessageSpoofed = "router_message_spoofed",
     /// An ARP or ND message claims an address of the gateway for another MAC address.
     GatewayAddressClaimed = "gateway_address_claimed",
@@ -101,6 +101,10 @@ drop_reasons! {
     StormUnknownUnicast = "storm_unknown_unicast",
     /// Both ports are isolated.
     PortIsolated = "port_isolated",
+    /// An IGMP or MLD message that breaks its protocol: wrong checksum, length, source or TTL (RFC 4541 section 2.1.1).
+    MembershipMalformed = "membership_malformed",
+    /// Sent to a group that nobody on the VLAN listens to, and there is no multicast router.
+    NoMember = "no_member",
     /// The destination is on the port that it came from.
     SamePort = "same_port",
     /// No other port may have it.

@@ -1,6 +1,6 @@
 //! From a description and the picture before it to the next picture.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::router::{Links, Router};
@@ -10,6 +10,7 @@ use super::{
 use crate::counters::{PortCounters, StackCounters};
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
+use crate::table::group::Groups;
 use crate::table::neighbor::Neighbors;
 
 /// The description contradicts itself. The control side checks its input, so this is a mistake there.
@@ -73,6 +74,7 @@ impl Config {
         }
         config.place_ports(spec, previous)?;
         config.place_static_macs(spec);
+        config.list_vlans();
         config.routers = config.build_routers(spec, previous);
         config.forget_gone_ports(previous);
         Ok(config)
@@ -95,6 +97,10 @@ impl Config {
             trunks: Vec::new(),
             stations: HashMap::default(),
             owners: HashMap::default(),
+            gateway_mac: spec.gateway_mac,
+            groups: groups(spec, before.map(|at| &previous.networks[at])),
+            querier: spec.multicast.querier,
+            vlans: Vec::new(),
             fdb: fdb.cloned().unwrap_or_else(|| Arc::new(Fdb::new(spec.max_macs))),
         };
         if let Some(name) = &spec.router {
@@ -232,9 +238,29 @@ impl Config {
         spec.routers.iter().enumerate().map(build).collect()
     }
 
+    /// Lists the VLANs that are in use for certain. A trunk that allows many says nothing about which of them are.
+    fn list_vlans(&mut self) {
+        const FEW: usize = 32;
+        for position in 0..self.networks.len() {
+            let network = &self.networks[position];
+            let mut vlans: BTreeSet<u16> = network.members.keys().copied().collect();
+            vlans.extend(network.interfaces.iter().map(|(vlan, _)| *vlan));
+            for port in network.trunks.iter().filter_map(|id| self.port(*id)) {
+                let PortVlans::Trunk { native, allowed } = &port.vlans else { continue };
+                vlans.extend(native);
+                if allowed.iter().nth(FEW).is_none() {
+                    vlans.extend(allowed.iter());
+                }
+            }
+            self.networks[position].vlans = vlans.into_iter().collect();
+        }
+    }
+
     fn forget_gone_ports(&self, previous: &Config) {
         for gone in previous.ports().filter(|port| self.port(port.id).is_none()) {
-            previous.networks[gone.network].fdb.forget_port(gone.id);
+            let network = &previous.networks[gone.network];
+            network.fdb.forget_port(gone.id);
+            network.groups.as_ref().inspect(|groups| groups.forget_port(gone.id));
         }
     }
 
@@ -272,6 +298,11 @@ impl Config {
             port.addresses.iter().for_each(|address| interface.neighbors.retry(*address));
         }
     }
+}
+
+fn groups(spec: &NetworkSpec, before: Option<&Network>) -> Option<Arc<Groups>> {
+    let same = before.and_then(|network| network.groups.clone());
+    spec.multicast.snooping.then(|| same.unwrap_or_else(|| Arc::new(Groups::new())))
 }
 
 /// A limit that stays as it was counts on.

@@ -16,6 +16,7 @@ mod proxy;
 mod reserved;
 mod resolution;
 mod routing;
+mod snooping;
 mod storm;
 mod vlans;
 

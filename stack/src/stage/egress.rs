@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Frame, L3, Layer3, Rejection, bridge, fragment, segment};
 use crate::MacAddr;
 use crate::batch::Origin;
-use crate::config::{Interface, Network, Offloads, Port, PortVlans};
+use crate::config::{Config, Interface, Network, Offloads, Port, PortId, PortVlans};
 use crate::offload;
 use crate::packet::{GsoKind, Packet};
 use crate::pipeline::Context;
@@ -23,6 +23,12 @@ pub(crate) enum Targets<'a> {
     All,
     /// The ports of the VLAN that carry customers' frames unseen.
     Tunnels,
+    /// Those of the VLAN that want a group, and those with a multicast router.
+    Listeners {
+        /// Ascending.
+        members: &'a [PortId],
+        routers: &'a [PortId],
+    },
 }
 
 /// How a frame goes out on a network.
@@ -53,10 +59,29 @@ impl<'a> Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Whether a frame to many goes to any port.
-    fn has_taker(&self, cx: &Context) -> bool {
-        let members = self.network.members(self.vlan);
-        members.filter_map(|id| cx.config.port(id)).any(|port| self.reaches(port))
+    /// Shows every port that the frame goes to.
+    pub fn each(&self, config: &Config, mut show: impl FnMut(&Port)) {
+        let mut offer = |id: PortId| {
+            if let Some(port) = config.port(id).filter(|port| self.reaches(port)) {
+                show(port);
+            }
+        };
+        match self.targets {
+            Targets::One(port) => show(port),
+            Targets::All | Targets::Tunnels => self.network.members(self.vlan).for_each(offer),
+            Targets::Listeners { members, routers } => {
+                members.iter().copied().for_each(&mut offer);
+                let others = routers.iter().filter(|router| members.binary_search(router).is_err());
+                others.copied().for_each(offer);
+            }
+        }
+    }
+
+    /// Whether the frame goes to any port.
+    fn has_taker(&self, config: &Config) -> bool {
+        let mut any = false;
+        self.each(config, |_| any = true);
+        any
     }
 
     /// Whether a frame to many goes to this port of the network, too.
@@ -69,7 +94,7 @@ impl Delivery<'_> {
     fn is_for(&self, port: &Port) -> bool {
         let tunnel = |port: &Port| matches!(port.vlans, PortVlans::Tunnel(_));
         match self.targets {
-            Targets::One(_) | Targets::All => true,
+            Targets::One(_) | Targets::All | Targets::Listeners { .. } => true,
             // From one customer's port to the others, here and, with the service's tag, elsewhere.
             Targets::Tunnels => {
                 let tagged = port.vlans.tag(self.vlan, self.tag).is_some();
@@ -100,13 +125,14 @@ pub(crate) fn to_port(
     Ok(Verdict::Forwarded { port: port.id, tag, rewrite: None })
 }
 
-/// Sends a bridged frame to every port of its VLAN but the one it came from.
+/// Sends a bridged frame to ports of its VLAN, but not to the one it came from.
 pub(crate) fn flood(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
     frame: &Frame,
     from: &Port,
+    targets: Targets,
 ) -> Result<Verdict, Rejection> {
     let customers = frame.ethernet.destination.is_reserved_multicast();
     let delivery = Delivery {
@@ -114,11 +140,15 @@ pub(crate) fn flood(
         vlan: frame.vlan,
         tag: frame.tag,
         from: Some(from),
-        targets: if customers { Targets::Tunnels } else { Targets::All },
+        targets: if customers { Targets::Tunnels } else { targets },
     };
     let spread = spread(cx, packet, origin, &delivery);
     if spread == Spread::default() {
-        return Err(if customers { DropReason::ReservedMulticast } else { DropReason::NoOtherPort }.into());
+        return Err(Rejection::from(match delivery.targets {
+            Targets::Tunnels => DropReason::ReservedMulticast,
+            Targets::Listeners { .. } => DropReason::NoMember,
+            Targets::One(_) | Targets::All => DropReason::NoOtherPort,
+        }));
     }
     step!(cx, "egress", "to {} port{}", spread.sent, if spread.sent == 1 { "" } else { "s" });
     Ok(Verdict::Flooded)
@@ -136,20 +166,11 @@ pub(crate) struct Spread {
 /// Sends a frame to whom it is for.
 pub(crate) fn spread(cx: &mut Context, packet: &mut Packet, origin: Origin, delivery: &Delivery) -> Spread {
     let (mut spread, mut segments) = (Spread::default(), None);
-    let mut send = |cx: &mut Context, port: &Port| {
+    let config = cx.config;
+    delivery.each(config, |port| {
         let sent = hand_over(cx, packet, origin, delivery, port, &mut segments);
         *if sent { &mut spread.sent } else { &mut spread.refused } += 1;
-    };
-    if let Targets::One(port) = delivery.targets {
-        send(cx, port);
-        return spread;
-    }
-    let config = cx.config;
-    for port in delivery.network.members(delivery.vlan).filter_map(|id| config.port(id)) {
-        if delivery.reaches(port) {
-            send(cx, port);
-        }
-    }
+    });
     spread
 }
 
@@ -235,7 +256,7 @@ fn routed_in_pieces(
     rewrite: Rewrite,
 ) -> Result<Verdict, Rejection> {
     let delivery = Delivery { tag: frame.tag, ..Delivery::by(cx, interface, port) };
-    if port.is_none() && !delivery.has_taker(cx) {
+    if port.is_none() && !delivery.has_taker(cx.config) {
         step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }

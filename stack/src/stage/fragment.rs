@@ -10,11 +10,10 @@ use std::net::Ipv6Addr;
 use foldhash::fast::RandomState;
 
 use super::L3;
-use crate::config::Port;
 use crate::offload;
 use crate::packet::Packet;
 use crate::pipeline::Context;
-use crate::stage::egress::{self, Delivery, Targets};
+use crate::stage::egress::{self, Delivery};
 use crate::verdict::DropReason;
 use crate::wire::ipv6::extension::{FRAGMENT_LENGTH, Fragment};
 use crate::wire::{ipv4, ipv6, write_u16};
@@ -88,14 +87,7 @@ fn room(mtu: usize, headers: usize) -> Option<usize> {
 
 /// The MTU is below what RFC 791 asks of every link (68 octets).
 fn too_narrow(cx: &Context, delivery: &Delivery) {
-    let lost = |port: &Port| port.counters(cx.worker).drop(DropReason::FrameTooLong);
-    match delivery.targets {
-        Targets::One(port) => lost(port),
-        Targets::All | Targets::Tunnels => {
-            let members = delivery.network.members(delivery.vlan).filter_map(|id| cx.config.port(id));
-            members.filter(|port| delivery.reaches(port)).for_each(|port| lost(port));
-        }
-    }
+    delivery.each(cx.config, |port| port.counters(cx.worker).drop(DropReason::FrameTooLong));
 }
 
 /// Sends a piece, whose headers of `headers` octets `emit` writes.

@@ -15,7 +15,7 @@ use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::trace::step;
 use crate::verdict::DropReason;
-use crate::wire::{icmpv6, ipv4, ipv6};
+use crate::wire::{icmpv6, igmp, ipv4, ipv6, mld};
 
 pub(crate) fn check(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<(), DropReason> {
     if !from.source_check {
@@ -68,6 +68,17 @@ fn check_v4(header: &ipv4::Header, transport: &[u8], from: Sender) -> Result<(),
     if interface.is_some_and(|interface| interface.dhcp.is_some()) && dhcp::is_servers(header, transport) {
         return Err(DropReason::DhcpSpoofed);
     }
+    if header.protocol == igmp::PROTOCOL && header.fragment_offset == 0 {
+        let kind = transport.first();
+        // Whoever asks for listeners gets all groups: only routers do.
+        if kind == Some(&igmp::QUERY) {
+            return Err(DropReason::RouterMessageSpoofed);
+        }
+        // A host that starts reports without an address (RFC 3376 section 4.2.13).
+        if header.source.is_unspecified() && kind.is_some_and(|kind| igmp::is_report(*kind)) {
+            return Ok(());
+        }
+    }
     // Who asks for its address has none yet. It claims nothing, whoever may be the one to answer.
     if dhcp::is_from_nobody(header, transport) { Ok(()) } else { may_use_v4(header.source, from) }
 }
@@ -78,7 +89,9 @@ fn check_discovery(message: &[u8], fragment: bool, from: Sender) -> Result<(), D
     match message.first() {
         None => Err(DropReason::NdMalformed),
         Some(icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT) if fragment => Err(DropReason::NdMalformed),
-        Some(&(icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT)) => Err(DropReason::RouterMessageSpoofed),
+        Some(&(icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT | mld::QUERY)) => {
+            Err(DropReason::RouterMessageSpoofed)
+        }
         Some(&(icmpv6::NEIGHBOR_SOLICITATION | icmpv6::NEIGHBOR_ADVERTISEMENT)) => {
             let message = icmpv6::Neighbor::parse(message).map_err(|_| DropReason::NdMalformed)?;
             message.link_layer.map_or(Ok(()), |mac| mac_is_own(mac, from))?;

@@ -195,9 +195,8 @@ impl Fdb {
         take().is_ok()
     }
 
-    /// Forgets what was not seen for `ageing`. Call it once in some weeks at least: an entry knows its age
-    /// only up to 194 days.
-    pub fn sweep(&self, now: Instant, ageing: Duration) {
+    /// Forgets what was not seen for `ageing`.
+    fn sweep(&self, now: Instant, ageing: Duration) {
         self.remove_where(|entry| entry.expired(now, ageing));
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::{Malformed, read_u16, write_u16};
@@ -84,6 +84,12 @@ impl MacAddr {
     /// Broadcast or multicast: the group bit is set.
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
+    }
+
+    /// The group that IPv4 multicast to `address` goes to (RFC 1112 section 6.4).
+    pub fn ipv4_multicast(address: Ipv4Addr) -> MacAddr {
+        let [_, a, b, c] = address.octets();
+        MacAddr([0x01, 0x00, 0x5e, a & 0x7f, b, c])
     }
 
     /// The group that IPv6 multicast to `address` goes to (RFC 2464 section 7).

@@ -18,6 +18,8 @@ const MOVE_LIMIT: u32 = 5 * MOVE_COST;
 /// Seconds for which it is held.
 pub(super) const HOLD: u32 = 30;
 
+/// 194 days. An entry that is neither used nor reused for so long looks fresh once more until it ages again: frames
+/// to its address go to one port meanwhile instead of all.
 const SECONDS_BITS: u32 = 24;
 const SECONDS: u32 = (1 << SECONDS_BITS) - 1;
 /// Another worker's clock may be so many seconds ahead of this one's.
