@@ -7,6 +7,7 @@ mod build;
 mod interface;
 mod router;
 mod spec;
+mod switching;
 mod vlans;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub use vlans::{PortVlans, UNTAGGED, VlanSet};
 
 use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
+use crate::stage::mirror::Mirror;
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
 use crate::table::group::Groups;
@@ -71,6 +73,8 @@ pub struct Config {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) routers: Vec<Router>,
     next_interface: u32,
+    /// There are mirrors of what ports get.
+    pub(crate) mirrors_sent: bool,
     /// Fragments for any gateway.
     pub(crate) reassembly: Arc<Reassembly>,
     counters: Arc<[StackCounters]>,
@@ -103,6 +107,10 @@ pub struct Port {
     pub uplink: bool,
     /// It may not exchange frames with other isolated ports.
     pub isolated: bool,
+    /// Who gets copies of its frames.
+    pub(crate) mirror: Option<Mirror>,
+    /// It gets copies of other ports' frames, and nothing else.
+    pub(crate) is_mirror: bool,
     /// How many addresses are learned on it, where that is limited.
     pub(crate) quota: Option<Arc<Quota>>,
     /// How much of what goes to many it may send, where that is limited.

@@ -188,6 +188,8 @@ stack_counters! {
     neighbor_failures,
     /// ARP and neighbour discovery messages that claim an address which by configuration is somebody else's.
     address_conflicts,
+    /// Copies for mirrors that were not made, for want of a buffer or since the destination is gone.
+    mirror_lost,
     /// IGMP and MLD reports taken in.
     group_reports,
     /// IGMP and MLD queries sent.

@@ -20,8 +20,8 @@ use crate::stage::advertise::{self, Farewell};
 use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::announce;
 use crate::stage::{
-    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, multicast, neighbor, route, source,
-    storm,
+    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, mirror, multicast, neighbor, route,
+    source, storm,
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
@@ -364,6 +364,11 @@ impl Stack {
         let counters = from.counters(self.worker);
         counters.rx_packets.add(batch.packets().len() as u64);
         counters.rx_bytes.add(batch.packets().iter().map(|packet| packet.len() as u64).sum());
+        let first = output.sends().len();
+        if from.mirror.is_some() {
+            let mut cx = context(now, self.worker, &config, &mut self.state, output);
+            mirror::received(&mut cx, batch.packets(), from);
+        }
         if from.coalesce && batch.packets().len() > 1 {
             self.coalesce(&config, from, batch);
         }
@@ -375,6 +380,7 @@ impl Stack {
                 run(&mut cx, packet, Origin::Received(index), from);
             }
         }
+        mirror::sent(&mut cx, batch.packets(), first);
         count_unsent(&config, self.worker, output);
     }
 
@@ -391,12 +397,14 @@ impl Stack {
     /// Does what is due at `now`, a batch of it at most. Call it when [`Stack::poll_at`] says so.
     pub fn poll(&mut self, now: Instant, output: &mut Output) {
         let config = self.config.clone();
+        let first = output.sends().len();
         for _ in 0..BATCH {
             let due = self.state.timers.peek().filter(|Reverse((at, _))| *at <= now);
             let Some(Reverse((_, timer))) = due.copied() else { break };
             self.state.timers.pop();
             expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
         }
+        mirror::sent(&mut context(now, self.worker, &config, &mut self.state, output), &[], first);
         count_unsent(&config, self.worker, output);
     }
 

@@ -89,6 +89,8 @@ drop_reasons! {
     UntaggedNotAllowed = "untagged_not_allowed",
     /// Sent to a reserved link-local group (IEEE 802.1D table 7-10), which bridges do not forward.
     ReservedMulticast = "reserved_multicast",
+    /// The port gets copies of other ports' frames, and may not send.
+    MirrorDestination = "mirror_destination",
     /// The port has as many MAC addresses as it may have, and this source is another one.
     MacLimit = "mac_limit",
     /// The source MAC address moved between ports too often: it is held on another port for a while.

@@ -1,16 +1,15 @@
 //! From a description and the picture before it to the next picture.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::router::{Links, Router};
+use super::switching::{destinations, groups, quota, storm};
 use super::{
     Config, FabricSpec, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouterSpec,
 };
 use crate::counters::{PortCounters, StackCounters};
-use crate::stage::storm::Storm;
-use crate::table::fdb::{Fdb, Quota};
-use crate::table::group::Groups;
+use crate::table::fdb::Fdb;
 use crate::table::neighbor::Neighbors;
 
 /// The description contradicts itself. The control side checks its input, so this is a mistake there.
@@ -73,6 +72,7 @@ impl Config {
             config.add_network(network, previous, &routers)?;
         }
         config.place_ports(spec, previous)?;
+        config.place_mirrors(spec);
         config.place_static_macs(spec);
         config.list_vlans();
         config.routers = config.build_routers(spec, previous);
@@ -154,6 +154,7 @@ impl Config {
 
     fn place_ports(&mut self, spec: &FabricSpec, previous: &Config) -> Result<(), ConfigError> {
         let networks = positions(spec.networks.iter().map(|network| network.name.as_str()));
+        let mirrors = destinations(spec);
         self.ports = vec![None; previous.ports.len().max(spec.ports.len())];
         let mut fresh = Vec::new();
         for port in &spec.ports {
@@ -163,7 +164,7 @@ impl Config {
             match previous.port_by_name(&port.name) {
                 // A port that changed its network is another one to the FDB.
                 Some(old) if *previous.networks[old.network].name == *port.network => {
-                    self.add_port(old.id, port, network, Some(old));
+                    self.add_port(old.id, port, network, Some(old), mirrors.contains(port.name.as_str()));
                 }
                 _ => fresh.push((port, network)),
             }
@@ -177,13 +178,26 @@ impl Config {
             self.lives.resize(self.ports.len().max(self.lives.len()), 0);
             self.lives[free] = (self.lives[free] + 1) & (u32::MAX >> PortId::SLOT_BITS);
             let before = previous.port_by_name(&port.name);
-            self.add_port(PortId::new(free, self.lives[free]), port, network, before);
+            self.add_port(
+                PortId::new(free, self.lives[free]),
+                port,
+                network,
+                before,
+                mirrors.contains(port.name.as_str()),
+            );
         }
         self.lives.resize(self.ports.len().max(self.lives.len()), 0);
         Ok(())
     }
 
-    fn add_port(&mut self, id: PortId, spec: &PortSpec, network: usize, before: Option<&Arc<Port>>) {
+    fn add_port(
+        &mut self,
+        id: PortId,
+        spec: &PortSpec,
+        network: usize,
+        before: Option<&Arc<Port>>,
+        is_mirror: bool,
+    ) {
         let name: Arc<str> = before.map_or_else(|| spec.name.as_str().into(), |port| port.name.clone());
         let counters = before.map(|port| port.counters.clone());
         let port = Port {
@@ -198,12 +212,23 @@ impl Config {
             offloads: spec.offloads,
             uplink: spec.uplink,
             isolated: spec.isolated,
+            mirror: None,
+            is_mirror,
             quota: quota(id, spec, before),
             storm: storm(spec, before),
             network,
             counters: counters
                 .unwrap_or_else(|| (0..=self.workers).map(|_| PortCounters::default()).collect()),
         };
+        self.ports[id.slot()] = Some(Arc::new(port));
+        self.names.insert(name, id);
+        if !is_mirror {
+            self.connect(id, spec, network);
+        }
+    }
+
+    /// Has frames find a port.
+    fn connect(&mut self, id: PortId, spec: &PortSpec, network: usize) {
         let on = &mut self.networks[network];
         match &spec.vlans {
             PortVlans::Access(vlan) | PortVlans::Tunnel(vlan) => {
@@ -213,20 +238,6 @@ impl Config {
         }
         on.stations.extend(spec.vlans.own().map(|vlan| ((vlan, spec.mac), id)));
         on.owners.extend(spec.addresses.iter().map(|address| (*address, id)));
-        self.ports[id.slot()] = Some(Arc::new(port));
-        self.names.insert(name, id);
-    }
-
-    /// Takes in the stations that the user placed. Those of a port that is not there, for one as it has no device
-    /// now, are unknown until it is. A port's own address stays its own.
-    fn place_static_macs(&mut self, spec: &FabricSpec) {
-        for (position, network) in spec.networks.iter().enumerate() {
-            for station in &network.static_macs {
-                let port = self.port_by_name(&station.port).filter(|port| port.network == position);
-                let Some(id) = port.map(|port| port.id) else { continue };
-                self.networks[position].stations.entry((station.vlan, station.mac)).or_insert(id);
-            }
-        }
     }
 
     fn build_routers(&self, spec: &FabricSpec, previous: &Config) -> Vec<Router> {
@@ -236,24 +247,6 @@ impl Config {
             Router::build(router, Links::of(position, &self.interfaces), port, before)
         };
         spec.routers.iter().enumerate().map(build).collect()
-    }
-
-    /// Lists the VLANs that are in use for certain. A trunk that allows many says nothing about which of them are.
-    fn list_vlans(&mut self) {
-        const FEW: usize = 32;
-        for position in 0..self.networks.len() {
-            let network = &self.networks[position];
-            let mut vlans: BTreeSet<u16> = network.members.keys().copied().collect();
-            vlans.extend(network.interfaces.iter().map(|(vlan, _)| *vlan));
-            for port in network.trunks.iter().filter_map(|id| self.port(*id)) {
-                let PortVlans::Trunk { native, allowed } = &port.vlans else { continue };
-                vlans.extend(native);
-                if allowed.iter().nth(FEW).is_none() {
-                    vlans.extend(allowed.iter());
-                }
-            }
-            self.networks[position].vlans = vlans.into_iter().collect();
-        }
     }
 
     fn forget_gone_ports(&self, previous: &Config) {
@@ -298,24 +291,6 @@ impl Config {
             port.addresses.iter().for_each(|address| interface.neighbors.retry(*address));
         }
     }
-}
-
-fn groups(spec: &NetworkSpec, before: Option<&Network>) -> Option<Arc<Groups>> {
-    let same = before.and_then(|network| network.groups.clone());
-    spec.multicast.snooping.then(|| same.unwrap_or_else(|| Arc::new(Groups::new())))
-}
-
-/// A limit that stays as it was counts on.
-fn quota(id: PortId, spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Quota>> {
-    let limit = spec.max_macs?;
-    let same = before.filter(|port| port.id == id).and_then(|port| port.quota.clone());
-    Some(same.filter(|quota| quota.limit() == limit).unwrap_or_else(|| Arc::new(Quota::new(limit))))
-}
-
-/// Limits that stay as they were go on from where they are: a change elsewhere gives nobody a fresh burst.
-fn storm(spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Storm>> {
-    let same = before.and_then(|port| port.storm.clone()).filter(|storm| storm.limits() == spec.storm);
-    same.or_else(|| Storm::new(spec.storm).map(Arc::new))
 }
 
 fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {

@@ -88,7 +88,7 @@ impl Delivery<'_> {
     pub fn reaches(&self, port: &Port) -> bool {
         let with_sender =
             self.from.is_none_or(|from| from.id != port.id && !(from.isolated && port.isolated));
-        with_sender && port.vlans.carries(self.vlan) && self.is_for(port)
+        with_sender && port.vlans.carries(self.vlan) && !port.is_mirror && self.is_for(port)
     }
 
     fn is_for(&self, port: &Port) -> bool {
@@ -194,7 +194,7 @@ fn hand_over(
 
 /// Sends a frame by a port, with this tag, and does before what the device cannot. `segments` are those of
 /// the packet, if another port needed them already.
-fn send(
+pub(crate) fn send(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,

@@ -19,15 +19,16 @@ const ICMP_CHECKSUM: usize = 2;
 #[inline(always)] // see check_frame
 pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
     step!(cx, "ingress", "port {} took in {}", from.name, crate::trace::describe(packet.frame()));
-    let checked = check_frame(packet, from);
+    let checked = if from.is_mirror { Err(DropReason::MirrorDestination) } else { check_frame(packet, from) };
     if let Err(reason) = checked {
         step!(cx, "ingress", "{}", reason.description());
     }
     checked
 }
 
+/// Reads a frame's headers and checks them against each other and the port; takes its tag off.
 #[inline(always)] // so that the headers are written once, to where the stages look for them
-fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
+pub(crate) fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
     let tag = vlan::outer(packet.frame());
     let vlan = from.vlans.classify(tag).ok_or(match tag {
         Some(_) => DropReason::VlanNotAllowed,
