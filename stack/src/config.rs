@@ -29,6 +29,7 @@ pub use vlans::{PortVlans, UNTAGGED, VlanSet};
 
 use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
+use crate::stage::loops::Guard;
 use crate::stage::mirror::Mirror;
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
@@ -73,6 +74,8 @@ pub struct Config {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) routers: Vec<Router>,
     next_interface: u32,
+    /// Tells this node's frames from those of others that are configured alike.
+    pub(crate) node_key: u64,
     /// There are mirrors of what ports get.
     pub(crate) mirrors_sent: bool,
     /// Fragments for any gateway.
@@ -107,6 +110,8 @@ pub struct Port {
     pub uplink: bool,
     /// It may not exchange frames with other isolated ports.
     pub isolated: bool,
+    /// Blocks it if it makes a loop, where it could.
+    pub(crate) guard: Option<Arc<Guard>>,
     /// Who gets copies of its frames.
     pub(crate) mirror: Option<Mirror>,
     /// It gets copies of other ports' frames, and nothing else.
@@ -121,6 +126,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// Whether it is an uplink that takes part in nothing, since another one leads to the same segment.
+    pub fn is_blocked(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.is_blocked())
+    }
+
     /// A worker's counters of this port.
     pub fn counters(&self, worker: usize) -> &PortCounters {
         // Workers are counted from 0, and there is one set more, for traces: the last serves whoever is beyond.
@@ -154,6 +164,8 @@ pub(crate) struct Network {
     pub groups: Option<Arc<Groups>>,
     /// The stack asks for listeners itself.
     pub querier: bool,
+    /// Ports that lead out of the node.
+    pub uplinks: Vec<PortId>,
     /// VLANs that are known to be in use, ascending.
     pub vlans: Vec<u16>,
 }

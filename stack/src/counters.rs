@@ -180,6 +180,8 @@ stack_counters! {
     mac_moves,
     /// MAC addresses that were held on their port since they moved too often.
     macs_damped,
+    /// Uplinks that were blocked since they lead to where another one leads.
+    loops_blocked,
     /// MAC addresses that were not learned since the FDB was full.
     fdb_full,
     /// Neighbour entries given up early since the table was full.

@@ -20,8 +20,8 @@ use crate::stage::advertise::{self, Farewell};
 use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::announce;
 use crate::stage::{
-    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, mirror, multicast, neighbor, route,
-    source, storm,
+    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast, neighbor,
+    route, source, storm,
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
@@ -38,6 +38,9 @@ fn stages(
     cx.enter(Stage::Ingress);
     let frame: &Frame = headers.insert(ingress::check(cx, packet, from)?);
 
+    if let Some(verdict) = loops::receive(cx, packet, from)? {
+        return Ok(verdict);
+    }
     cx.enter(Stage::Source);
     source::check(cx, packet, frame, from)?;
     cx.enter(Stage::Bridge);
@@ -293,12 +296,13 @@ fn upkeep(cx: &mut Context) {
     cx.state.upkeep = needs_upkeep(cx.config);
     if cx.state.upkeep {
         multicast::tick(cx);
+        loops::tick(cx);
         cx.state.set_timer(cx.now + UPKEEP, Timer::Upkeep);
     }
 }
 
 fn needs_upkeep(config: &Config) -> bool {
-    multicast::is_needed(&config.networks)
+    multicast::is_needed(&config.networks) || loops::is_needed(&config.networks)
 }
 
 /// One worker's stack. Several share the tables of one [`Config`].

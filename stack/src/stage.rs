@@ -8,6 +8,7 @@ pub mod fragment;
 pub mod icmp_error;
 pub mod ingress;
 pub mod local;
+pub mod loops;
 pub mod mirror;
 pub mod multicast;
 pub mod neighbor;

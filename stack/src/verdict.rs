@@ -91,6 +91,8 @@ drop_reasons! {
     ReservedMulticast = "reserved_multicast",
     /// The port gets copies of other ports' frames, and may not send.
     MirrorDestination = "mirror_destination",
+    /// The port is an uplink that is blocked, since it leads to where another one leads.
+    LoopBlocked = "loop_blocked",
     /// The port has as many MAC addresses as it may have, and this source is another one.
     MacLimit = "mac_limit",
     /// The source MAC address moved between ports too often: it is held on another port for a while.

@@ -16,6 +16,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod membership;
 pub mod mld;
+pub mod probe;
 pub mod router_advertisement;
 pub mod sctp;
 pub mod tcp;

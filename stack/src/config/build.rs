@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::router::{Links, Router};
-use super::switching::{destinations, groups, quota, storm};
+use super::switching::{destinations, groups, quota, random_key, storm};
 use super::{
     Config, FabricSpec, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouterSpec,
 };
@@ -58,6 +58,7 @@ impl Config {
             workers,
             lives: previous.lives.clone(),
             next_interface: previous.next_interface,
+            node_key: if previous.node_key == 0 { random_key() } else { previous.node_key },
             uso_everywhere: spec.ports.iter().all(|port| port.offloads.uso),
             reassembly: previous.reassembly.clone(),
             counters: if previous.counters.is_empty() {
@@ -73,6 +74,7 @@ impl Config {
         }
         config.place_ports(spec, previous)?;
         config.place_mirrors(spec);
+        config.place_guards(previous);
         config.place_static_macs(spec);
         config.list_vlans();
         config.routers = config.build_routers(spec, previous);
@@ -100,6 +102,7 @@ impl Config {
             gateway_mac: spec.gateway_mac,
             groups: groups(spec, before.map(|at| &previous.networks[at])),
             querier: spec.multicast.querier,
+            uplinks: Vec::new(),
             vlans: Vec::new(),
             fdb: fdb.cloned().unwrap_or_else(|| Arc::new(Fdb::new(spec.max_macs))),
         };
@@ -212,6 +215,7 @@ impl Config {
             offloads: spec.offloads,
             uplink: spec.uplink,
             isolated: spec.isolated,
+            guard: None,
             mirror: None,
             is_mirror,
             quota: quota(id, spec, before),
@@ -236,6 +240,7 @@ impl Config {
             }
             PortVlans::Trunk { .. } => on.trunks.push(id),
         }
+        on.uplinks.extend(spec.uplink.then_some(id));
         on.stations.extend(spec.vlans.own().map(|vlan| ((vlan, spec.mac), id)));
         on.owners.extend(spec.addresses.iter().map(|address| (*address, id)));
     }

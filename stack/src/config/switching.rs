@@ -2,6 +2,7 @@
 //! user placed, mirrors, and the VLANs that are in use.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use super::{Config, FabricSpec, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans};
@@ -39,7 +40,25 @@ pub(super) fn destinations(spec: &FabricSpec) -> HashSet<&str> {
     mirrors.filter(|mirror| mirror.received || mirror.sent).map(|mirror| mirror.to.as_str()).collect()
 }
 
+/// A number that no other node has, as the standard library seeds its hashes.
+pub(super) fn random_key() -> u64 {
+    RandomState::new().build_hasher().finish() | 1
+}
+
 impl Config {
+    /// Guards uplinks that could make a loop: two or more of a network.
+    pub(super) fn place_guards(&mut self, previous: &Config) {
+        let networks = self.networks.iter().filter(|network| network.uplinks.len() > 1);
+        let uplinks: Vec<PortId> = networks.flat_map(|network| network.uplinks.iter().copied()).collect();
+        for id in uplinks {
+            let before = previous.port(id).and_then(|port| port.guard.clone());
+            // Nobody else has the port yet.
+            if let Some(port) = self.ports[id.slot()].as_mut().and_then(Arc::get_mut) {
+                port.guard = Some(before.unwrap_or_default());
+            }
+        }
+    }
+
     /// Has mirrors find their destinations, now that all ports are there. `spec` is what they were made of.
     pub(super) fn place_mirrors(&mut self, spec: &FabricSpec) {
         for port in &spec.ports {

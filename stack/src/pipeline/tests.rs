@@ -9,6 +9,7 @@ mod fragments;
 mod gateway;
 mod isolation;
 mod learning;
+mod loops;
 mod mirror;
 mod neighbors;
 mod offloads;

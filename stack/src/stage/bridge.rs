@@ -108,7 +108,10 @@ pub(crate) fn find<'a>(cx: &Context<'a>, interface: &Interface, mac: MacAddr) ->
 fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
     let configured = network.stations.get(&(vlan, mac)).copied();
     let id = configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))?;
-    cx.config.port(id).map(|port| &**port).filter(|port| port.vlans.carries(vlan) && !port.is_mirror)
+    cx.config
+        .port(id)
+        .map(|port| &**port)
+        .filter(|port| port.vlans.carries(vlan) && !port.is_mirror && !port.is_blocked())
 }
 
 /// An ARP request or neighbour solicitation for an address that the gateway answers for, or a question to its DHCP server: it needs

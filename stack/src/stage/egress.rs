@@ -88,7 +88,11 @@ impl Delivery<'_> {
     pub fn reaches(&self, port: &Port) -> bool {
         let with_sender =
             self.from.is_none_or(|from| from.id != port.id && !(from.isolated && port.isolated));
-        with_sender && port.vlans.carries(self.vlan) && !port.is_mirror && self.is_for(port)
+        with_sender
+            && port.vlans.carries(self.vlan)
+            && !port.is_mirror
+            && !port.is_blocked()
+            && self.is_for(port)
     }
 
     fn is_for(&self, port: &Port) -> bool {
