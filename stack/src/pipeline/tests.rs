@@ -45,7 +45,7 @@ impl Fabric {
     /// A fabric whose gateways speak only when they have to.
     pub fn new(spec: &FabricSpec) -> Fabric {
         let mut fabric = Fabric::beginning(spec);
-        fabric.stack.state.timers.clear();
+        fabric.stack.state.timers.retain(|Reverse((_, timer))| *timer == Timer::Upkeep);
         fabric
     }
 
