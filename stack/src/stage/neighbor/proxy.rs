@@ -42,6 +42,7 @@ fn leads_elsewhere(
     target: IpAddr,
 ) -> bool {
     let out = match config.routers[interface.router].route(sender, target, from.id) {
+        Some(Target::Local) => return !interface.has(target),
         Some(Target::Connected(interface)) => *interface,
         Some(Target::Via(hops)) => hops.select(|| 0).interface,
         _ => return false,
