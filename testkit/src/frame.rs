@@ -34,6 +34,12 @@ pub fn ethernet(destination: Mac, source: Mac, ether_type: u16, payload: &[u8]) 
     frame
 }
 
+/// The frame with a VLAN tag (IEEE 802.1Q) behind its MAC addresses.
+pub fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
+    let [high, low] = tci.to_be_bytes();
+    [&frame[..12], &[0x81, 0x00, high, low], &frame[12..]].concat()
+}
+
 /// An ARP packet: operation 1 asks, 2 answers.
 pub fn arp(operation: u16, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> Vec<u8> {
     let mut packet = vec![0, 1, 8, 0, 6, 4];

@@ -25,7 +25,10 @@ fn a_kernel_learns_its_default_route_and_makes_itself_an_address() {
                 let routes = container.run("ip -6 route show default")?.ok()?;
                 ensure!(routes.contains("via fe80::") && routes.contains("proto ra"), "routes: {routes}");
                 let addresses = container.run("ip -6 address show dev eth0 scope global")?.ok()?;
-                ensure!(addresses.contains("2001:db8:1:0:"), "addresses: {addresses}");
+                ensure!(
+                    addresses.contains("inet6 2001:db8:1:") && addresses.contains("mngtmpaddr"),
+                    "addresses: {addresses}"
+                );
                 Ok(())
             })?;
             container.reaches("2001:db8:1::1")?;

@@ -65,6 +65,8 @@ fn first_fragments_without_end_do_not_keep_others_from_reassembly() {
     Lab::test(|lab| {
         lab.apply(&fabric())?;
         let gateway: std::net::Ipv4Addr = FRONT_GATEWAY4.parse()?;
+        let to =
+            lab.get("network", "front")?["status"]["gatewayMac"].as_str().map(mac).context("gatewayMac")?;
         let first = |number: u16| {
             let mut packet = frame::ipv4(A4.parse()?, gateway, 17, 64, &[0; 1400]);
             packet[4..6].copy_from_slice(&number.to_be_bytes());
@@ -72,8 +74,6 @@ fn first_fragments_without_end_do_not_keep_others_from_reassembly() {
             packet[10..12].fill(0);
             let sum = frame::checksum(&packet[..20]);
             packet[10..12].copy_from_slice(&sum.to_be_bytes());
-            let to =
-                mac(lab.get("network", "front")?["status"]["gatewayMac"].as_str().context("gatewayMac")?);
             anyhow::Ok(frame::ethernet(to, mac(A_MAC), frame::IPV4, &packet))
         };
         let frames = (0..6000).map(first).collect::<Result<Vec<_>>>()?;
@@ -98,7 +98,7 @@ fn a_routing_loop_ends_with_the_ttl() {
             "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects";
         lab.container("b").exec(&["sh", "-c", forward])?.ok()?;
         others_go_on(lab, || {
-            let told = lab.container("a").run("ping -n -c 20 -i 0.05 -W 5 -t 64 203.0.113.9")?.text();
+            let told = lab.container("a").run("ping -n -c 20 -i 0.05 -W 5 -t 63 203.0.113.9")?.text();
             ensure!(told.contains("Time to live exceeded"), "{told}");
             Ok(())
         })?;

@@ -103,21 +103,13 @@ fn a_trunk_is_traced_with_its_tag() {
         let trunk = json!({ "trunk": { "allowed": [10] } });
         let manifest = port(office(), "a", PortKind::Tap, 0x0a, &access(10));
         lab.apply(&port(manifest, "t", PortKind::Tap, 0x0c, &trunk))?;
-        let told = lab.weft(&[
-            "trace",
-            "--port",
-            "t",
-            "--from",
-            "198.18.10.77",
-            "--to",
-            "198.18.10.110",
-            "--vlan",
-            "10",
-        ]);
-        let told = told?.ok()?;
+        let trace = |tag: &[&str]| -> anyhow::Result<String> {
+            let packet = ["trace", "t", "--from", "198.18.10.77", "--to", "198.18.10.110"];
+            Ok(lab.weft(&[&packet, tag].concat())?.text())
+        };
+        let told = trace(&["--vlan", "10"])?;
         ensure!(told.contains("to port a") && told.contains("verdict: forwarded"), "{told}");
-        let untagged =
-            lab.weft(&["trace", "--port", "t", "--from", "198.18.10.77", "--to", "198.18.10.110"])?.text();
+        let untagged = trace(&[])?;
         ensure!(untagged.contains("untagged_not_allowed"), "{untagged}");
         Ok(())
     });

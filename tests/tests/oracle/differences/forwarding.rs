@@ -27,14 +27,9 @@ pub const DIFFERENCES: &[Difference] = &[
         accepts: |f| f.about("fragment beyond the longest packet") && f.only_linux_routes(),
     },
     Difference {
-<<<<<<< HEAD
-        name: "record route and timestamps",
-        reason: "RFC 7126 sections 4.5 and 4.7: a router may pass these options on as they are; Linux fills them in",
-=======
         name: "timestamps on the way",
         reason: "RFC 791 section 3.1: the time is of a clock that is not the day's, which its highest bit says; the address \
                  is of the outgoing interface, as in a record route, where Linux writes the incoming one's",
->>>>>>> 51a6e2b (Write into record routes and timestamps on the way)
         accepts: |f| {
             let stamped = |text: &str| text.len() >= 16 && text.starts_with("44") && text[4..6] > *"05";
             let (ours, linux) = f.values();
