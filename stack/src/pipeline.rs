@@ -63,9 +63,9 @@ fn stages(
     if let Some(verdict) = neighbor::receive(cx, packet, frame, from, interface)? {
         return Ok(verdict);
     }
-    if dhcp::is_for(interface, &frame, packet.frame()) {
+    if dhcp::is_for(interface, frame, packet.frame()) {
         cx.enter(Stage::Local);
-        return Ok(dhcp::receive(cx, packet, &frame, from, interface)?);
+        return Ok(dhcp::receive(cx, packet, frame, from, interface)?);
     }
     cx.enter(Stage::Route);
     let hop = match route::decide(cx, packet, frame, from, interface)? {
