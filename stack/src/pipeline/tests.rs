@@ -20,6 +20,7 @@ mod resolution;
 mod routing;
 mod snooping;
 mod storm;
+mod together;
 mod vlans;
 
 use std::sync::Arc;
