@@ -45,5 +45,5 @@ fn step(line: &str) -> Option<Step> {
     let pairs = (0..digits.len()).step_by(2);
     let frame =
         pairs.map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect::<Option<_>>()?;
-    Some(Step { from, frame })
+    Some(Step { from, frame, asks: false })
 }

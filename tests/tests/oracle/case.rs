@@ -24,6 +24,8 @@ pub struct Case {
 pub struct Step {
     pub from: Wire,
     pub frame: Vec<u8>,
+    /// It is a question that hosts are given time to answer.
+    pub asks: bool,
 }
 
 /// Frames as they arrived, in the order of arrival at each wire.

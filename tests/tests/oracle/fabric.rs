@@ -73,7 +73,7 @@ fn network(net: Net) -> NetworkSpec {
         max_macs: 4096,
         max_neighbors: 4096,
         static_macs: Vec::new(),
-        multicast: MulticastSpec::default(),
+        multicast: MulticastSpec { snooping: net == Net::Snooped, querier: false },
         advertisements: None,
         proxy_neighbors: false,
         dhcp: None,
@@ -103,7 +103,7 @@ fn port(wire: Wire) -> PortSpec {
 /// How the ports of a network treat tags.
 fn vlans(net: Net) -> PortVlans {
     match net {
-        Net::Front | Net::Back | Net::Link | Net::Apart => PortVlans::Access(UNTAGGED),
+        Net::Front | Net::Back | Net::Link | Net::Apart | Net::Snooped => PortVlans::Access(UNTAGGED),
         Net::Tunnel => PortVlans::Tunnel(UNTAGGED),
         Net::Trunk => {
             PortVlans::Trunk { native: Some(UNTAGGED), allowed: Box::new(TRUNK_VLANS.into_iter().collect()) }

@@ -11,6 +11,7 @@ mod gateway6;
 mod ipv4;
 mod ipv6;
 mod layer2;
+pub mod snooping;
 
 /// What a family makes: a title, and the frames to send.
 #[derive(Debug, Default)]
@@ -30,7 +31,13 @@ impl Draft {
     }
 
     pub fn send(mut self, from: Wire, frame: Vec<u8>) -> Draft {
-        self.steps.push(Step { from, frame });
+        self.steps.push(Step { from, frame, asks: false });
+        self
+    }
+
+    /// Sends a question that hosts are given time to answer.
+    pub fn ask(mut self, from: Wire, frame: Vec<u8>) -> Draft {
+        self.steps.push(Step { from, frame, asks: true });
         self
     }
 }
@@ -90,6 +97,7 @@ const FAMILIES: &[Family] = &[
     ("v6 gateway other", 1, gateway6::other_protocol),
     ("v6 gateway extended", 1, gateway6::extended),
     ("v6 gateway fragments", 1, gateway6::fragments),
+    ("snooping", 4, snooping::group),
     ("silent neighbor", 1, silent_neighbor),
 ];
 

@@ -20,6 +20,7 @@ use weft_testkit::Lab;
 use weft_testkit::frame::{BROADCAST, Mac};
 
 use super::case::{Case, Outcome, is_waiting};
+use super::generate::snooping;
 use super::packet::{checksum, ethernet};
 use super::topology::{ASIDE, Net, ROUTES, Way, Wire};
 
@@ -32,8 +33,13 @@ const QUIET: Duration = Duration::from_millis(40);
 /// Time between two questions for a neighbour, in milliseconds: far below a second, so that slow cases are
 /// quick.
 const RETRANSMIT_MS: u32 = 20;
+/// How long the kernel may have something to say by itself, and hosts may answer the first questions.
+const SETTLING: Duration = Duration::from_millis(300);
 /// The virtio-net header of packet sockets.
 const HEADER: usize = 10;
+/// More than the router needs to give up waiting for a neighbour: three questions, and a tick of the kernel's clock
+/// for each.
+const GIVING_UP: Duration = Duration::from_millis(100);
 /// No buffer space available, in Linux's numbers.
 const ENOBUFS: i32 = 105;
 /// EtherType for local experiments (IEEE 802): what markers carry.
@@ -96,7 +102,7 @@ impl Linux {
         self.until_marked(&mut outcome)?;
         if is_waiting(&outcome) {
             self.listen(SLOW, &mut outcome, |outcome| outcome.len() >= expected)?;
-            self.listen(QUIET, &mut outcome, |_| false)?;
+            self.listen(GIVING_UP, &mut outcome, |_| false)?;
         } else if closely {
             self.listen(QUIET, &mut outcome, |_| false)?;
         }
@@ -120,8 +126,13 @@ impl Linux {
 
     /// Waits until what the kernel says by itself has been said.
     fn settle(&mut self) -> Result<()> {
+        // A bridge that snoops floods until the first questions have had their time.
+        for question in [snooping::igmp_query(2, None), snooping::mld_query(1, None)] {
+            let buffer = [&[0; HEADER][..], &question].concat();
+            self.wires[snooping::ROUTER as usize].send(&buffer)?;
+        }
         let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(100) {
+        while start.elapsed() < SETTLING {
             self.until_marked(&mut Outcome::new())?;
         }
         Ok(())
@@ -156,7 +167,7 @@ impl Linux {
                     if frame == marker {
                         return Ok(true);
                     }
-                    if !is_marker(frame) {
+                    if !is_marker(frame) && !is_own_report(frame) {
                         outcome.push((wire, frame.to_vec()));
                     }
                 }
@@ -174,6 +185,16 @@ impl Linux {
 
 fn is_marker(frame: &[u8]) -> bool {
     frame.get(6..14) == Some(&[2, 0, 0, 0xff, 0, 0, 0x88, 0xb5])
+}
+
+/// Whether a gateway reports a group of its own (IGMP, MLD behind hop-by-hop options): it does so at any time after
+/// a question, and the stack's gateways are in no groups.
+fn is_own_report(frame: &[u8]) -> bool {
+    let from_gateway = Net::ALL.into_iter().any(|net| frame[6..12] == net.segment().gateway_mac);
+    let to_group = frame[0] & 1 != 0;
+    let igmp = frame[12..14] == [0x08, 0x00] && frame.get(23) == Some(&2);
+    let mld = frame[12..14] == [0x86, 0xdd] && frame.get(20) == Some(&0) && frame.get(54) == Some(&58);
+    from_gateway && to_group && (igmp || mld && matches!(frame.get(62), Some(131 | 132 | 143)))
 }
 
 /// The frame behind a virtio-net header, with the checksum that was left to the device computed.
@@ -290,12 +311,12 @@ const SETTINGS_BEFORE: [(&str, &str); 31] = [
 fn bridge(script: &mut String, net: Net) {
     let segment = net.segment();
     let (name, mtu) = (segment.name, segment.mtu);
-    let mac = text(segment.gateway_mac);
+    let (mac, snooping) = (text(segment.gateway_mac), u8::from(net == Net::Snooped));
     let (v4, v6) = (segment.gateway4, segment.gateway6);
     let (length4, length6) = (segment.prefix4.1, segment.prefix6.1);
     let _ = writeln!(
         script,
-        "ip link add br-{name} address {mac} type bridge stp_state 0 mcast_snooping 0 forward_delay 0\n\
+        "ip link add br-{name} address {mac} type bridge stp_state 0 mcast_snooping {snooping} forward_delay 0\n\
          ip link add to-m-{name} type veth peer name m-{name} netns wires\n\
          echo 1 >/proc/sys/net/ipv6/conf/to-m-{name}/disable_ipv6\n\
          ip link set to-m-{name} mtu {mtu} master br-{name} up\n\

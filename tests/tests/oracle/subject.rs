@@ -21,6 +21,9 @@ const BETWEEN_CASES: Duration = Duration::from_millis(500);
 /// Longest time that a question for a neighbour may take.
 const ALL_TIMERS: Duration = Duration::from_secs(10);
 
+/// More than hosts are given to answer a question of theirs.
+const ANSWERS: Duration = Duration::from_millis(300);
+
 /// When nothing waits any more for what an earlier case left out: the time of a fragment, which is longest.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,9 @@ impl Subject {
         outcome.clear();
         for step in &case.steps {
             self.send(step.from, &step.frame, &mut outcome);
+            if step.asks {
+                self.wait(ANSWERS, &mut outcome);
+            }
         }
         if is_waiting(&outcome) {
             self.wait(ALL_TIMERS, &mut outcome);

@@ -11,7 +11,8 @@
 //!
 //! Two more networks carry VLAN tags, which a kernel bridge passes unread: `tunnel` (198.18.4.0/24, g and h),
 //! whose ports do so too, and `trunk` (198.18.5.0/24, i and j), whose ports read them. On `apart` (198.18.6.0/24; k, l
-//! and m) k and l are isolated from each other.
+//! and m) k and l are isolated from each other. On `snooped` (198.18.7.0/24; n, o, p and q) groups go to their members;
+//! n is a multicast router.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,6 +34,10 @@ pub enum Wire {
     K,
     L,
     M,
+    N,
+    O,
+    P,
+    Q,
 }
 
 /// A network.
@@ -44,6 +49,7 @@ pub enum Net {
     Tunnel,
     Trunk,
     Apart,
+    Snooped,
 }
 
 /// What there is to know about a network.
@@ -162,8 +168,20 @@ static APART: Segment = Segment {
     wires: &[Wire::K, Wire::L, Wire::M],
 };
 
+static SNOOPED: Segment = Segment {
+    name: "snooped",
+    mtu: 1500,
+    gateway_mac: [0x02, 0x00, 0x5e, 0x07, 0x00, 0x01],
+    prefix4: (Ipv4Addr::new(198, 18, 7, 0), 24),
+    gateway4: Ipv4Addr::new(198, 18, 7, 1),
+    prefix6: (doc6(7, 0), 64),
+    gateway6: doc6(7, 1),
+    wires: &[Wire::N, Wire::O, Wire::P, Wire::Q],
+};
+
 impl Net {
-    pub const ALL: [Net; 6] = [Net::Front, Net::Back, Net::Link, Net::Tunnel, Net::Trunk, Net::Apart];
+    pub const ALL: [Net; 7] =
+        [Net::Front, Net::Back, Net::Link, Net::Tunnel, Net::Trunk, Net::Apart, Net::Snooped];
 
     pub fn segment(self) -> &'static Segment {
         match self {
@@ -173,6 +191,7 @@ impl Net {
             Net::Tunnel => &TUNNEL,
             Net::Trunk => &TRUNK,
             Net::Apart => &APART,
+            Net::Snooped => &SNOOPED,
         }
     }
 
@@ -183,7 +202,28 @@ impl Net {
 }
 
 impl Wire {
-    pub const ALL: [Wire; 13] = [
+    /// All of them.
+    pub const ALL: [Wire; 17] = [
+        Wire::A,
+        Wire::B,
+        Wire::C,
+        Wire::D,
+        Wire::E,
+        Wire::F,
+        Wire::G,
+        Wire::H,
+        Wire::I,
+        Wire::J,
+        Wire::K,
+        Wire::L,
+        Wire::M,
+        Wire::N,
+        Wire::O,
+        Wire::P,
+        Wire::Q,
+    ];
+    /// Those on networks without snooping.
+    pub const PLAIN: [Wire; 13] = [
         Wire::A,
         Wire::B,
         Wire::C,
@@ -214,6 +254,10 @@ impl Wire {
             Wire::K => "k",
             Wire::L => "l",
             Wire::M => "m",
+            Wire::N => "n",
+            Wire::O => "o",
+            Wire::P => "p",
+            Wire::Q => "q",
         }
     }
 
@@ -225,6 +269,7 @@ impl Wire {
             Wire::G | Wire::H => Net::Tunnel,
             Wire::I | Wire::J => Net::Trunk,
             Wire::K | Wire::L | Wire::M => Net::Apart,
+            Wire::N | Wire::O | Wire::P | Wire::Q => Net::Snooped,
         }
     }
 
@@ -258,9 +303,10 @@ impl Wire {
 
     fn host(self) -> u16 {
         match self {
-            Wire::A | Wire::D | Wire::G | Wire::I | Wire::K => 10,
-            Wire::B | Wire::E | Wire::H | Wire::J | Wire::L => 11,
-            Wire::C | Wire::M => 12,
+            Wire::A | Wire::D | Wire::G | Wire::I | Wire::K | Wire::N => 10,
+            Wire::B | Wire::E | Wire::H | Wire::J | Wire::L | Wire::O => 11,
+            Wire::C | Wire::M | Wire::P => 12,
+            Wire::Q => 13,
             Wire::F => 1,
         }
     }

@@ -75,6 +75,17 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        name: "reports to all",
+        reason: "RFC 4541 section 2.1.1: reports go to routers alone, so that no host holds its own back; Linux floods those \
+                 that are for a link-local group",
+        accepts: |f| {
+            let is_report = |frame: &Dissection| {
+                frame.is("ip.protocol", "2") || frame.has("ip6.extension") && frame.is("icmp.type", "143")
+            };
+            f.family("snooping") && f.mismatch.wire != Wire::N && f.only_linux(is_report)
+        },
+    },
+    Difference {
         name: "malformed IP and ARP is not bridged",
         reason: "what a container sends is checked once, at ingress, so that no later stage meets a length that lies",
         accepts: |f| f.only_linux_bridges() && (f.family("runt") || f.family("arp malformed")),

@@ -13,7 +13,7 @@ const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const ZERO: Mac = [0; 6];
 
 fn anyone(random: &mut Random) -> Wire {
-    random.pick(&Wire::ALL)
+    random.pick(&Wire::PLAIN)
 }
 
 pub fn question(random: &mut Random) -> Draft {

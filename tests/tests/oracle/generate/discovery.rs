@@ -29,7 +29,7 @@ fn packet(source: Ipv6Addr, destination: Ipv6Addr, kind: u8, value: [u8; 4], dat
 }
 
 pub fn solicitation(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let segment = from.net().segment();
     let (whom, target) = match random.below(7) {
         0..3 => ("the gateway", segment.gateway6),
@@ -100,7 +100,7 @@ pub fn malformed(random: &mut Random) -> Draft {
 }
 
 pub fn advertisement(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let segment = from.net().segment();
     let target =
         random.pick(&[from.v6(), from.link_local(), Ipv6Addr::from(segment.prefix6.0.to_bits() | 0xfb)]);
@@ -116,7 +116,7 @@ pub fn advertisement(random: &mut Random) -> Draft {
 
 /// What hosts send to groups of their link without being asked.
 pub fn announcement(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let source = random.pick(&[from.link_local(), NOBODY]);
     let (what, destination, mut packet) = match random.below(3) {
         0 => {

@@ -28,7 +28,7 @@ fn draft(title: String, packet: &Ipv4, from: Wire) -> Draft {
 }
 
 pub fn echo(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let length = random.pick(&[0usize, 1, 7, 56, 57, 999, 1252]);
     let data = random.octets(length);
     let code = if random.one_in(8) { 3 } else { 0 };
@@ -54,7 +54,7 @@ pub fn echo(random: &mut Random) -> Draft {
 
 /// ICMP that is no echo request, and such as is cut short.
 pub fn icmp_other(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let kind = random.pick(&[0u8, 3, 4, 5, 9, 10, 11, 12, 13, 15, 17, 30, 42, 200]);
     let length = random.pick(&[0usize, 12, 28, 40]);
     let data = random.octets(length);
@@ -68,7 +68,7 @@ pub fn icmp_other(random: &mut Random) -> Draft {
 }
 
 pub fn udp_closed(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let length = random.pick(&[0usize, 10, 300, 520, 521, 900]);
     let data = random.octets(length);
     let mut packet = packet(random, from, 17, Vec::new());
@@ -96,7 +96,7 @@ pub fn udp_closed(random: &mut Random) -> Draft {
 }
 
 pub fn tcp_closed(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let flags = random.pick(&[0x02u8, 0x10, 0x12, 0x18, 0x11, 0x04, 0x14, 0x00, 0xc2, 0x29]);
     let length = random.pick(&[0usize, 0, 1, 64]);
     let data = random.octets(length);
@@ -121,7 +121,7 @@ pub fn tcp_closed(random: &mut Random) -> Draft {
 }
 
 pub fn other_protocol(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let protocol = random.pick(&[2u8, 3, 4, 41, 47, 50, 51, 89, 99, 132, 255]);
     let length = random.pick(&[0usize, 4, 40, 700]);
     let data = random.octets(length);
@@ -131,7 +131,7 @@ pub fn other_protocol(random: &mut Random) -> Draft {
 
 /// A large echo request in two pieces, in either order, or with one missing.
 pub fn fragments(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let data = random.octets(1200);
     let message = icmp(8, 0, [9, 9, 0, 1], &data);
     let mut whole = packet(random, from, 1, message.clone());

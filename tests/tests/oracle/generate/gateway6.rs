@@ -30,7 +30,7 @@ fn draft(title: String, packet: &Ipv6, from: Wire) -> Draft {
 }
 
 pub fn echo(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = ends(random, from);
     let length = random.pick(&[0usize, 1, 7, 56, 57, 999, 1232]);
     let data = random.octets(length);
@@ -45,7 +45,7 @@ pub fn echo(random: &mut Random) -> Draft {
 }
 
 pub fn icmp_other(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = ends(random, from);
     let kind = random.pick(&[1u8, 2, 3, 4, 100, 127, 129, 130, 131, 138, 139, 144, 200]);
     let length = random.pick(&[0usize, 12, 48, 60]);
@@ -60,7 +60,7 @@ pub fn icmp_other(random: &mut Random) -> Draft {
 }
 
 pub fn udp_closed(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = ends(random, from);
     let length = random.pick(&[0usize, 10, 300, 900, 1184, 1185]);
     let data = random.octets(length);
@@ -89,7 +89,7 @@ pub fn udp_closed(random: &mut Random) -> Draft {
 }
 
 pub fn tcp_closed(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = ends(random, from);
     let flags = random.pick(&[0x02u8, 0x10, 0x12, 0x18, 0x11, 0x04, 0x00]);
     let length = random.pick(&[0usize, 0, 1, 64]);
@@ -105,7 +105,7 @@ pub fn tcp_closed(random: &mut Random) -> Draft {
 }
 
 pub fn other_protocol(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = ends(random, from);
     let next = random.pick(&[1u8, 2, 4, 41, 47, 50, 59, 89, 99, 132, 255]);
     let length = random.pick(&[0usize, 4, 40, 700]);
@@ -116,7 +116,7 @@ pub fn other_protocol(random: &mut Random) -> Draft {
 
 /// Echo requests behind extension headers, and in pieces.
 pub fn extended(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = (from.v6(), from.net().segment().gateway6);
     let message = icmpv6(ends.0, ends.1, 128, 0, [1, 2, 3, 4], &random.octets(40));
     let mut packet = packet(random, ends, 58, message);
@@ -152,7 +152,7 @@ pub fn extended(random: &mut Random) -> Draft {
 }
 
 pub fn fragments(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     let ends = (from.v6(), from.net().segment().gateway6);
     let message = icmpv6(ends.0, ends.1, 128, 0, [9, 9, 0, 1], &random.octets(1200));
     let id = u32::from(random.word()) << 16 | u32::from(random.word());

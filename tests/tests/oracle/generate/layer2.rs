@@ -30,7 +30,7 @@ fn nobody(random: &mut Random) -> Mac {
 }
 
 pub fn station(random: &mut Random) -> Draft {
-    let from = random.pick(&Wire::ALL);
+    let from = random.pick(&Wire::PLAIN);
     match beside(random, from).filter(|_| !random.one_in(8)) {
         Some(to) => {
             let packet = datagram(random, from, to.v4().into());
@@ -45,7 +45,7 @@ pub fn station(random: &mut Random) -> Draft {
 }
 
 pub fn flooded(random: &mut Random) -> Draft {
-    let from = if random.one_in(4) { Wire::G } else { random.pick(&Wire::ALL) };
+    let from = if random.one_in(4) { Wire::G } else { random.pick(&Wire::PLAIN) };
     let v4: IpAddr = address(random.pick(&["224.0.0.251", "239.1.2.3", "232.7.8.9"]));
     let v6: IpAddr = address(random.pick(&["ff02::fb", "ff05::1:3", "ff0e::1234"]));
     let reserved = [0x01, 0x80, 0xc2, 0, 0, random.pick(&[0u8, 1, 2, 3, 7, 0x0e, 0x0f, 0x10, 0x21])];
