@@ -65,7 +65,7 @@ const FAMILIES: &[Family] = &[
     ("v4 forwarded", 1, ipv4::forwarded),
     ("v4 time to live", 1, ipv4::time_to_live),
     ("v4 bent header", 1, ipv4::bent_header),
-    ("v4 options", 1, ipv4::with_options),
+    ("v4 options", 3, ipv4::with_options),
     ("v4 martian", 3, ipv4::martian),
     ("v4 unreachable", 1, ipv4::unreachable),
     ("v4 special route", 1, ipv4::special_route),
