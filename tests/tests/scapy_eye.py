@@ -12,6 +12,7 @@ import sys
 logging.getLogger("scapy").setLevel(logging.ERROR)
 
 from scapy.config import conf  # noqa: E402
+from scapy.contrib.igmpv3 import IGMPv3  # noqa: E402, F401 (so that IGMP is dissected)
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert, in4_chksum  # noqa: E402
 from scapy.layers.inet6 import (  # noqa: E402
     ICMPv6EchoRequest,
@@ -203,7 +204,12 @@ def explained(data):
         for field in layer.fields_desc:
             found["%s.%s" % (name, field.name)] = str(layer.getfieldval(field.name))
         layer = layer.payload
-    found.update(transport_sum(data, network_of(Ether(data))))
+    network = network_of(Ether(data))
+    found.update(transport_sum(data, network))
+    if isinstance(network, IP):
+        found["sum.ip"] = recomputed(data, IP, "chksum")
+        if network.proto == 2:
+            found["sum.transport"] = "wrong" if checksum(message_of(data, network)) else "right"
     return found
 
 

@@ -1,11 +1,12 @@
-//! What a gateway tells by itself, read by scapy: router advertisements (RFC 4861, RFC 8106).
+//! What the stack says unasked, read by scapy: router advertisements (RFC 4861, RFC 8106), and questions for the
+//! members of groups (RFC 3376, RFC 3810).
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use weft_stack::Stack;
 use weft_stack::batch::{Batch, Output};
-use weft_stack::config::{AdvertisementSpec, Config, FabricSpec};
+use weft_stack::config::{AdvertisementSpec, Config, FabricSpec, MulticastSpec};
 use weft_stack::time::Instant;
 
 use super::eye;
@@ -69,6 +70,60 @@ fn scapy_reads_router_advertisements() {
                 ("ICMPv6NDOptPrefixInfo.A", "1"),
                 ("ICMPv6NDOptRDNSS.dns", "['2001:db8::53']"),
                 ("ICMPv6NDOptDNSSL.searchlist", "['example.org.']"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn scapy_reads_questions_for_the_members_of_groups() {
+    let mut spec = fabric::spec();
+    let front = Net::Front.segment();
+    let network = spec.networks.iter_mut().find(|network| network.name == front.name).unwrap();
+    network.multicast = MulticastSpec { snooping: true, querier: true };
+    let sent = said_unasked(&spec).unwrap();
+    let about = |kind: &str| {
+        let is_question = |frame: &&Vec<u8>| {
+            let read = Dissection::of(frame);
+            read.is("ip.protocol", "2") && kind == "igmp" || read.is("icmp.type", "130") && kind == "mld"
+        };
+        let questions: Vec<Vec<u8>> = sent.iter().filter(is_question).cloned().collect();
+        assert!(!questions.is_empty(), "no {kind} in {sent:?}");
+        eye::explain(&questions).unwrap()
+    };
+    for read in about("igmp") {
+        wants(
+            &read,
+            &[
+                ("Ether.dst", "01:00:5e:00:00:01"),
+                ("IP.dst", "224.0.0.1"),
+                ("IP.src", "198.18.1.1"),
+                ("IP.ttl", "1"),
+                ("IP.ihl", "6"),
+                ("sum.ip", "right"),
+                ("sum.transport", "right"),
+                ("IGMPv3.type", "17"),
+                ("IGMPv3mq.gaddr", "0.0.0.0"),
+                ("IGMPv3mq.qrv", "2"),
+                ("IGMPv3mq.qqic", "125"),
+                ("IGMPv3mq.numsrc", "0"),
+            ],
+        );
+    }
+    for read in about("mld") {
+        wants(
+            &read,
+            &[
+                ("Ether.dst", "33:33:00:00:00:01"),
+                ("IPv6.dst", "ff02::1"),
+                ("IPv6.src", &Net::Front.gateway_link_local().to_string()),
+                ("IPv6.hlim", "1"),
+                ("IPv6ExtHdrHopByHop.nh", "58"),
+                ("sum.transport", "right"),
+                ("ICMPv6MLQuery2.mladdr", "::"),
+                ("ICMPv6MLQuery2.mrd", "10000"),
+                ("ICMPv6MLQuery2.QRV", "2"),
+                ("ICMPv6MLQuery2.QQIC", "125"),
             ],
         );
     }
