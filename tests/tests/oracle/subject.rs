@@ -21,8 +21,8 @@ const BETWEEN_CASES: Duration = Duration::from_millis(500);
 /// Longest time that a question for a neighbour may take.
 const ALL_TIMERS: Duration = Duration::from_secs(10);
 
-/// More than hosts are given to answer a question of theirs.
-const ANSWERS: Duration = Duration::from_millis(300);
+/// More than a bridge gives hosts to answer the first question that it hears (RFC 3376 section 8.3).
+const ANSWERS: Duration = Duration::from_secs(11);
 
 /// When nothing waits any more for what an earlier case left out: the time of a fragment, which is longest.
 const FORGOTTEN: Duration = Duration::from_secs(60);
