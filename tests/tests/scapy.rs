@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 #[path = "oracle"]
 mod oracle {
+    pub mod captured;
     pub mod case;
     pub mod dissect;
     pub mod fabric;
@@ -19,6 +20,7 @@ mod scapy {
     pub mod announcements;
     pub mod eye;
     pub mod fields;
+    pub mod leases;
 }
 
 use std::collections::BTreeSet;

@@ -13,6 +13,7 @@ logging.getLogger("scapy").setLevel(logging.ERROR)
 
 from scapy.config import conf  # noqa: E402
 from scapy.contrib.igmpv3 import IGMPv3  # noqa: E402, F401 (so that IGMP is dissected)
+from scapy.layers.dhcp import DHCP  # noqa: E402, F401 (so that DHCP is dissected)
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert, in4_chksum  # noqa: E402
 from scapy.layers.inet6 import (  # noqa: E402
     ICMPv6EchoRequest,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weft_stack::Stack;
 use weft_stack::batch::{Batch, Output};
-use weft_stack::config::{Config, PortId};
+use weft_stack::config::{Config, FabricSpec, PortId};
 use weft_stack::time::Instant;
 use weft_testkit::frame;
 
@@ -38,7 +38,12 @@ pub struct Subject {
 
 impl Subject {
     pub fn new() -> Result<Subject> {
-        let config = Config::build(&fabric::spec(), None, 1)?;
+        Subject::of(&fabric::spec())
+    }
+
+    /// A stack with this fabric, which has a port for each wire.
+    pub fn of(spec: &FabricSpec) -> Result<Subject> {
+        let config = Config::build(spec, None, 1)?;
         let port = |wire: &Wire| Some(config.port_by_name(wire.name())?.id);
         let ports = Wire::ALL.iter().map(port).collect::<Option<_>>().context("a port for each wire")?;
         let now = Instant::from_nanos(1_000_000_000);

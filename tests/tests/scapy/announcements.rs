@@ -30,7 +30,7 @@ fn said_unasked(spec: &FabricSpec) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Wants each of these fields as it is written here.
-fn wants(read: &Fields, expected: &[(&str, &str)]) {
+pub fn wants(read: &Fields, expected: &[(&str, &str)]) {
     for (name, value) in expected {
         assert_eq!(read.get(*name).map(String::as_str), Some(*value), "{name} in {read:#?}");
     }
