@@ -232,8 +232,10 @@ fn run(lab: &Lab, script: &str) -> Result<()> {
 /// All that makes the kernel the router and bridge of [`topology`](super::topology).
 fn setup() -> String {
     let mut script = String::from("ip netns add wires\n");
-    for setting in SETTINGS_BEFORE {
-        let _ = writeln!(script, "echo {} >/proc/sys/net/{}", setting.1, setting.0);
+    for (name, value) in SETTINGS_BEFORE {
+        // Kernels without br_netfilter, or older ones, lack some of them; what these would turn off is not there.
+        let file = format!("/proc/sys/net/{name}");
+        let _ = writeln!(script, "if [ -e {file} ]; then echo {value} >{file}; fi");
     }
     for name in ["default", "all"] {
         let _ = writeln!(
