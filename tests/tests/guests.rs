@@ -1,11 +1,12 @@
-//! Guests that expect to be told: router advertisements and DHCP, to the kernel's and busybox's own clients.
+//! Guests that expect to be told: router advertisements and DHCP, to the kernel's, ndisc6's and busybox's own clients;
+//! and guests that take other Networks to be on their link, who ask for them by ARP.
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::json;
 use weft_testkit::Lab;
-use weft_testkit::topology::{self, A4, FRONT_GATEWAY4, PortKind};
+use weft_testkit::topology::{self, A4, B_MAC, FAR_B4, FRONT_GATEWAY4, PortKind};
 use weft_testkit::wait::retry_until;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -38,6 +39,34 @@ fn a_kernel_learns_its_default_route_and_makes_itself_an_address() {
     });
 }
 
+#[test]
+fn a_host_hears_all_that_is_told_and_when_it_ends() {
+    Lab::test(|lab| {
+        let silent = topology::one_network(PortKind::Tap, PortKind::Veth).with(
+            "Port",
+            "a",
+            "defaultRoute",
+            json!(false),
+        );
+        let told = json!({ "dns": ["2001:db8::53"], "search": ["lab.example.org"] });
+        lab.apply(&silent.clone().with("Network", "front", "routerAdvertisements", told))?;
+        let container = lab.container("a");
+        let heard = container.run("rdisc6 -1 -w 5000 eth0")?.ok()?;
+        for text in ["1800", "2001:db8:1::/64", "2001:db8::53", "lab.example.org", "1500"] {
+            ensure!(heard.contains(text), "rdisc6 does not tell of {text}: {heard}");
+        }
+        for there in [true, false] {
+            retry_until(SOON, "a default route that comes and goes", || {
+                let routes = container.run("ip -6 route show default")?.ok()?;
+                ensure!(routes.contains("proto ra") == there, "routes: {routes}");
+                Ok(())
+            })?;
+            lab.apply(&silent)?;
+        }
+        Ok(())
+    });
+}
+
 /// What udhcpc calls: prints what it was told.
 const LEASE: &str = "#!/bin/sh\n[ \"$1\" = bound ] && echo \"bound $ip/$mask router $router dns $dns domain $domain \
     lease $lease mtu $mtu\"\nexit 0\n";
@@ -61,6 +90,37 @@ fn a_dhcp_client_is_given_the_address_of_its_port() {
             ensure!(told.contains(&expected), "{expected} expected: {told}");
             lab.weft(&["delete", "port", "a", "b"])?.ok()?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_dhcp_nobody_answers() {
+    Lab::test(|lab| {
+        lab.apply(&topology::one_network(PortKind::Tap, PortKind::Tap))?;
+        let told = lab.container("a").run("busybox udhcpc -f -n -q -t 2 -T 1 -i eth0 -s /bin/true")?.text();
+        ensure!(told.contains("no lease"), "udhcpc was answered: {told}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_gateway_answers_for_other_networks_where_it_is_asked_to() {
+    Lab::test(|lab| {
+        let manifest = topology::two_networks(PortKind::Tap, PortKind::Veth);
+        lab.apply(&manifest.clone().with("Network", "front", "proxyNeighbors", json!(true)))?;
+        let a = lab.container("a");
+        let status = lab.get("network", "front")?;
+        let gateway = status["status"]["gatewayMac"].as_str().context("status.gatewayMac")?;
+        let answer = a.run(&format!("arping -c 2 -w 5 -I eth0 {FAR_B4}"))?.text().to_lowercase();
+        ensure!(answer.contains(gateway), "the gateway does not answer: {answer}");
+        // The other Network is on its own link, for all that the host knows.
+        a.run("ip route add 198.18.2.0/24 dev eth0")?.ok()?;
+        a.reaches(FAR_B4)?;
+        lab.apply(&manifest)?;
+        let answer = a.run(&format!("arping -c 2 -w 2 -I eth0 {FAR_B4}"))?.text().to_lowercase();
+        ensure!(!answer.contains(gateway), "the gateway still answers: {answer}");
+        ensure!(!answer.contains(B_MAC), "somebody of another Network answers: {answer}");
         Ok(())
     });
 }
