@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_stack::config::{
-    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouteAction, RouterSpec,
-    StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+    AdvertisementSpec, DhcpSpec, FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans,
+    RouteAction, RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
 };
 use weft_stack::{MacAddr, Prefix};
 
@@ -148,6 +148,8 @@ fn network(name: &str) -> NetworkSpec {
         let (v4, v6) = self::subnets("i");
         subnets.extend([subnet(v4, 9), subnet(v6, 9)]);
     }
+    // The guests of one network expect to be told, and take everything to be on their link.
+    let guests = name == "b";
     NetworkSpec {
         name: name.into(),
         router: (name != "c").then(|| "core".into()),
@@ -159,9 +161,10 @@ fn network(name: &str) -> NetworkSpec {
         max_neighbors: TABLE,
         static_macs: Vec::new(),
         multicast: MulticastSpec::default(),
-        advertisements: None,
-        proxy_neighbors: false,
-        dhcp: None,
+        advertisements: guests
+            .then(|| AdvertisementSpec { router_lifetime: 1800, ..AdvertisementSpec::default() }),
+        proxy_neighbors: guests,
+        dhcp: guests.then(|| DhcpSpec { lease: Duration::from_secs(600), dns: Vec::new(), domain: None }),
     }
 }
 
