@@ -23,20 +23,22 @@ use crate::stage::{
     Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast, neighbor,
     route, source, storm,
 };
+use crate::table::shortcut::Shortcuts;
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
-/// All stages, in the order in which a frame meets them. The first one leaves the frame's headers in `headers`.
+/// All stages, in the order in which a frame meets them. The first one puts the frame's headers into `frame`.
 fn stages(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
     from: &Port,
-    headers: &mut Option<Frame>,
+    frame: &mut Frame,
 ) -> Result<Verdict, Rejection> {
     cx.enter(Stage::Ingress);
-    let frame: &Frame = headers.insert(ingress::check(cx, packet, from)?);
+    ingress::check(cx, packet, from, frame)?;
+    let frame = &*frame;
 
     if let Some(verdict) = loops::receive(cx, packet, from)? {
         return Ok(verdict);
@@ -68,31 +70,33 @@ fn stages(
         return Ok(dhcp::receive(cx, packet, frame, from, interface)?);
     }
     cx.enter(Stage::Route);
-    let hop = match route::decide(cx, packet, frame, from, interface)? {
+    let (out, station) = match route::decide(cx, packet, frame, from, interface)? {
         route::Next::Local => {
             cx.enter(Stage::Local);
             return local::deliver(cx, packet, origin, frame, from);
         }
-        route::Next::Hop(hop) => hop,
-    };
-    let Some(mac) = neighbor::resolve(cx, packet, frame, from, &hop)? else {
-        return Ok(Verdict::Queued);
+        route::Next::Shortcut(out, station) => (out, station),
+        route::Next::Hop(hop, lasting) => {
+            let Some(mac) = neighbor::resolve(cx, packet, frame, from, &hop)? else {
+                return Ok(Verdict::Queued);
+            };
+            if lasting {
+                route::remember(cx, frame, interface, &hop, mac);
+            }
+            let out = &cx.config.interfaces[hop.interface];
+            (out, bridge::station(cx, out, mac))
+        }
     };
     cx.enter(Stage::Egress);
-    let out = &cx.config.interfaces[hop.interface];
-    egress::routed(cx, packet, origin, frame, out, mac)
+    egress::routed(cx, packet, origin, frame, out, station)
 }
 
 /// Runs a frame through the stages and sees to what was refused.
 fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Verdict {
-    let mut headers = None;
-    match (stages(cx, packet, origin, from, &mut headers), &headers) {
-        (Ok(verdict), _) => verdict,
-        (Err(rejection), Some(frame)) => cx.reject(rejection, packet, frame, from),
-        (Err(rejection), None) => {
-            cx.count_drop(from, rejection.reason);
-            Verdict::Dropped(rejection.reason)
-        }
+    let mut frame = Frame::default();
+    match stages(cx, packet, origin, from, &mut frame) {
+        Ok(verdict) => verdict,
+        Err(rejection) => cx.reject(rejection, packet, &frame, from),
     }
 }
 
@@ -182,6 +186,7 @@ pub(crate) struct State {
     pub fragment_ids: FragmentIds,
     pub farewells: Vec<Farewell>,
     cache: Box<[Option<CachedNeighbor>]>,
+    pub shortcuts: Shortcuts,
     hash: RandomState,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     /// There is a [`Timer::Upkeep`].
@@ -196,6 +201,7 @@ impl State {
             fragment_ids: FragmentIds::default(),
             farewells: Vec::new(),
             cache: vec![None; CACHE_SLOTS].into(),
+            shortcuts: Shortcuts::default(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
             upkeep: false,
@@ -214,9 +220,14 @@ impl State {
     }
 
     pub fn cached(&self, interface: u32, address: IpAddr, epoch: u64, now: Instant) -> Option<MacAddr> {
+        let found = self.last_cached(interface, address)?;
+        (found.epoch == epoch && now < found.until).then_some(found.mac)
+    }
+
+    /// What was looked up last, though it may no longer hold.
+    pub fn last_cached(&self, interface: u32, address: IpAddr) -> Option<&CachedNeighbor> {
         let found = self.cache[self.slot(interface, address)].as_ref()?;
-        let same = found.interface == interface && found.address == address;
-        (same && found.epoch == epoch && now < found.until).then_some(found.mac)
+        (found.interface == interface && found.address == address).then_some(found)
     }
 
     pub fn cache(&mut self, neighbor: CachedNeighbor) {
@@ -340,6 +351,7 @@ impl Stack {
     pub fn set_config(&mut self, config: Arc<Config>) {
         let previous = std::mem::replace(&mut self.config, config);
         self.config.forget_moved_addresses(&previous);
+        self.state.shortcuts.clear();
         self.begin(&previous);
         self.begin_upkeep();
     }

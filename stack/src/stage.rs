@@ -22,7 +22,7 @@ use crate::wire::vlan::Tci;
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6};
 
 /// A frame whose headers were read and found consistent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Frame {
     pub ethernet: ethernet::Header,
     /// The VLAN that it is on; 0 is untagged.
@@ -33,11 +33,12 @@ pub(crate) struct Frame {
 }
 
 /// What is behind the Ethernet header.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum Layer3 {
     Arp(arp::Message),
     Ipv4(ipv4::Header),
     Ipv6(ipv6::Header),
+    #[default]
     Other,
 }
 

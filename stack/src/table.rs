@@ -6,3 +6,4 @@ pub(crate) mod group;
 pub mod neighbor;
 pub mod next_hops;
 pub mod reassembly;
+pub(crate) mod shortcut;

@@ -141,6 +141,11 @@ impl Router {
         Router { name, main, tables, rules, targets, ids: Arc::new(ids), addresses: links.addresses, seed }
     }
 
+    /// Whether a packet's way depends on its destination alone.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -18,6 +18,7 @@ mod proxy;
 mod reserved;
 mod resolution;
 mod routing;
+mod shortcuts;
 mod snooping;
 mod storm;
 mod together;

@@ -3,7 +3,7 @@
 use super::neighbor::proxy;
 use super::{Frame, Layer3, dhcp, storm};
 use crate::MacAddr;
-use crate::config::{Config, Interface, Network, Port};
+use crate::config::{Config, Interface, Network, Port, PortId};
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::table::fdb::{Learned, Sighting};
@@ -98,6 +98,24 @@ pub(crate) fn decide<'a>(
     }
 }
 
+/// Where a station is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Station<'a> {
+    pub mac: MacAddr,
+    /// `None`: nobody knows.
+    pub port: Option<&'a Port>,
+}
+
+/// A station on the link of an interface.
+pub(crate) fn station<'a>(cx: &Context<'a>, interface: &Interface, mac: MacAddr) -> Station<'a> {
+    Station { mac, port: find(cx, interface, mac) }
+}
+
+/// The port that has this address on the link of an interface by configuration.
+pub(crate) fn configured(cx: &Context, interface: &Interface, mac: MacAddr) -> Option<PortId> {
+    cx.config.networks[interface.network].stations.get(&(interface.vlan, mac)).copied()
+}
+
 /// The port where a station on the link of an interface is.
 pub(crate) fn find<'a>(cx: &Context<'a>, interface: &Interface, mac: MacAddr) -> Option<&'a Port> {
     find_on(cx, &cx.config.networks[interface.network], interface.vlan, mac)
@@ -108,10 +126,14 @@ pub(crate) fn find<'a>(cx: &Context<'a>, interface: &Interface, mac: MacAddr) ->
 fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
     let configured = network.stations.get(&(vlan, mac)).copied();
     let id = configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))?;
-    cx.config
-        .port(id)
-        .map(|port| &**port)
-        .filter(|port| port.vlans.carries(vlan) && !port.is_mirror && !port.is_blocked())
+    open_port(cx, vlan, id)
+}
+
+/// A port, if what is on this VLAN may go there now.
+#[inline]
+pub(crate) fn open_port<'a>(cx: &Context<'a>, vlan: u16, id: PortId) -> Option<&'a Port> {
+    let port = cx.config.port(id).map(|port| &**port);
+    port.filter(|port| port.vlans.carries(vlan) && !port.is_mirror && !port.is_blocked())
 }
 
 /// An ARP request or neighbour solicitation for an address that the gateway answers for, or a question to its DHCP server: it needs

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Frame, L3, Layer3, Rejection, bridge, fragment, segment};
-use crate::MacAddr;
+use super::bridge::Station;
+use super::{Frame, L3, Layer3, Rejection, fragment, segment};
 use crate::batch::Origin;
 use crate::config::{Config, Interface, Network, Offloads, Port, PortId, PortVlans};
 use crate::offload;
@@ -198,6 +198,7 @@ fn hand_over(
 
 /// Sends a frame by a port, with this tag, and does before what the device cannot. `segments` are those of
 /// the packet, if another port needed them already.
+#[inline]
 pub(crate) fn send(
     cx: &mut Context,
     packet: &mut Packet,
@@ -221,21 +222,20 @@ pub(crate) fn send(
     Ok(())
 }
 
-/// Sends a routed packet to a neighbour by an interface: finds the port, makes the packet fit, rewrites it.
+/// Sends a routed packet to a neighbour by an interface: makes it fit, and rewrites it.
 pub(crate) fn routed(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
     frame: &Frame,
     interface: &Interface,
-    neighbor: MacAddr,
+    Station { mac, port }: Station,
 ) -> Result<Verdict, Rejection> {
     if let Some(length) = ip_length(frame) {
         // What follows the packet is padding, and needs no room on the next link.
         packet.truncate(L3 + length);
     }
-    let port = bridge::find(cx, interface, neighbor);
-    let rewrite = Rewrite { destination: neighbor, source: interface.mac, decrement_ttl: true };
+    let rewrite = Rewrite { destination: mac, source: interface.mac, decrement_ttl: true };
     // A routed packet is IP right behind its MAC addresses.
     let length = length_behind(packet, L3);
     let Some(port) = port.filter(|port| length <= port.mtu.min(interface.mtu)) else {
@@ -324,10 +324,15 @@ fn must_fragment(cx: &mut Context, frame: &Frame, length: usize, mtu: usize) -> 
 }
 
 /// Carries out what routing decided.
+#[inline]
 fn apply(cx: &mut Context, packet: &mut Packet, frame: &Frame, interface: &Interface, rewrite: &Rewrite) {
-    let name = &cx.config.networks[interface.network].name;
     let Rewrite { source, destination, .. } = rewrite;
-    step!(cx, "egress", "on network {name} from {source} to {destination}, TTL down by one");
+    step!(
+        cx,
+        "egress",
+        "on network {} from {source} to {destination}, TTL down by one",
+        cx.config.networks[interface.network].name
+    );
     let bytes = packet.frame_mut();
     bytes[0..6].copy_from_slice(&rewrite.destination.0);
     bytes[6..12].copy_from_slice(&rewrite.source.0);
@@ -350,6 +355,7 @@ fn segment_length(packet: &Packet) -> usize {
 }
 
 /// The same, where it is known how long the headers before the payload of Ethernet are.
+#[inline]
 fn length_behind(packet: &Packet, headers: usize) -> usize {
     match packet.offload.gso {
         Some(gso) => usize::from(gso.header_length) + usize::from(gso.size),
@@ -360,6 +366,7 @@ fn length_behind(packet: &Packet, headers: usize) -> usize {
 }
 
 /// Whether a device takes this kind of super-packet; what is none it takes.
+#[inline]
 fn takes_whole(packet: &Packet, device: Offloads) -> bool {
     packet.offload.gso.is_none_or(|gso| {
         let taken = match gso.kind {
@@ -372,6 +379,7 @@ fn takes_whole(packet: &Packet, device: Offloads) -> bool {
 }
 
 /// Completes a partial checksum that the device would not, or not as it must be.
+#[inline]
 fn fit_checksum(packet: &mut Packet, device: Offloads) {
     if !device.checksum || offload::checksum::is_crc(packet) {
         offload::checksum::complete(packet);

@@ -16,10 +16,19 @@ const UDP_HEADER_LENGTH: usize = 8;
 const UDP_CHECKSUM: usize = 6;
 const ICMP_CHECKSUM: usize = 2;
 
-#[inline(always)] // see check_frame
-pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
+/// Reads the headers into `frame`, where all stages look for them.
+#[inline(always)] // headers are large: here and below they are written to their place and not copied there
+pub(crate) fn check(
+    cx: &mut Context,
+    packet: &mut Packet,
+    from: &Port,
+    frame: &mut Frame,
+) -> Result<(), DropReason> {
     step!(cx, "ingress", "port {} took in {}", from.name, crate::trace::describe(packet.frame()));
-    let checked = if from.is_mirror { Err(DropReason::MirrorDestination) } else { check_frame(packet, from) };
+    let checked = match from.is_mirror {
+        true => Err(DropReason::MirrorDestination),
+        false => check_frame(packet, from, frame),
+    };
     if let Err(reason) = checked {
         step!(cx, "ingress", "{}", reason.description());
     }
@@ -27,10 +36,10 @@ pub(crate) fn check(cx: &mut Context, packet: &mut Packet, from: &Port) -> Resul
 }
 
 /// Reads a frame's headers and checks them against each other and the port; takes its tag off.
-#[inline(always)] // so that the headers are written once, to where the stages look for them
-pub(crate) fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, DropReason> {
+#[inline(always)] // see check
+pub(crate) fn check_frame(packet: &mut Packet, from: &Port, frame: &mut Frame) -> Result<(), DropReason> {
     let tag = vlan::outer(packet.frame());
-    let vlan = from.vlans.classify(tag).ok_or(match tag {
+    frame.vlan = from.vlans.classify(tag).ok_or(match tag {
         Some(_) => DropReason::VlanNotAllowed,
         None => DropReason::UntaggedNotAllowed,
     })?;
@@ -38,37 +47,48 @@ pub(crate) fn check_frame(packet: &mut Packet, from: &Port) -> Result<Frame, Dro
     if tag.is_some() {
         packet.strip_tag();
     }
-    let frame = parse(packet.frame()).map_err(|(reason, _)| reason)?;
+    frame.tag = tag.unwrap_or_default();
+    read(packet.frame(), frame).map_err(|(reason, _)| reason)?;
     check_ethernet(&frame.ethernet, carries_customers(&from.vlans, tag))?;
-    check_offload(packet, &frame)?;
+    check_offload(packet, frame)?;
     if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 + vlan::tags_length(packet.frame()) {
         return Err(DropReason::FrameTooLong);
     }
-    Ok(Frame { vlan, tag: tag.unwrap_or_default(), ..frame })
+    Ok(())
 }
 
 /// Reads a frame's headers, as those of a frame of the untagged segment.
-#[inline(always)] // see check_frame
 pub(crate) fn parse(bytes: &[u8]) -> Result<Frame, (DropReason, Malformed)> {
-    let ethernet = ethernet::Header::parse(bytes).map_err(|e| (DropReason::FrameTruncated, e))?;
-    let network = parse_network(ethernet.ethertype, &bytes[L3..])?;
-    Ok(Frame { ethernet, vlan: UNTAGGED, tag: Tci::default(), network })
+    let mut frame = Frame::default();
+    read(bytes, &mut frame)?;
+    Ok(frame)
 }
 
-#[inline(always)] // see check_frame
-fn parse_network(ethertype: u16, payload: &[u8]) -> Result<Layer3, (DropReason, Malformed)> {
-    Ok(match ethertype {
+#[inline(always)] // see check
+fn read(bytes: &[u8], frame: &mut Frame) -> Result<(), (DropReason, Malformed)> {
+    frame.ethernet = ethernet::Header::parse(bytes).map_err(|e| (DropReason::FrameTruncated, e))?;
+    read_network(frame.ethernet.ethertype, &bytes[L3..], &mut frame.network)
+}
+
+/// Reads what is behind the Ethernet header; `network` stays as it is where that is malformed.
+#[inline(always)] // see check
+fn read_network(ethertype: u16, payload: &[u8], network: &mut Layer3) -> Result<(), (DropReason, Malformed)> {
+    match ethertype {
         ethernet::IPV4 => {
-            Layer3::Ipv4(ipv4::Header::parse(payload).map_err(|e| (DropReason::Ipv4Malformed, e))?)
+            let header = ipv4::Header::parse(payload).map_err(|e| (DropReason::Ipv4Malformed, e))?;
+            *network = Layer3::Ipv4(header);
         }
         ethernet::IPV6 => {
-            Layer3::Ipv6(ipv6::Header::parse(payload).map_err(|e| (DropReason::Ipv6Malformed, e))?)
+            let header = ipv6::Header::parse(payload).map_err(|e| (DropReason::Ipv6Malformed, e))?;
+            *network = Layer3::Ipv6(header);
         }
         ethernet::ARP => {
-            Layer3::Arp(arp::Message::parse(payload).map_err(|e| (DropReason::ArpMalformed, e))?)
+            let message = arp::Message::parse(payload).map_err(|e| (DropReason::ArpMalformed, e))?;
+            *network = Layer3::Arp(message);
         }
-        _ => Layer3::Other,
-    })
+        _ => *network = Layer3::Other,
+    }
+    Ok(())
 }
 
 /// Whether frames with this tag can be those of a customer's bridge, which the fabric carries as a provider's: then
@@ -122,7 +142,10 @@ impl Inner {
         let start = L3 + vlan::tags_length(bytes);
         let network = match bytes.get(start..) {
             Some(payload) if start > L3 => {
-                parse_network(read_u16(bytes, start - 2), payload).unwrap_or(Layer3::Other)
+                let mut network = Layer3::Other;
+                // What is malformed is like anything else that is not known.
+                let _ = read_network(read_u16(bytes, start - 2), payload, &mut network);
+                network
             }
             _ => frame.network,
         };

@@ -4,7 +4,7 @@
 //! of the frame itself. The original is rewritten on its way, so the copy has a buffer of its own; where there is none,
 //! it is counted and left out. A mirrored port cannot be a destination, so there is no copy of a copy, and no loop.
 
-use super::{egress, ingress};
+use super::{Frame, egress, ingress};
 use crate::batch::Origin;
 use crate::config::{Port, PortId};
 use crate::packet::Packet;
@@ -71,7 +71,7 @@ fn duplicate(packet: &Packet, copy: &mut Packet) {
 /// Sees to it that the offload state of a copy of `packet`, which came in at `from`, is true: what contradicts the
 /// frame is left out, since the destination's device would trip over it. The answer: the tag that was taken off.
 fn trust(copy: &mut Packet, packet: &Packet, from: &Port) -> Option<Tci> {
-    if ingress::check_frame(copy, from).is_err() {
+    if ingress::check_frame(copy, from, &mut Frame::default()).is_err() {
         copy.set_frame(packet.frame());
         return None;
     }

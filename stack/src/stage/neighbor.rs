@@ -137,7 +137,10 @@ fn release(cx: &mut Context, interface: &Interface, waiting: Waiting, mac: MacAd
     packet.offload = waiting.offload;
     if let Ok(frame) = ingress::parse(packet.frame()) {
         let frame = Frame { vlan: waiting.vlan, ..frame };
-        let result = egress::routed(cx, &mut packet, origin, &frame, interface, mac);
+        let result = {
+            let station = bridge::station(cx, interface, mac);
+            egress::routed(cx, &mut packet, origin, &frame, interface, station)
+        };
         if let Err(rejection) = result {
             cx.reject(rejection, &packet, &frame, from);
         }

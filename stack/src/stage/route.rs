@@ -9,31 +9,36 @@ mod flow;
 
 use std::net::IpAddr;
 
+use super::bridge::{self, Station};
 use super::{Frame, L3, Layer3, Rejection};
+use crate::MacAddr;
 use crate::config::{Config, Interface, Port, Target};
 use crate::packet::Packet;
-use crate::pipeline::Context;
+use crate::pipeline::{CachedNeighbor, Context};
 use crate::table::next_hops::{NextHop, NextHops};
+use crate::table::shortcut::Shortcut;
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
 
 /// What routing found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Next<'a> {
     /// The packet is for the gateway itself.
     Local,
-    /// The packet goes on to this neighbour.
-    Hop(NextHop),
+    /// The packet goes out by this interface to this station, as packets to its destination did before.
+    Shortcut(&'a Interface, Station<'a>),
+    /// The packet goes on to this neighbour. True: so do all packets to its destination, while the picture is this.
+    Hop(NextHop, bool),
 }
 
-pub(crate) fn decide(
-    cx: &mut Context,
+pub(crate) fn decide<'a>(
+    cx: &mut Context<'a>,
     packet: &Packet,
     frame: &Frame,
     from: &Port,
     interface: &Interface,
-) -> Result<Next, Rejection> {
+) -> Result<Next<'a>, Rejection> {
     let next = match &frame.network {
         Layer3::Ipv4(header) => decide_v4(cx, packet, frame, from, interface, header),
         Layer3::Ipv6(header) => decide_v6(cx, packet, frame, from, interface, header),
@@ -41,7 +46,8 @@ pub(crate) fn decide(
     };
     match &next {
         Ok(Next::Local) => step!(cx, "route", "the destination is the gateway itself"),
-        Ok(Next::Hop(hop)) => {
+        Ok(Next::Shortcut(..)) => {}
+        Ok(Next::Hop(hop, _)) => {
             step!(
                 cx,
                 "route",
@@ -55,14 +61,14 @@ pub(crate) fn decide(
     next
 }
 
-fn decide_v4(
-    cx: &Context,
+fn decide_v4<'a>(
+    cx: &Context<'a>,
     packet: &Packet,
     frame: &Frame,
     from: &Port,
     interface: &Interface,
     header: &ipv4::Header,
-) -> Result<Next, Rejection> {
+) -> Result<Next<'a>, Rejection> {
     let bytes = &packet.frame()[L3..L3 + header.header_length];
     if !ipv4::checksum_is_valid(bytes) {
         return Err(DropReason::Ipv4ChecksumBad.into());
@@ -76,6 +82,11 @@ fn decide_v4(
     check_options_v4(&bytes[ipv4::HEADER_LENGTH..])?;
     let destination = IpAddr::V4(header.destination);
     let router = &cx.config.routers[interface.router];
+    if header.ttl > 1
+        && let Some(shortcut) = shortcut(cx, interface.router, destination)
+    {
+        return Ok(shortcut);
+    }
     let target = router.route(header.source.into(), destination, from.id);
     if matches!(target, Some(Target::Local)) {
         return Ok(Next::Local);
@@ -88,7 +99,7 @@ fn decide_v4(
     if is_subnet_broadcast(cx, hop, header) {
         return Err(DropReason::DestinationInvalid.into());
     }
-    Ok(Next::Hop(hop))
+    Ok(Next::Hop(hop, way.is_one() && !router.has_rules()))
 }
 
 fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
@@ -112,14 +123,14 @@ fn is_subnet_broadcast(cx: &Context, hop: NextHop, header: &ipv4::Header) -> boo
     })
 }
 
-fn decide_v6(
-    cx: &Context,
+fn decide_v6<'a>(
+    cx: &Context<'a>,
     packet: &Packet,
     frame: &Frame,
     from: &Port,
     interface: &Interface,
     header: &ipv6::Header,
-) -> Result<Next, Rejection> {
+) -> Result<Next<'a>, Rejection> {
     if !ipv6::is_routable(header.source) {
         return Err(DropReason::SourceInvalid.into());
     }
@@ -135,6 +146,12 @@ fn decide_v6(
     }
     let destination = IpAddr::V6(header.destination);
     let router = &cx.config.routers[interface.router];
+    if header.hop_limit > 1
+        && !header.source.is_unicast_link_local()
+        && let Some(shortcut) = shortcut(cx, interface.router, destination)
+    {
+        return Ok(shortcut);
+    }
     let target = router.route(header.source.into(), destination, from.id);
     if matches!(target, Some(Target::Local)) {
         return Ok(Next::Local);
@@ -146,7 +163,35 @@ fn decide_v6(
     if header.hop_limit <= 1 {
         return Err(Rejection::v6(DropReason::TtlExpired, icmpv6::Error::HopLimitExceeded));
     }
-    Ok(Next::Hop(way.next_hop(destination, || flow::hash(packet, frame, router.seed))))
+    let hop = way.next_hop(destination, || flow::hash(packet, frame, router.seed));
+    Ok(Next::Hop(hop, way.is_one() && !router.has_rules()))
+}
+
+/// Where packets to `destination` went last, if that still holds. Who follows a packet wants to see all of its way.
+#[inline]
+fn shortcut<'a>(cx: &Context<'a>, router: usize, destination: IpAddr) -> Option<Next<'a>> {
+    let known = cx.state.shortcuts.find(router, destination)?;
+    let out = &cx.config.interfaces[known.interface];
+    let holds = known.epoch == out.neighbors.epoch() && cx.now < known.until && cx.tracer.is_none();
+    let port = bridge::open_port(cx, out.vlan, known.port).filter(|_| holds)?;
+    Some(Next::Shortcut(out, Station { mac: known.mac, port: Some(port) }))
+}
+
+/// Remembers that all packets to this frame's destination go to `hop`, which is at `mac`, if that is where a port is
+/// by configuration: what was only learned may move at any time.
+pub(crate) fn remember(cx: &mut Context, frame: &Frame, interface: &Interface, hop: &NextHop, mac: MacAddr) {
+    let destination = match &frame.network {
+        Layer3::Ipv4(header) => header.destination.into(),
+        Layer3::Ipv6(header) => header.destination.into(),
+        Layer3::Arp(_) | Layer3::Other => return,
+    };
+    let out = &cx.config.interfaces[hop.interface];
+    let cached = cx.state.last_cached(out.id, hop.address).filter(|cached| cached.mac == mac);
+    if let (Some(cached), Some(port), false) = (cached, bridge::configured(cx, out, mac), cx.dry_run) {
+        let CachedNeighbor { epoch, until, .. } = *cached;
+        let (router, interface) = (interface.router, hop.interface);
+        cx.state.shortcuts.insert(Shortcut { router, destination, interface, mac, port, epoch, until });
+    }
 }
 
 fn network_name(config: &Config, interface: usize) -> &str {
@@ -160,6 +205,14 @@ enum Way<'a> {
 }
 
 impl Way<'_> {
+    /// Whether all flows go the same.
+    fn is_one(&self) -> bool {
+        match self {
+            Way::Connected(_) => true,
+            Way::Via(hops) => hops.is_one(),
+        }
+    }
+
     fn next_hop(&self, destination: IpAddr, flow: impl FnOnce() -> u64) -> NextHop {
         match self {
             Way::Connected(interface) => NextHop { address: destination, interface: *interface },

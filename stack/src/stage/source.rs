@@ -38,6 +38,7 @@ struct Sender<'a> {
     config: &'a Config,
 }
 
+#[inline]
 fn check_all(bytes: &[u8], frame: &Frame, from: Sender) -> Result<(), DropReason> {
     if frame.ethernet.source != from.port.mac {
         return Err(DropReason::SourceMacSpoofed);
@@ -119,6 +120,7 @@ fn mac_is_own(mac: MacAddr, from: Sender) -> Result<(), DropReason> {
     if mac == from.port.mac { Ok(()) } else { Err(DropReason::SourceMacSpoofed) }
 }
 
+#[inline]
 fn may_use_v4(address: Ipv4Addr, from: Sender) -> Result<(), DropReason> {
     may_use(address.into(), from, IpAddr::is_ipv4)
 }
@@ -133,6 +135,7 @@ fn may_use_v6(address: Ipv6Addr, from: Sender) -> Result<(), DropReason> {
 
 /// The port's addresses are those of its own VLAN. Elsewhere, and where it has none of the family, it may use what
 /// is nobody else's.
+#[inline]
 fn may_use(address: IpAddr, from: Sender, same_family: fn(&IpAddr) -> bool) -> Result<(), DropReason> {
     let at_home = from.port.vlans.own() == Some(from.vlan);
     let own = from.port.addresses.contains(&address);

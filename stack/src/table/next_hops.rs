@@ -45,6 +45,11 @@ impl NextHops {
         Some(NextHops { first, several: Some((hops.iter().map(|(hop, _)| *hop).collect(), buckets)) })
     }
 
+    /// Whether all flows take the same.
+    pub fn is_one(&self) -> bool {
+        self.several.is_none()
+    }
+
     /// The next hop of a flow. `hash` is asked for where there is a choice.
     #[inline]
     pub fn select(&self, hash: impl FnOnce() -> u64) -> NextHop {

@@ -21,7 +21,7 @@ pub const VLAN: u16 = 0x8100;
 pub const VLAN_SERVICE: u16 = 0x88a8;
 
 /// An Ethernet II header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Header {
     /// Who it is for.
     pub destination: MacAddr,

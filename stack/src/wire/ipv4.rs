@@ -129,6 +129,7 @@ pub(crate) fn has_dont_fragment(header: &[u8]) -> bool {
 }
 
 /// Whether the checksum of this header, options included, is right.
+#[inline]
 pub fn checksum_is_valid(header: &[u8]) -> bool {
     // Most headers have no options: a length that the compiler knows needs no loop.
     let sum = match <&[u8; HEADER_LENGTH]>::try_from(header) {
@@ -146,6 +147,7 @@ pub fn fill_checksum(header: &mut [u8]) {
 }
 
 /// Takes one from the TTL, which is above zero, and mends the checksum. Does nothing to less than a header.
+#[inline]
 pub fn decrement_ttl(header: &mut [u8]) {
     let Some(header) = header.first_chunk_mut::<HEADER_LENGTH>() else { return };
     let old = read_u16(header, TTL);
