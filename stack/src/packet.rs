@@ -131,11 +131,13 @@ impl Packet {
     }
 
     /// The frame, from its Ethernet header on.
+    #[inline]
     pub fn frame(&self) -> &[u8] {
         &self.buffer[self.start..self.start + self.length]
     }
 
     /// The frame, to change.
+    #[inline]
     pub fn frame_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.start + self.length]
     }

@@ -198,7 +198,7 @@ fn hand_over(
 
 /// Sends a frame by a port, with this tag, and does before what the device cannot. `segments` are those of
 /// the packet, if another port needed them already.
-#[inline]
+#[inline(always)] // a few comparisons in the usual case
 pub(crate) fn send(
     cx: &mut Context,
     packet: &mut Packet,
@@ -324,7 +324,7 @@ fn must_fragment(cx: &mut Context, frame: &Frame, length: usize, mtu: usize) -> 
 }
 
 /// Carries out what routing decided.
-#[inline]
+#[inline(always)] // a few stores
 fn apply(cx: &mut Context, packet: &mut Packet, frame: &Frame, interface: &Interface, rewrite: &Rewrite) {
     let Rewrite { source, destination, .. } = rewrite;
     step!(

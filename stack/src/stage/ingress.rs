@@ -50,8 +50,15 @@ pub(crate) fn check_frame(packet: &mut Packet, from: &Port, frame: &mut Frame) -
     frame.tag = tag.unwrap_or_default();
     read(packet.frame(), frame).map_err(|(reason, _)| reason)?;
     check_ethernet(&frame.ethernet, carries_customers(&from.vlans, tag))?;
-    check_offload(packet, frame)?;
-    if packet.offload.gso.is_none() && packet.len() > from.mtu + L3 + vlan::tags_length(packet.frame()) {
+    if packet.offload.checksum.is_some() || packet.offload.gso.is_some() {
+        check_offload(packet, frame)?;
+    }
+    let room = from.mtu + L3;
+    // Most frames are shorter anyway, and need no look for tags.
+    if packet.len() > room
+        && packet.offload.gso.is_none()
+        && packet.len() > room + vlan::tags_length(packet.frame())
+    {
         return Err(DropReason::FrameTooLong);
     }
     Ok(())
@@ -112,11 +119,7 @@ fn check_ethernet(header: &ethernet::Header, customers: bool) -> Result<(), Drop
     Ok(())
 }
 
-#[inline]
 fn check_offload(packet: &mut Packet, frame: &Frame) -> Result<(), DropReason> {
-    if packet.offload.checksum.is_none() && packet.offload.gso.is_none() {
-        return Ok(());
-    }
     let inner = Inner::of(packet.frame(), frame);
     if let Some(checksum) = packet.offload.checksum
         && !checksum_is_transports(checksum, &inner, packet.len())

@@ -26,7 +26,7 @@ use crate::verdict::{DropReason, Verdict};
 use crate::wire::{icmpv4, icmpv6, ipv6};
 
 /// Takes in an ARP or neighbour discovery message for the gateway. `None`: the frame is neither.
-#[inline]
+#[inline(always)] // one comparison for most packets
 pub(crate) fn receive(
     cx: &mut Context,
     packet: &Packet,

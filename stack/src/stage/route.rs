@@ -32,6 +32,7 @@ pub(crate) enum Next<'a> {
     Hop(NextHop, bool),
 }
 
+#[inline]
 pub(crate) fn decide<'a>(
     cx: &mut Context<'a>,
     packet: &Packet,
@@ -44,7 +45,15 @@ pub(crate) fn decide<'a>(
         Layer3::Ipv6(header) => decide_v6(cx, packet, frame, from, interface, header),
         Layer3::Arp(_) | Layer3::Other => Err(DropReason::NoRouter.into()),
     };
-    match &next {
+    if cx.tracer.is_some() {
+        tell(cx, &next);
+    }
+    next
+}
+
+#[cold]
+fn tell(cx: &mut Context, next: &Result<Next, Rejection>) {
+    match next {
         Ok(Next::Local) => step!(cx, "route", "the destination is the gateway itself"),
         Ok(Next::Shortcut(..)) => {}
         Ok(Next::Hop(hop, _)) => {
@@ -58,7 +67,6 @@ pub(crate) fn decide<'a>(
         }
         Err(rejection) => step!(cx, "route", "{}", rejection.reason.description()),
     }
-    next
 }
 
 fn decide_v4<'a>(
