@@ -1,6 +1,6 @@
 //! Resources as people see them: state in a word, one row a resource.
 
-use weft_proto::v1::{Kind, PortCounters, Resource};
+use weft_proto::v1::{Kind, PortCounters, Resource, resource};
 
 use crate::quantity::age;
 use crate::table::{Cell, Table, Tone};
@@ -20,10 +20,17 @@ pub fn state(resource: &Resource) -> (String, Tone) {
     }
     match resource.ready_condition() {
         None => ("Pending".to_owned(), Tone::Busy),
+        Some(condition) if condition.status && is_blocked(resource) => ("LoopBlocked".to_owned(), Tone::Bad),
         Some(condition) if condition.status => ("Ready".to_owned(), Tone::Good),
         Some(condition) if condition.reason.is_empty() => ("NotReady".to_owned(), Tone::Bad),
         Some(condition) => (condition.reason.clone(), Tone::Bad),
     }
+}
+
+/// Whether it is an uplink that is left out, since another one leads to the same segment.
+fn is_blocked(resource: &Resource) -> bool {
+    let Some(resource::Kind::Port(port)) = &resource.kind else { return false };
+    port.status.as_ref().is_some_and(|status| status.blocked)
 }
 
 /// Why a resource is not ready, in a sentence; `None` when it is.

@@ -173,6 +173,11 @@ impl Lab {
         Ok(self.daemon.as_ref().context("no daemon runs in this lab")?.pid())
     }
 
+    /// The id of a process in the node's namespace that lives as long as the lab.
+    pub fn holder_pid(&self) -> u32 {
+        self.holder.pid()
+    }
+
     /// All that the daemon has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("/run/lab/weftd.log")).unwrap_or_default()

@@ -1,4 +1,4 @@
-# join GROUP: becomes a member of a multicast group, prints "joined", and "heard" when a datagram came to port 6969.
+# join GROUP: becomes a member of a multicast group, prints "joined", and "heard" for each datagram to port 6969.
 # send GROUP SOURCE: sends one datagram there from the address SOURCE.
 import socket
 import struct
@@ -18,9 +18,9 @@ if mode == "join":
         request = struct.pack("=4s4si", socket.inet_aton(group), bytes(4), index)
         link.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
     print("joined", flush=True)
-    link.recv(100)
-    print("heard", flush=True)
-    link.recv(100)
+    while True:
+        link.recv(100)
+        print("heard", flush=True)
 else:
     link.bind((sys.argv[3], 0))
     if six:

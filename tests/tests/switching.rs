@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use weft_testkit::frame::{self, BROADCAST};
 use weft_testkit::raw::{Capture, send};
 use weft_testkit::topology::{self, A4, FRONT_GATEWAY4, NEAR_B4, PortKind};
@@ -137,20 +137,20 @@ fn a_group_is_heard_by_its_members() {
                 let command = ["python3", "-c", MEMBER, "join", group];
                 let mut member = lab.container("b").spawn_with_input(&command, None)?;
                 member.wait_for("joined")?;
-                retry_until(SOON, "a member", || {
-                    let groups =
-                        lab.get("network", "front")?["status"]["groups"].as_u64().context("groups")?;
-                    ensure!(groups > 0, "{groups} groups");
+                // At first all hear all: until somebody asks for members, nobody knows who is none.
+                retry_until(SOON, "strangers that are left alone", || {
+                    let at_c = Capture::start(&lab.container("c"), "eth0")?;
+                    lab.container("a").exec(&["python3", "-c", MEMBER, "send", group, source])?.ok()?;
+                    member.wait_for("heard")?;
+                    // For all to hear: what c is to get of before has come when this is there.
+                    send(&lab.container("a"), "eth0", &[numbered(BROADCAST, A, 7)])?;
+                    at_c.wait_for("the frame for all", |frame| frame == numbered(BROADCAST, A, 7))?;
+                    let told = to_group(&at_c);
+                    ensure!(told.is_empty(), "a stranger heard {group}: {told:?}");
                     Ok(())
                 })?;
-                let at_c = Capture::start(&lab.container("c"), "eth0")?;
-                lab.container("a").exec(&["python3", "-c", MEMBER, "send", group, source])?.ok()?;
-                member.wait_for("heard")?;
-                // Of the same moment, for all to hear: what c is to get it has got when this is there.
-                send(&lab.container("a"), "eth0", &[numbered(BROADCAST, A, 7)])?;
-                at_c.wait_for("the frame for all", |frame| frame == numbered(BROADCAST, A, 7))?;
-                let told: Vec<Value> = to_group(&at_c).into_iter().map(Value::from).collect();
-                ensure!(told.is_empty(), "a stranger heard {group}: {told:?}");
+                let groups = lab.get("network", "front")?["status"]["groups"].as_u64().context("groups")?;
+                ensure!(groups > 0, "{groups} groups");
                 drop(member);
             }
             lab.weft(&["delete", "port", "a", "b", "c"])?.ok()?;

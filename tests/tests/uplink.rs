@@ -291,3 +291,37 @@ fn the_cards_own_mtu_is_left_alone_and_counts() {
         })
     });
 }
+
+#[test]
+fn a_loop_between_two_uplinks_is_cut_and_said() {
+    Lab::test(|lab| {
+        plug(lab)?;
+        // A switch outside joins both cards.
+        for line in [
+            "ip link add sw0 type bridge",
+            "ip link set eth0 master sw0",
+            "ip link add eth1 type veth peer name nic1",
+            "ip link set eth1 master sw0 up",
+            "ip address flush dev eth0",
+            "ip link set sw0 up",
+            &format!("ip address add {OUTSIDE4}/24 dev sw0"),
+        ] {
+            lab.container("outside").run(line)?.ok()?;
+        }
+        lab.container("outside")
+            .exec(&["ip", "link", "set", "nic1", "netns", &lab.holder_pid().to_string()])?
+            .ok()?;
+        let second = json!({ "network": "front", "type": "uplink", "device": "nic1" });
+        lab.apply(&manifest().port("wan2", second))?;
+        let blocked =
+            |port: &str| -> Result<bool> { Ok(lab.get("port", port)?["status"]["blocked"] == true) };
+        retry_until(SOON, "one of the two to be blocked", || {
+            let both = (blocked("wan")?, blocked("wan2")?);
+            ensure!(both.0 != both.1, "blocked: {both:?}");
+            Ok(())
+        })?;
+        let table = lab.weft(&["get", "ports"])?.ok()?;
+        ensure!(table.contains("LoopBlocked"), "{table}");
+        retry_until(SOON, "the way by the other", || lab.container("a").reaches(OUTSIDE4))
+    });
+}

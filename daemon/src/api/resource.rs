@@ -82,7 +82,7 @@ fn network(
         macs: tables.as_ref().map_or(0, |tables| small(tables.macs)),
         neighbors: tables.as_ref().map_or(0, |tables| small(tables.neighbors)),
         gateway_mac: network.map(|network| network.spec.gateway_mac.to_string()).unwrap_or_default(),
-        groups: 0,
+        groups: tables.as_ref().map_or(0, |tables| small(tables.groups)),
     }
 }
 
@@ -97,6 +97,7 @@ fn port(
         conditions,
         observed_generation: generation(report.as_ref()),
         counters: node.dataplane.port_totals(name.as_str()).map(counters),
+        blocked: node.dataplane.is_blocked(name.as_str()),
         ..Default::default()
     };
     match report.and_then(|report| report.observed) {

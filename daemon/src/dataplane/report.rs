@@ -74,6 +74,8 @@ pub struct TableSizes {
     pub macs: usize,
     /// Neighbours known or asked for.
     pub neighbors: usize,
+    /// Multicast groups with members.
+    pub groups: usize,
 }
 
 /// What a worker did.
@@ -172,8 +174,14 @@ impl Dataplane {
 
     /// How full a network's tables are.
     pub fn tables(&self, network: &str) -> Option<TableSizes> {
-        let (macs, neighbors) = self.shared.snapshot.load().config.table_sizes(network, self.shared.now())?;
-        Some(TableSizes { macs, neighbors })
+        let config = self.shared.snapshot.load().config.clone();
+        let (macs, neighbors) = config.table_sizes(network, self.shared.now())?;
+        Some(TableSizes { macs, neighbors, groups: config.groups(network).unwrap_or(0) })
+    }
+
+    /// Whether a port is an uplink that is left out, since another one leads to the same segment.
+    pub fn is_blocked(&self, port: &str) -> bool {
+        self.shared.snapshot.load().config.port_by_name(port).is_some_and(|port| port.is_blocked())
     }
 
     /// What each worker did.

@@ -526,6 +526,10 @@ pub struct PortStatus {
     #[prost(message, optional, tag = "10")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub counters: ::core::option::Option<PortCounters>,
+    /// An uplink that takes part in nothing now, since another one leads to the same segment.
+    #[prost(bool, tag = "11")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub blocked: bool,
 }
 /// Seen from the stack: `rx` is what the container sent.
 #[derive(serde::Serialize, serde::Deserialize)]
