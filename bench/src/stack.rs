@@ -1,6 +1,6 @@
 //! The stack alone: cycles a packet of `Stack::process`, without devices, system calls or threads.
 //!
-//! A load says what traffic meets what fabric; [`measure`] times it, and [`instructions`] counts what the
+//! A load says what traffic meets what fabric; [`measure()`] times it, and [`mod@instructions`] counts what the
 //! processor executes for it, which is the same on a busy machine as on a quiet one.
 
 mod clock;
