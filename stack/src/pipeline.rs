@@ -1,32 +1,27 @@
 //! The stages in order, and the worker's part of the stack that runs them.
 
+mod state;
+mod timer;
+
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::hash::{BuildHasher, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use foldhash::fast::RandomState;
-
-use crate::MacAddr;
 use crate::batch::{BATCH, Batch, Origin, Output};
 use crate::config::{Config, Port, PortId, PortVlans};
 use crate::counters::{StackCounters, Stage};
-use crate::limit::Limits;
-use crate::offload::coalesce::{self, Coalescer};
+use crate::offload::coalesce;
 use crate::packet::Packet;
-use crate::stage::advertise::{self, Farewell};
-use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::announce;
 use crate::stage::{
-    Frame, Rejection, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast, neighbor,
-    route, source, storm,
+    Frame, Rejection, advertise, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast,
+    neighbor, route, source, storm,
 };
-use crate::table::shortcut::Shortcuts;
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
 use crate::verdict::{DropReason, Verdict};
+
+pub(crate) use state::{CachedNeighbor, State};
+pub(crate) use timer::Timer;
 
 /// All stages, in the order in which a frame meets them. The first one puts the frame's headers into `frame`.
 fn stages(
@@ -166,156 +161,6 @@ impl Context<'_> {
     }
 }
 
-/// A neighbour as a worker looked it up last.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CachedNeighbor {
-    pub interface: u32,
-    pub address: IpAddr,
-    pub mac: MacAddr,
-    pub epoch: u64,
-    pub until: Instant,
-}
-
-const CACHE_SLOTS: usize = 1024;
-
-/// What one worker remembers by itself.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub limits: Limits,
-    coalescer: Coalescer,
-    pub fragment_ids: FragmentIds,
-    pub farewells: Vec<Farewell>,
-    cache: Box<[Option<CachedNeighbor>]>,
-    pub shortcuts: Shortcuts,
-    hash: RandomState,
-    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
-    /// There is a [`Timer::Upkeep`].
-    upkeep: bool,
-}
-
-impl State {
-    fn new() -> State {
-        State {
-            limits: Limits::new(),
-            coalescer: Coalescer::default(),
-            fragment_ids: FragmentIds::default(),
-            farewells: Vec::new(),
-            cache: vec![None; CACHE_SLOTS].into(),
-            shortcuts: Shortcuts::default(),
-            hash: RandomState::default(),
-            timers: BinaryHeap::new(),
-            upkeep: false,
-        }
-    }
-
-    fn slot(&self, interface: u32, address: IpAddr) -> usize {
-        // Numbers, not the types' own way of hashing: that goes octet by octet.
-        let mut hasher = self.hash.build_hasher();
-        hasher.write_u32(interface);
-        match address {
-            IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
-            IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
-        }
-        hasher.finish() as usize % CACHE_SLOTS
-    }
-
-    pub fn cached(&self, interface: u32, address: IpAddr, epoch: u64, now: Instant) -> Option<MacAddr> {
-        let found = self.last_cached(interface, address)?;
-        (found.epoch == epoch && now < found.until).then_some(found.mac)
-    }
-
-    /// What was looked up last, though it may no longer hold.
-    pub fn last_cached(&self, interface: u32, address: IpAddr) -> Option<&CachedNeighbor> {
-        let found = self.cache[self.slot(interface, address)].as_ref()?;
-        (found.interface == interface && found.address == address).then_some(found)
-    }
-
-    pub fn cache(&mut self, neighbor: CachedNeighbor) {
-        self.cache[self.slot(neighbor.interface, neighbor.address)] = Some(neighbor);
-    }
-
-    /// Has `timer` run out at `at`.
-    pub fn set_timer(&mut self, at: Instant, timer: Timer) {
-        self.timers.push(Reverse((at, timer)));
-    }
-}
-
-/// What a worker is to come back to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
-    /// A neighbour is to be asked, or has not answered yet.
-    Neighbor {
-        /// The id of the interface that asked.
-        interface: u32,
-        address: IpAddr,
-    },
-    /// The time of a fragmented datagram for a gateway is over.
-    Reassembly,
-    /// A gateway says once more whose its addresses are.
-    Announce {
-        interface: u32,
-        /// How often it has said so.
-        round: u8,
-    },
-    /// A gateway advertises itself to all hosts.
-    Advertise { interface: u32 },
-    /// A gateway advertises itself to a host that asked: its addresses, and the port where it is.
-    AdvertiseTo { interface: u32, asker: (Ipv6Addr, MacAddr, PortId) },
-    /// Gateways that no longer advertise say so.
-    Farewell,
-    /// Neighbours that nobody needs are forgotten.
-    Sweep {
-        /// Position of the interface whose table is next.
-        interface: usize,
-        /// Places of that table which were looked at.
-        done: usize,
-    },
-    /// Somebody may have been the last listener of a group.
-    Membership,
-    /// What the first worker does every second where it is needed.
-    Upkeep,
-}
-
-/// From one [`Timer::Upkeep`] to the next.
-const UPKEEP: Duration = Duration::from_secs(1);
-
-/// Does what a timer that ran out is for. What is of an interface is over when that is gone.
-fn expire(cx: &mut Context, timer: Timer) {
-    let interface = |id| cx.config.interface_by_id(id);
-    match timer {
-        Timer::Neighbor { interface: id, address } => {
-            interface(id).into_iter().for_each(|interface| neighbor::expire(cx, interface, address));
-        }
-        Timer::Reassembly => local::fragments::expire(cx),
-        Timer::Announce { interface: id, round } => {
-            interface(id).into_iter().for_each(|interface| announce::announce(cx, interface, round));
-        }
-        Timer::Advertise { interface: id } => {
-            interface(id).into_iter().for_each(|interface| advertise::expire(cx, interface));
-        }
-        Timer::AdvertiseTo { interface: id, asker } => {
-            interface(id).into_iter().for_each(|interface| advertise::answer(cx, interface, asker));
-        }
-        Timer::Farewell => advertise::say_farewell(cx),
-        Timer::Sweep { interface, done } => neighbor::sweep(cx, interface, done),
-        Timer::Membership => multicast::tick(cx),
-        Timer::Upkeep => upkeep(cx),
-    }
-}
-
-fn upkeep(cx: &mut Context) {
-    cx.state.upkeep = needs_upkeep(cx.config);
-    if cx.state.upkeep {
-        multicast::tick(cx);
-        loops::tick(cx);
-        cx.state.set_timer(cx.now + UPKEEP, Timer::Upkeep);
-    }
-}
-
-fn needs_upkeep(config: &Config) -> bool {
-    multicast::is_needed(&config.networks) || loops::is_needed(&config.networks)
-}
-
 /// One worker's stack. Several share the tables of one [`Config`].
 #[derive(Debug)]
 pub struct Stack {
@@ -336,7 +181,7 @@ impl Stack {
 
     /// Has the first worker see to what is due every second, from now on.
     fn begin_upkeep(&mut self) {
-        if self.worker == 0 && !self.state.upkeep && needs_upkeep(&self.config) {
+        if self.worker == 0 && !self.state.upkeep && timer::needs_upkeep(&self.config) {
             self.state.upkeep = true;
             self.state.set_timer(Instant::default(), Timer::Upkeep);
         }
@@ -418,7 +263,7 @@ impl Stack {
             let due = self.state.timers.peek().filter(|Reverse((at, _))| *at <= now);
             let Some(Reverse((_, timer))) = due.copied() else { break };
             self.state.timers.pop();
-            expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
+            timer::expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
         }
         mirror::sent(&mut context(now, self.worker, &config, &mut self.state, output), &[], first);
         count_unsent(&config, self.worker, output);

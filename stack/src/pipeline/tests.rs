@@ -24,10 +24,12 @@ mod storm;
 mod together;
 mod vlans;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::MacAddr;
 use crate::config::FabricSpec;
 use crate::testing;
 use crate::trace::Protocol;
