@@ -73,6 +73,7 @@ fn stages(
         route::Next::Shortcut(out, station) => (out, station),
         route::Next::Hop(hop, lasting) => {
             let Some(mac) = neighbor::resolve(cx, packet, frame, from, &hop)? else {
+                cx.counters.packets_queued.add(u64::from(!cx.dry_run));
                 return Ok(Verdict::Queued);
             };
             if lasting {
