@@ -20,6 +20,7 @@ use crate::{MacAddr, Prefix};
 const TTL: u8 = 64;
 
 /// Whether a frame is a datagram for the DHCP server of this interface, which has one.
+#[inline]
 pub(crate) fn is_for(interface: &Interface, frame: &Frame, packet: &[u8]) -> bool {
     if interface.dhcp.is_none() {
         return false;

@@ -87,7 +87,9 @@ fn decide_v4<'a>(
     if !ipv4::is_routable(header.destination) {
         return Err(DropReason::DestinationInvalid.into());
     }
-    check_options_v4(&bytes[ipv4::HEADER_LENGTH..])?;
+    if header.header_length > ipv4::HEADER_LENGTH {
+        check_options_v4(&bytes[ipv4::HEADER_LENGTH..])?;
+    }
     let destination = IpAddr::V4(header.destination);
     let router = &cx.config.routers[interface.router];
     if header.ttl > 1

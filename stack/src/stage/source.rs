@@ -135,7 +135,7 @@ fn may_use_v6(address: Ipv6Addr, from: Sender) -> Result<(), DropReason> {
 
 /// The port's addresses are those of its own VLAN. Elsewhere, and where it has none of the family, it may use what
 /// is nobody else's.
-#[inline]
+#[inline(always)] // two comparisons for most packets
 fn may_use(address: IpAddr, from: Sender, same_family: fn(&IpAddr) -> bool) -> Result<(), DropReason> {
     let at_home = from.port.vlans.own() == Some(from.vlan);
     let own = from.port.addresses.contains(&address);
