@@ -189,6 +189,7 @@ fn port(index: usize, kind: &Kind) -> PortSpec {
         isolated: false,
         storm: StormLimits::default(),
         mirror: None,
+        watches: false,
         coalesce: false,
     }
 }

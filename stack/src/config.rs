@@ -148,7 +148,7 @@ impl Port {
 pub(crate) struct Network {
     pub name: Arc<str>,
     pub ageing: Duration,
-    /// The router's interfaces here: VLAN and position in [`Config::interfaces`].
+    /// The router's interfaces here: VLAN, by which they are in order, and position in [`Config::interfaces`].
     pub interfaces: Vec<(u16, usize)>,
     /// Ports of one VLAN, by it, for flooding.
     pub members: HashMap<u16, Vec<PortId>, RandomState>,
@@ -233,8 +233,9 @@ impl Config {
 
     /// The router's interface on a VLAN of a network (by position).
     pub(crate) fn interface(&self, network: usize, vlan: u16) -> Option<&Interface> {
-        let (_, at) = self.networks[network].interfaces.iter().find(|(own, _)| *own == vlan)?;
-        Some(&self.interfaces[*at])
+        let interfaces = &self.networks[network].interfaces;
+        let at = interfaces.binary_search_by_key(&vlan, |(own, _)| *own).ok()?;
+        Some(&self.interfaces[interfaces[at].1])
     }
 
     pub(crate) fn interface_by_id(&self, id: u32) -> Option<&Interface> {

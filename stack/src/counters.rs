@@ -184,6 +184,8 @@ stack_counters! {
     loops_blocked,
     /// MAC addresses that were not learned since the FDB was full.
     fdb_full,
+    /// Hosts that left a multicast group of which nobody was asked at once, since too many left.
+    leaves_limited,
     /// Packets that waited for their next hop's MAC address.
     packets_queued,
     /// Neighbour entries given up early since the table was full.

@@ -80,6 +80,8 @@ pub(crate) struct Limits {
     pub owner_solicitations: TokenBucket,
     /// Router advertisements to one host.
     pub advertisements: TokenBucket,
+    /// Hosts that say that they leave a multicast group: each is followed by questions.
+    pub leaves: TokenBucket,
     /// Refusals of TCP connections to a gateway.
     pub resets: TokenBucket,
 }
@@ -93,6 +95,7 @@ impl Limits {
             solicitations: TokenBucket::new(2_000, 400),
             owner_solicitations: TokenBucket::new(20_000, 4_000),
             advertisements: TokenBucket::new(50, 50),
+            leaves: TokenBucket::new(50, 100),
             resets: TokenBucket::new(2_000, 400),
         }
     }

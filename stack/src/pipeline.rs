@@ -35,7 +35,7 @@ fn stages(
     ingress::check(cx, packet, from, frame)?;
     let frame = &*frame;
 
-    if let Some(verdict) = loops::receive(cx, packet, from)? {
+    if let Some(verdict) = loops::receive(cx, packet, frame, from)? {
         return Ok(verdict);
     }
     cx.enter(Stage::Source);

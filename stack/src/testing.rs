@@ -66,6 +66,7 @@ pub fn port(name: &str, on: &str, number: u8, host: u8) -> PortSpec {
         isolated: false,
         storm: StormLimits::default(),
         mirror: None,
+        watches: false,
         coalesce: false,
     }
 }

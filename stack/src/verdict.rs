@@ -83,6 +83,8 @@ drop_reasons! {
     GatewayAddressClaimed = "gateway_address_claimed",
     /// A DHCP server's message from a port that is none, while the gateway serves DHCP.
     DhcpSpoofed = "dhcp_spoofed",
+    /// A loop probe from a port that is no uplink.
+    ProbeSpoofed = "probe_spoofed",
     /// A VLAN tag on a port that takes none, or not this one.
     VlanNotAllowed = "vlan_not_allowed",
     /// A frame without a VLAN tag on a trunk that has no native VLAN.

@@ -137,6 +137,7 @@ fn port(name: &str, mac: MacAddr, last: u8, offloads: Offloads) -> PortSpec {
         isolated: false,
         storm: StormLimits::default(),
         mirror: None,
+        watches: false,
         coalesce: false,
     }
 }

@@ -133,6 +133,7 @@ fn port_spec(host: &Host) -> PortSpec {
         isolated: false,
         storm: StormLimits::default(),
         mirror: None,
+        watches: false,
         coalesce: false,
     }
 }

@@ -1,5 +1,7 @@
 //! From the wish to what the forwarding stack is told: only the Ports that have an open end.
 
+use std::collections::BTreeSet;
+
 use weft_stack::config::{
     FabricSpec, MirrorSpec, NetworkSpec, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
     StaticRoute, SubnetSpec,
@@ -12,11 +14,17 @@ use crate::model::{Fabric, Name, Network, Object, Port, Route, Router};
 /// The stack's picture of `fabric` with the devices that are open.
 pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
     let ports = fabric.ports.iter().filter(|(_, port)| lives(port));
+    let mirrors = ports.clone().filter_map(|(_, port)| port.spec.switching.mirror.as_ref());
+    // Who watches is known by the wish: the Port that it watches may be without a device now.
+    let watching: BTreeSet<&Name> = mirrors.map(|mirror| &mirror.to).collect();
     FabricSpec {
         routers: fabric.routers.iter().filter(|(_, router)| lives(router)).map(router).collect(),
         networks: fabric.networks.iter().filter(|(_, network)| lives(network)).map(network).collect(),
         ports: ports
-            .filter_map(|(name, port)| Some(port_spec(name, &port.spec, sockets.terms(name)?)))
+            .filter_map(|(name, port)| {
+                let spec = port_spec(name, &port.spec, sockets.terms(name)?);
+                Some(PortSpec { watches: watching.contains(name), ..spec })
+            })
             .collect(),
     }
 }
@@ -94,6 +102,7 @@ fn port_spec(name: &Name, port: &Port, terms: Terms) -> PortSpec {
             received: mirror.received,
             sent: mirror.sent,
         }),
+        watches: false,
         coalesce: switching.coalesce,
     }
 }

@@ -119,6 +119,7 @@ impl Config {
                 }
             }
         }
+        network.interfaces.sort_unstable();
         self.networks.push(network);
         Ok(())
     }

@@ -198,6 +198,8 @@ pub struct PortSpec {
     pub storm: StormLimits,
     /// A copy of its frames goes to another port.
     pub mirror: Option<MirrorSpec>,
+    /// It is there for the copies of others' frames alone, also while none of those is.
+    pub watches: bool,
     /// Segments of one flow that arrive together are put together first.
     pub coalesce: bool,
 }

@@ -37,7 +37,9 @@ pub(super) fn destinations(spec: &FabricSpec) -> HashSet<&str> {
     // Who is to watch is not watched itself: there is no mirror of a mirror.
     let mirrored = spec.ports.iter().filter(|port| !named.contains(port.name.as_str()));
     let mirrors = mirrored.filter_map(|port| port.mirror.as_ref());
-    mirrors.filter(|mirror| mirror.received || mirror.sent).map(|mirror| mirror.to.as_str()).collect()
+    let copied = mirrors.filter(|mirror| mirror.received || mirror.sent).map(|mirror| mirror.to.as_str());
+    let watching = spec.ports.iter().filter(|port| port.watches).map(|port| port.name.as_str());
+    copied.chain(watching).collect()
 }
 
 /// A number that no other node has, as the standard library seeds its hashes.

@@ -206,6 +206,11 @@ pub(crate) fn send(
     (port, tag): (&Port, Option<Tci>),
     segments: &mut Option<Range<usize>>,
 ) -> Result<(), DropReason> {
+    // On a trunk's native VLAN, a tag that belongs to the user would be taken for the fabric's: it leads elsewhere.
+    if tag.is_none() && matches!(port.vlans, PortVlans::Trunk { .. }) && vlan::outer(packet.frame()).is_some()
+    {
+        return Err(DropReason::VlanNotAllowed);
+    }
     if takes_whole(packet, port.offloads) {
         fit_checksum(packet, port.offloads);
         cx.output.push(origin, port.id, tag);

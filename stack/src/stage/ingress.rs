@@ -50,6 +50,9 @@ pub(crate) fn check_frame(packet: &mut Packet, from: &Port, frame: &mut Frame) -
     frame.tag = tag.unwrap_or_default();
     read(packet.frame(), frame).map_err(|(reason, _)| reason)?;
     check_ethernet(&frame.ethernet, carries_customers(&from.vlans, tag))?;
+    if matches!(frame.ethernet.ethertype, ethernet::VLAN | ethernet::VLAN_SERVICE) {
+        check_inner_tags(packet.frame(), frame.ethernet.ethertype, from)?;
+    }
     if packet.offload.checksum.is_some() || packet.offload.gso.is_some() {
         check_offload(packet, frame)?;
     }
@@ -62,6 +65,15 @@ pub(crate) fn check_frame(packet: &mut Packet, from: &Port, frame: &mut Frame) -
         return Err(DropReason::FrameTooLong);
     }
     Ok(())
+}
+
+/// Tags that travel with the frame unseen. An access port has none of the fabric's kind, also not behind a priority
+/// tag. Nor may one be taken off by whoever gets the frame, where the sender's addresses are checked: they would not
+/// have been.
+fn check_inner_tags(bytes: &[u8], ethertype: u16, from: &Port) -> Result<(), DropReason> {
+    let second = ethertype == ethernet::VLAN && matches!(from.vlans, PortVlans::Access(_));
+    let hides = from.source_check && vlan::has_priority_tag(bytes);
+    if second || hides { Err(DropReason::VlanNotAllowed) } else { Ok(()) }
 }
 
 /// Reads a frame's headers, as those of a frame of the untagged segment.

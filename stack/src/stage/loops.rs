@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use super::Frame;
 use super::egress::{self, Delivery, Targets};
 use crate::MacAddr;
 use crate::config::{Config, Network, Port, PortId};
@@ -55,7 +56,16 @@ impl Guard {
 }
 
 /// Takes in a probe of this node; stops what else comes from a blocked port. `None`: the frame may go on.
-pub(crate) fn receive(cx: &mut Context, packet: &Packet, from: &Port) -> Result<Option<Verdict>, DropReason> {
+pub(crate) fn receive(
+    cx: &mut Context,
+    packet: &Packet,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Option<Verdict>, DropReason> {
+    // Only uplinks lead to other nodes: what a container sends on would cut them off.
+    if frame.ethernet.destination == probe::GROUP && !from.uplink {
+        return Err(DropReason::ProbeSpoofed);
+    }
     let Some(guard) = &from.guard else { return Ok(None) };
     let probe = Probe::parse(packet.frame()).filter(|probe| probe.node == cx.config.node_key);
     if let Some(probe) = probe {
@@ -110,7 +120,9 @@ fn send(cx: &mut Context, network: &Network, vlan: u16, port: &Port) {
     let (origin, mut packet) = cx.output.take();
     packet.reset(probe::LENGTH);
     let probe = Probe { node: cx.config.node_key, network: number(network), port: port.id.to_u32() };
-    probe.emit(port.mac, packet.frame_mut());
+    // No two nodes' probes have one address, as switches on the way would see it move.
+    let source = MacAddr::from_name("probe", &format!("{:x}/{}", cx.config.node_key, port.name));
+    probe.emit(source, packet.frame_mut());
     let targets = Targets::One(port);
     let delivery = Delivery { network, vlan, tag: Default::default(), from: None, targets };
     egress::spread(cx, &mut packet, origin, &delivery);

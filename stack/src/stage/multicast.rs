@@ -230,6 +230,11 @@ fn join(cx: &mut Context, groups: &Groups, vlan: u16, group: IpAddr, from: &Port
 
 fn leave(cx: &mut Context, groups: &Groups, vlan: u16, group: IpAddr, from: &Port) {
     step!(cx, "multicast", "somebody on port {} has left {group}", from.name);
+    if !cx.state.limits.leaves.allow(cx.now) {
+        // Who has left is found out by the next general question, then.
+        cx.counters.leaves_limited.add(1);
+        return;
+    }
     let Some(question) = groups.leave(cx.now, vlan, group, from.id) else { return };
     ask(cx, from.network, &question);
     for wait in after_leave() {

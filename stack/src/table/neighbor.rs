@@ -305,6 +305,10 @@ impl Neighbors {
         entries: &mut Entries,
     ) -> Heard {
         let Claim::Told { mac, create: true } = claim else { return Heard::default() };
+        // Who only tells of itself pushes nobody out: it is asked for when it is needed.
+        if entries.table.len() >= self.capacity {
+            return Heard::default();
+        }
         let evicted = self.make_room(now, entries);
         let entry = Entry::told(State::Known { mac, until: now }, port);
         entries.insert(address, entry, self.capacity);

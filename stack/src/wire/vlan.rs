@@ -54,6 +54,20 @@ pub fn tags_length(frame: &[u8]) -> usize {
     }
 }
 
+/// Whether one of the tags behind the MAC addresses names no VLAN: whoever gets the frame takes such a tag off
+/// (clause 6.9.1), and sees what is behind it.
+pub fn has_priority_tag(frame: &[u8]) -> bool {
+    let mut at = MACS;
+    while let Some(tag) = frame.get(at..at + TAG_LENGTH) {
+        match read_u16(tag, 0) {
+            ethernet::VLAN | ethernet::VLAN_SERVICE if Tci(read_u16(tag, 2)).id() == 0 => return true,
+            ethernet::VLAN | ethernet::VLAN_SERVICE => at += TAG_LENGTH,
+            _ => return false,
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +81,17 @@ mod tests {
         let tag = outer(&TAGGED).unwrap();
         assert_eq!((tag.id(), tag.priority()), (100, 5));
         assert_eq!(tag.with_id(7), Tci(0xa007));
+    }
+
+    #[test]
+    fn priority_tags_are_found_behind_others() {
+        let mut double = [0; 24];
+        double[12..16].copy_from_slice(&[0x88, 0xa8, 0, 7]);
+        double[16..20].copy_from_slice(&[0x81, 0x00, 0xe0, 0]);
+        assert!(has_priority_tag(&double));
+        double[19] = 9;
+        assert!(!has_priority_tag(&double));
+        assert!(!has_priority_tag(&TAGGED) && !has_priority_tag(&double[..18]));
     }
 
     #[test]

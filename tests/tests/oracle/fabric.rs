@@ -96,6 +96,7 @@ fn port(wire: Wire) -> PortSpec {
         isolated: wire.is_isolated(),
         storm: StormLimits::default(),
         mirror: None,
+        watches: false,
         coalesce: false,
     }
 }

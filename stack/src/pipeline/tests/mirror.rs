@@ -207,3 +207,15 @@ fn copies_that_find_no_buffer_are_counted_and_the_traffic_goes_on() {
     assert_eq!(to("a2") / 130 + exhausted, BATCH as u64);
     assert_eq!(to("w") + lost, BATCH as u64 + to("a2"));
 }
+
+#[test]
+fn who_watches_gets_nothing_else_also_while_there_is_nobody_to_watch() {
+    let mut spec = testing::two_networks();
+    spec.ports[1].watches = true;
+    let mut fabric = Fabric::new(&spec);
+    let question = fabric.resolve("a1", "198.18.1.99");
+    assert_eq!(ports(&fabric.receive_frame("a1", &question)), ["a3"]);
+    let question = fabric.resolve("a2", "198.18.1.99");
+    assert!(fabric.receive_frame("a2", &question).is_empty());
+    assert_eq!(fabric.dropped("a2", DropReason::MirrorDestination), 1);
+}

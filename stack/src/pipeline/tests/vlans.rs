@@ -219,3 +219,42 @@ fn an_unknown_neighbour_is_asked_for_on_the_vlan_of_its_subnet() {
     let to_trunk = sent.iter().find(|(port, _)| port == "a2").unwrap();
     assert_eq!(vlan::outer(to_trunk.1.frame()), Some(Tci(10)));
 }
+
+#[test]
+fn a_tag_inside_does_not_lead_to_another_vlan_by_the_native_one() {
+    let mut spec = testing::two_networks();
+    spec.ports[0].vlans = PortVlans::Tunnel(5);
+    spec.ports[1].vlans = trunk(Some(5), &[10]);
+    spec.ports[2].vlans = trunk(None, &[5]);
+    let mut fabric = Fabric::new(&spec);
+    let inner = tagged(&broadcast("a1"), 10);
+    let sent = fabric.receive_frame("a1", &inner);
+    assert_eq!(ports(&sent), ["a3"], "behind a tag of its own it goes along");
+    assert_eq!(sent[0].1.frame(), tagged(&inner, 5));
+    assert_eq!(fabric.dropped("a2", DropReason::VlanNotAllowed), 1);
+}
+
+#[test]
+fn an_access_port_has_no_tag_behind_a_priority_tag() {
+    let mut fabric = Fabric::two_networks();
+    let hopping = tagged(&tagged(&broadcast("a1"), 10), 0);
+    assert!(fabric.receive_frame("a1", &hopping).is_empty());
+    assert_eq!(fabric.dropped("a1", DropReason::VlanNotAllowed), 1);
+}
+
+#[test]
+fn what_a_receiver_would_take_off_hides_no_address_from_the_source_check() {
+    let mut spec = testing::two_networks();
+    spec.ports[0].vlans = PortVlans::Tunnel(5);
+    spec.ports[1].vlans = PortVlans::Tunnel(5);
+    let mut fabric = Fabric::new(&spec);
+    let mut service = tagged(&broadcast("a1"), 0);
+    service[12..14].copy_from_slice(&[0x88, 0xa8]);
+    for hidden in [tagged(&broadcast("a1"), 0), tagged(&tagged(&broadcast("a1"), 0xe000), 9), service] {
+        assert!(fabric.receive_frame("a1", &hidden).is_empty());
+    }
+    assert_eq!(fabric.dropped("a1", DropReason::VlanNotAllowed), 3);
+    spec.ports[0].source_check = false;
+    fabric.reconfigure(&spec);
+    assert_eq!(ports(&fabric.receive_frame("a1", &tagged(&broadcast("a1"), 0))), ["a2"]);
+}

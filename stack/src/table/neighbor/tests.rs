@@ -217,7 +217,9 @@ fn packets_of_an_entry_that_goes_early_are_given_back() {
     let Lookup::Start(evicted) = ask(&table, 0, 2) else { panic!("2 is not asked for") };
     assert_eq!((evicted.entries, evicted.waiting.len()), (1, 1));
     assert!(wait(&table, 2, 60));
-    assert_eq!(hear(&table, 0, 3, NEW).evicted.waiting.len(), 1);
+    assert_eq!(hear(&table, 0, 3, NEW).evicted.entries, 0, "who is not asked for pushes nobody out");
+    let Lookup::Start(evicted) = ask(&table, 0, 3) else { panic!("3 is not asked for") };
+    assert_eq!(evicted.waiting.len(), 1);
     assert_eq!(table.lock().queued_octets, 0);
 }
 
@@ -226,6 +228,9 @@ fn a_full_table_of_neighbours_that_answered_takes_in_another() {
     let table = table(16);
     for number in 0..100 {
         hear(&table, 0, number, NEW);
+        assert_eq!(state(&table, 0, number).is_some(), number < 16, "only who is needed pushes others out");
+        ask(&table, 0, number);
+        hear(&table, 0, number, ANSWER);
         assert!(state(&table, 0, number).is_some());
     }
     assert_eq!(table.len(), 16);
