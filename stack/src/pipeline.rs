@@ -88,7 +88,16 @@ fn stages(
 }
 
 /// Runs a frame through the stages and sees to what was refused.
-fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Verdict {
+fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
+    let mut frame = Frame::default();
+    // Nobody looks at the verdict: to read what was just written in pieces would hold the processor up.
+    if let Err(rejection) = stages(cx, packet, origin, from, &mut frame) {
+        cx.reject(rejection, packet, &frame, from);
+    }
+}
+
+/// The same, for those who want to know what became of the frame.
+fn judge(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Verdict {
     let mut frame = Frame::default();
     match stages(cx, packet, origin, from, &mut frame) {
         Ok(verdict) => verdict,
@@ -100,7 +109,7 @@ fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Ve
 fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> (Verdict, Trace) {
     let first = cx.output.sends().len();
     cx.tracer = Some(Tracer::default());
-    let verdict = run(cx, packet, origin, from);
+    let verdict = judge(cx, packet, origin, from);
     let steps = cx.tracer.take().map(|tracer| tracer.steps).unwrap_or_default();
     let frames = cx.output.sends()[first..].iter().map(|send| {
         let sent = if send.origin == origin { &*packet } else { cx.output.made_packet(send.origin) };

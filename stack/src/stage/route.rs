@@ -32,7 +32,7 @@ pub(crate) enum Next<'a> {
     Hop(NextHop, bool),
 }
 
-#[inline]
+#[inline(always)] // the answer is read at once, and would be copied on the way
 pub(crate) fn decide<'a>(
     cx: &mut Context<'a>,
     packet: &Packet,
@@ -69,6 +69,7 @@ fn tell(cx: &mut Context, next: &Result<Next, Rejection>) {
     }
 }
 
+#[inline(always)] // see decide
 fn decide_v4<'a>(
     cx: &Context<'a>,
     packet: &Packet,
@@ -178,7 +179,7 @@ fn decide_v6<'a>(
 }
 
 /// Where packets to `destination` went last, if that still holds. Who follows a packet wants to see all of its way.
-#[inline]
+#[inline(always)] // see decide
 fn shortcut<'a>(cx: &Context<'a>, router: usize, destination: IpAddr) -> Option<Next<'a>> {
     let known = cx.state.shortcuts.find(router, destination)?;
     let out = &cx.config.interfaces[known.interface];
