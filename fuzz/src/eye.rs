@@ -20,13 +20,15 @@ pub fn examine(packet: &Packet, own: bool) -> Result<(), String> {
     }
 }
 
-/// The ethertype behind all tags, and where its payload starts.
+/// The ethertype behind all tags, and where its payload starts; that of a service tag that is cut short, which is
+/// the users' own affair.
 pub fn ethertype(frame: &[u8]) -> Option<(u16, usize)> {
     let mut at = ETHERNET - 2;
     loop {
         let ethertype = u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]);
         at += 2;
         match ethertype {
+            0x88a8 if frame.len() < at + 4 => return Some((ethertype, at)),
             0x8100 | 0x88a8 => at += 2,
             _ => return Some((ethertype, at)),
         }

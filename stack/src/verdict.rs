@@ -63,7 +63,7 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    /// Shorter than an Ethernet header.
+    /// Shorter than its Ethernet header, or its VLAN tag.
     FrameTruncated = "frame_truncated",
     /// Larger than the MTU of the port it came from or should leave by.
     FrameTooLong = "frame_too_long",

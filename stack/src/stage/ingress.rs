@@ -39,6 +39,9 @@ pub(crate) fn check(
 #[inline(always)] // see check
 pub(crate) fn check_frame(packet: &mut Packet, from: &Port, frame: &mut Frame) -> Result<(), DropReason> {
     let tag = vlan::outer(packet.frame());
+    if tag.is_none() && vlan::is_cut_short(packet.frame()) {
+        return Err(DropReason::FrameTruncated);
+    }
     frame.vlan = from.vlans.classify(tag).ok_or(match tag {
         Some(_) => DropReason::VlanNotAllowed,
         None => DropReason::UntaggedNotAllowed,

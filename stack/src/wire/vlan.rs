@@ -41,6 +41,14 @@ pub fn outer(frame: &[u8]) -> Option<Tci> {
     tagged.then(|| Tci(read_u16(frame, MACS + 2)))
 }
 
+/// Whether a frame ends within an 802.1Q tag, or before the ethertype behind it. It is not one without a tag: a device
+/// that pads it with zeros makes it one with a tag.
+#[inline]
+pub fn is_cut_short(frame: &[u8]) -> bool {
+    frame.len() < MACS + TAG_LENGTH + 2
+        && frame.get(MACS..MACS + 2).is_some_and(|tpid| read_u16(tpid, 0) == ethernet::VLAN)
+}
+
 /// Octets of the tags, of either kind, that a frame carries behind its MAC addresses: at most two are looked for.
 pub fn tags_length(frame: &[u8]) -> usize {
     let tag_at = |at: usize| {
@@ -98,6 +106,8 @@ mod tests {
     fn frames_that_end_within_the_tag_have_none() {
         assert_eq!(outer(&TAGGED[..17]), None);
         assert_eq!(outer(&[]), None);
+        assert!((14..18).all(|length| is_cut_short(&TAGGED[..length])));
+        assert!(!is_cut_short(&TAGGED[..18]) && !is_cut_short(&TAGGED[..13]));
     }
 
     #[test]

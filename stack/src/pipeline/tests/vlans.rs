@@ -258,3 +258,14 @@ fn what_a_receiver_would_take_off_hides_no_address_from_the_source_check() {
     fabric.reconfigure(&spec);
     assert_eq!(ports(&fabric.receive_frame("a1", &tagged(&broadcast("a1"), 0))), ["a2"]);
 }
+
+#[test]
+fn a_frame_that_ends_within_its_tag_is_dropped() {
+    // Padded by a device it would be one of VLAN 1591.
+    let mut fabric = Fabric::two_networks();
+    let mut frame = fabric.echo("a1", "198.18.1.11");
+    frame.truncate(16);
+    frame[12..16].copy_from_slice(&[0x81, 0x00, 0x36, 0x37]);
+    assert!(fabric.receive_frame("a1", &frame).is_empty());
+    assert_eq!(fabric.dropped("a1", DropReason::FrameTruncated), 1);
+}
