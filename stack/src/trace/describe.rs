@@ -3,17 +3,33 @@
 use std::fmt::Write;
 
 use crate::stage::{Frame, Layer3, ingress};
-use crate::wire::{arp, icmpv6, ipv4, ipv6, router_advertisement};
+use crate::wire::{arp, icmpv6, ipv4, ipv6, router_advertisement, vlan};
 
 /// Says what a frame is: `IPv4 198.18.1.10 > 198.18.2.10 TTL 64 ICMP echo request, 98 octets`.
 pub fn describe(bytes: &[u8]) -> String {
-    let mut text = match ingress::parse(bytes) {
-        Ok(frame) => describe_frame(&frame, bytes),
-        Err((_, malformed)) => format!("malformed frame: {malformed}"),
-    };
+    let mut text = describe_tagged(bytes);
     // Writing to a String cannot fail.
     let _ = write!(text, ", {} octets", bytes.len());
     text
+}
+
+/// VLAN tags that are told one by one; what is behind more of them is somebody's game.
+const TAGS: usize = 2;
+
+/// Says first what VLAN tags there are: `VLAN 10 IPv4 198.18.1.10 > ...`.
+fn describe_tagged(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut frame = bytes.to_vec();
+    while let Some(tag) = vlan::outer(&frame).filter(|_| bytes.len() - frame.len() < TAGS * vlan::TAG_LENGTH)
+    {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "VLAN {} ", tag.id());
+        frame.drain(12..12 + vlan::TAG_LENGTH);
+    }
+    text + &match ingress::parse(&frame) {
+        Ok(headers) => describe_frame(&headers, &frame),
+        Err((_, malformed)) => format!("malformed frame: {malformed}"),
+    }
 }
 
 fn describe_frame(frame: &Frame, bytes: &[u8]) -> String {
@@ -115,6 +131,12 @@ mod tests {
         assert_eq!(
             describe(&testing::tcp_frame(0)),
             "IPv4 198.18.1.10 > 198.18.1.11 TTL 64 DF TCP port 40000 > 80, 54 octets"
+        );
+        let mut tagged = crate::packet::Packet::from_frame(&testing::tcp_frame(0));
+        tagged.dress(Some(vlan::Tci(0xa00a)));
+        assert_eq!(
+            describe(tagged.frame()),
+            "VLAN 10 IPv4 198.18.1.10 > 198.18.1.11 TTL 64 DF TCP port 40000 > 80, 58 octets"
         );
         assert_eq!(describe(&[0; 4]), "malformed frame: shorter than an Ethernet header, 4 octets");
     }
