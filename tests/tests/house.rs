@@ -115,3 +115,15 @@ fn every_source_file_says_what_it_owns() {
         }
     }
 }
+
+#[test]
+fn every_drop_reason_and_counter_has_a_row_in_the_operators_manual() {
+    use weft_stack::counters::StackCounters;
+    use weft_stack::verdict::DropReason;
+    let manual = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let counters = StackCounters::default();
+    let names =
+        DropReason::ALL.iter().map(|reason| reason.name()).chain(counters.values().map(|(name, _)| name));
+    let missing: Vec<&str> = names.filter(|name| !manual.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not tell of {missing:?}");
+}
