@@ -7,11 +7,12 @@
 
 mod flow;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::bridge::{self, Station};
 use super::{Frame, L3, Layer3, Rejection};
-use crate::config::{Config, Interface, Port, Router, Target};
+use crate::MacAddr;
+use crate::config::{Config, Interface, Port, Target};
 use crate::packet::Packet;
 use crate::pipeline::{CachedNeighbor, Context};
 use crate::table::next_hops::{NextHop, NextHops};
@@ -19,7 +20,6 @@ use crate::table::shortcut::Shortcut;
 use crate::trace::step;
 use crate::verdict::DropReason;
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
-use crate::{MacAddr, Prefix};
 
 /// What routing found.
 #[derive(Debug, Clone, Copy)]
@@ -93,9 +93,6 @@ fn decide_v4<'a>(
     }
     let destination = IpAddr::V4(header.destination);
     let router = &cx.config.routers[interface.router];
-    if is_no_hosts(cx, router, from, header.source) {
-        return Err(DropReason::SourceInvalid.into());
-    }
     if header.ttl > 1
         && let Some(shortcut) = shortcut(cx, interface.router, destination)
     {
@@ -110,7 +107,7 @@ fn decide_v4<'a>(
         return Err(Rejection::v4(DropReason::TtlExpired, icmpv4::Error::TtlExceeded));
     }
     let hop = way.next_hop(destination, || flow::hash(packet, frame, router.seed));
-    if is_subnet_broadcast(cx, hop.interface, header.destination) {
+    if is_subnet_broadcast(cx, hop, header) {
         return Err(DropReason::DestinationInvalid.into());
     }
     Ok(Next::Hop(hop, way.is_one() && !router.has_rules()))
@@ -126,36 +123,14 @@ fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
     })
 }
 
-/// Whether a source is the router's own, or stands for all of a subnet (RFC 1812 section 5.3.7). A port's own
-/// addresses are neither, which was checked.
-#[inline(always)] // see decide
-fn is_no_hosts(cx: &Context, router: &Router, from: &Port, source: Ipv4Addr) -> bool {
-    !(from.source_check && from.addresses.contains(&source.into()))
-        && stands_for_others(cx, router, from, source)
-}
-
-#[cold]
-fn stands_for_others(cx: &Context, router: &Router, from: &Port, source: Ipv4Addr) -> bool {
-    match router.route(source.into(), source.into(), from.id) {
-        Some(Target::Local) => true,
-        Some(Target::Connected(interface)) => {
-            let mut prefixes = cx.config.interfaces[*interface].v4.iter().map(|(_, prefix)| prefix);
-            prefixes.any(|prefix| prefix.length() <= 30 && is_last(prefix, source))
-        }
-        _ => false,
-    }
-}
-
-/// Whether an address is the highest of a block.
-fn is_last(prefix: &Prefix, address: Ipv4Addr) -> bool {
-    let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
-    prefix.contains(address.into()) && address.to_bits() & host_bits == host_bits
-}
-
 /// Directed broadcasts are not forwarded (RFC 2644).
-fn is_subnet_broadcast(cx: &Context, interface: usize, address: Ipv4Addr) -> bool {
-    cx.config.interfaces[interface].v4.iter().any(|(_, prefix)| {
-        prefix.length() <= 30 && (is_last(prefix, address) || prefix.address() == IpAddr::V4(address))
+fn is_subnet_broadcast(cx: &Context, hop: NextHop, header: &ipv4::Header) -> bool {
+    cx.config.interfaces[hop.interface].v4.iter().any(|(_, prefix)| {
+        let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
+        let host = header.destination.to_bits() & host_bits;
+        prefix.length() <= 30
+            && prefix.contains(header.destination.into())
+            && (host == 0 || host == host_bits)
     })
 }
 

@@ -80,4 +80,21 @@ pub const DIFFERENCES: &[Difference] = &[
                     || f.field("ip6.source", is_error6))
         },
     },
+    Difference {
+        name: "sources that are the router's own, or a broadcast",
+        reason: "to be fixed: RFC 1812 section 5.3.7: a packet that bears such a source is not to be forwarded or answered",
+        accepts: |f| {
+            [
+                "from 198.18.1.1,",
+                "from 198.18.2.1,",
+                "from 2001:db8:1::1,",
+                "from 2001:db8:2::1,",
+                "from 198.18.1.255,",
+                "from 198.18.2.255,",
+            ]
+            .iter()
+            .any(|words| f.about(words))
+                && f.only_ours(|_| true)
+        },
+    },
 ];
