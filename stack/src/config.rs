@@ -72,6 +72,8 @@ pub struct Config {
     names: HashMap<Arc<str>, PortId, RandomState>,
     pub(crate) networks: Vec<Network>,
     pub(crate) interfaces: Vec<Interface>,
+    /// By id.
+    interface_positions: HashMap<u32, usize, RandomState>,
     pub(crate) routers: Vec<Router>,
     next_interface: u32,
     /// Tells this node's frames from those of others that are configured alike.
@@ -239,6 +241,6 @@ impl Config {
     }
 
     pub(crate) fn interface_by_id(&self, id: u32) -> Option<&Interface> {
-        self.interfaces.iter().find(|interface| interface.id == id)
+        Some(&self.interfaces[*self.interface_positions.get(&id)?])
     }
 }

@@ -74,6 +74,17 @@ impl Prefix {
         self.address.is_ipv4()
     }
 
+    /// The address of an IPv4 block that stands for all of its hosts: the last one. None in blocks of /31 and /32,
+    /// where it is a host's (RFC 3021).
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(first) if self.length <= 30 => {
+                Some(Ipv4Addr::from_bits(first.to_bits() | (u32::MAX >> self.length)))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether `address` is of this family and in this block.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && mask(address, self.length) == self.address
@@ -139,6 +150,15 @@ mod tests {
         let all: Prefix = "0.0.0.0/0".parse().unwrap();
         assert!(all.contains("203.0.113.9".parse().unwrap()));
         assert!(!all.contains("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_last_address_of_a_block_stands_for_its_hosts() {
+        let last = |text: &str| text.parse::<Prefix>().unwrap().broadcast().map(|last| last.to_string());
+        assert_eq!(last("198.18.1.0/24").as_deref(), Some("198.18.1.255"));
+        assert_eq!(last("198.18.1.4/30").as_deref(), Some("198.18.1.7"));
+        assert_eq!(last("0.0.0.0/0").as_deref(), Some("255.255.255.255"));
+        assert_eq!((last("198.18.1.4/31"), last("198.18.1.4/32"), last("2001:db8::/64")), (None, None, None));
     }
 
     #[test]

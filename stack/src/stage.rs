@@ -43,6 +43,15 @@ pub(crate) enum Layer3 {
 }
 
 impl Frame {
+    /// Octets of the IP packet that it carries, padding left out; `None`: it carries none.
+    pub fn ip_length(&self) -> Option<usize> {
+        match &self.network {
+            Layer3::Ipv4(ip) => Some(ip.total_length),
+            Layer3::Ipv6(ip) => Some(ip.total_length),
+            Layer3::Arp(_) | Layer3::Other => None,
+        }
+    }
+
     /// What is behind the IP header and its extensions, padding left out; empty where there is no IP.
     pub fn transport<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         let (start, end) = match &self.network {

@@ -9,6 +9,8 @@ use tonic::Status;
 use weft_proto::v1;
 use weft_stack::Prefix;
 use weft_stack::trace::LiveFilter;
+use weft_stack::wire::ipv4::{ICMP, TCP, UDP};
+use weft_stack::wire::ipv6::ICMPV6;
 
 use super::Node;
 use super::answer::wrong_field;
@@ -20,12 +22,6 @@ const READY: usize = 16;
 
 const DEFAULT_SECONDS: u32 = 60;
 const MOST_SECONDS: u32 = 3600;
-
-/// IP protocol numbers (RFC 5237).
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
 
 type Message = Result<v1::TraceLiveResponse, Status>;
 

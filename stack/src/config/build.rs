@@ -153,6 +153,7 @@ impl Config {
         };
         self.next_interface += u32::from(same.is_none());
         interface.take_addresses(spec);
+        self.interface_positions.insert(id, self.interfaces.len());
         self.interfaces.push(interface);
     }
 

@@ -93,10 +93,11 @@ pub(crate) fn begin(config: &Config, previous: &Config, state: &mut State) {
     // An interface with another table is another one, and yet the same router to its hosts.
     let goes_on = |before: &Interface| {
         let name = &previous.networks[before.network].name;
-        config.interfaces.iter().filter(|now| is_advertising(now)).any(|now| {
-            let same_link = now.vlan == before.vlan && config.networks[now.network].name == *name;
-            now.id == before.id || same_link && now.link_local == before.link_local
-        })
+        config.interface_by_id(before.id).is_some_and(is_advertising)
+            || config.interfaces.iter().filter(|now| is_advertising(now)).any(|now| {
+                let same_link = now.vlan == before.vlan && config.networks[now.network].name == *name;
+                same_link && now.link_local == before.link_local
+            })
     };
     let silenced = |before: &&Interface| is_advertising(before) && !goes_on(before);
     for before in previous.interfaces.iter().filter(silenced) {

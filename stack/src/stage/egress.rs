@@ -236,7 +236,7 @@ pub(crate) fn routed(
     interface: &Interface,
     Station { mac, port }: Station,
 ) -> Result<Verdict, Rejection> {
-    if let Some(length) = ip_length(frame) {
+    if let Some(length) = frame.ip_length() {
         // What follows the packet is padding, and needs no room on the next link.
         packet.truncate(L3 + length);
     }
@@ -298,15 +298,6 @@ fn record_passage(cx: &Context, packet: &mut Packet, header: &ipv4::Header, inte
     let passage =
         ipv4::option::Passage { address, at: cx.now, is_own: &|own| addresses.contains(&own.into()) };
     passage.record(&mut packet.frame_mut()[L3..L3 + header.header_length]);
-}
-
-/// Octets of the IP packet that the frame carries.
-fn ip_length(frame: &Frame) -> Option<usize> {
-    match &frame.network {
-        Layer3::Ipv4(ip) => Some(ip.total_length),
-        Layer3::Ipv6(ip) => Some(ip.total_length),
-        Layer3::Arp(_) | Layer3::Other => None,
-    }
 }
 
 /// A packet of `length` octets is larger than the MTU: whether it may be cut, or its sender must be told.

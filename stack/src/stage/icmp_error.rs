@@ -34,7 +34,7 @@ pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port
     let image = wire_image(cx, packet, frame);
     let original = match &image {
         Some((_, image)) => &image.frame()[L3..],
-        None => &packet.frame()[L3..L3 + length(frame)],
+        None => &packet.frame()[L3..L3 + frame.ip_length().unwrap_or_default()],
     };
     let (origin, made) = cx.output.make();
     match (answer, &frame.network, source) {
@@ -95,10 +95,7 @@ fn may_tell_v4(packet: &Packet, frame: &Frame, header: &ipv4::Header, interface:
 
 /// Whether the address means all hosts of a subnet of this link.
 fn is_broadcast(interface: &Interface, address: Ipv4Addr) -> bool {
-    interface.v4.iter().any(|(_, prefix)| {
-        let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
-        prefix.length() <= 30 && prefix.contains(address.into()) && address.to_bits() & host_bits == host_bits
-    })
+    interface.v4.iter().any(|(_, prefix)| prefix.broadcast() == Some(address))
 }
 
 fn may_tell_v6(packet: &Packet, frame: &Frame, header: &ipv6::Header, error: icmpv6::Error) -> bool {
@@ -144,22 +141,13 @@ fn allow(cx: &mut Context, destination: IpAddr) -> bool {
     false
 }
 
-/// Octets of the IP packet.
-fn length(frame: &Frame) -> usize {
-    match &frame.network {
-        Layer3::Ipv4(ip) => ip.total_length,
-        Layer3::Ipv6(ip) => ip.total_length,
-        Layer3::Arp(_) | Layer3::Other => 0,
-    }
-}
-
 /// The packet as it would have been on the wire, had its sender not left work to the device: of a
 /// super-packet the first segment, with the checksum in either. What receivers look at, addresses, ports
 /// and the TCP sequence number, would be the same without; lengths that cannot be true would not.
 /// `None`: it is as it came.
 fn wire_image(cx: &mut Context, packet: &Packet, frame: &Frame) -> Option<(Origin, Packet)> {
     packet.offload.checksum?;
-    let whole = L3 + length(frame);
+    let whole = L3 + frame.ip_length().unwrap_or_default();
     let segments = Segments::of(packet);
     let (origin, mut image) = cx.output.take_for(segments.as_ref().map_or(whole, Segments::longest));
     match segments {

@@ -144,13 +144,9 @@ fn is_about_own_packet(kind: u8, message: &[u8], frame: &Frame) -> bool {
 
 /// Sends a reply to where the request came from, in pieces if it is larger than that port takes.
 fn send_back(cx: &mut Context, packet: &mut Packet, origin: Origin, frame: &Frame, from: &Port) {
-    let delivery = Delivery {
-        network: &cx.config.networks[from.network],
-        vlan: frame.vlan,
-        tag: frame.tag,
-        from: None,
-        targets: Targets::One(from),
-    };
+    let network = &cx.config.networks[from.network];
+    let delivery =
+        Delivery { tag: frame.tag, targets: Targets::One(from), ..Delivery::on(network, frame.vlan) };
     match frame.network {
         _ if packet.len() <= L3 + from.mtu => {
             cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));

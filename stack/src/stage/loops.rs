@@ -123,8 +123,7 @@ fn send(cx: &mut Context, network: &Network, vlan: u16, port: &Port) {
     // No two nodes' probes have one address, as switches on the way would see it move.
     let source = MacAddr::from_name("probe", &format!("{:x}/{}", cx.config.node_key, port.name));
     probe.emit(source, packet.frame_mut());
-    let targets = Targets::One(port);
-    let delivery = Delivery { network, vlan, tag: Default::default(), from: None, targets };
+    let delivery = Delivery { targets: Targets::One(port), ..Delivery::on(network, vlan) };
     egress::spread(cx, &mut packet, origin, &delivery);
     cx.output.put(origin, packet);
 }

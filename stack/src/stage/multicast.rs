@@ -277,7 +277,7 @@ fn ask(cx: &mut Context, position: usize, question: &Question) {
         Some(Some(port)) => Targets::One(port),
         Some(None) => return,
     };
-    let delivery = Delivery { network, vlan: question.vlan, tag: Default::default(), from: None, targets };
+    let delivery = Delivery { targets, ..Delivery::on(network, question.vlan) };
     let wait = if question.group.is_some() { LAST_MEMBER_INTERVAL } else { RESPONSE_INTERVAL };
     let (origin, mut packet) = cx.output.take();
     let (destination, ethertype) = match (question.source, question.group) {

@@ -123,14 +123,12 @@ fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
     })
 }
 
-/// Directed broadcasts are not forwarded (RFC 2644).
+/// Directed broadcasts are not forwarded (RFC 2644), in neither of their forms.
 fn is_subnet_broadcast(cx: &Context, hop: NextHop, header: &ipv4::Header) -> bool {
     cx.config.interfaces[hop.interface].v4.iter().any(|(_, prefix)| {
-        let host_bits = u32::MAX.checked_shr(u32::from(prefix.length())).unwrap_or(0);
-        let host = header.destination.to_bits() & host_bits;
-        prefix.length() <= 30
-            && prefix.contains(header.destination.into())
-            && (host == 0 || host == host_bits)
+        prefix.broadcast().is_some_and(|last| {
+            header.destination == last || prefix.address() == IpAddr::V4(header.destination)
+        })
     })
 }
 

@@ -65,8 +65,7 @@ fn check_all(bytes: &[u8], frame: &Frame, from: Sender) -> Result<(), DropReason
 }
 
 fn check_v4(header: &ipv4::Header, transport: &[u8], from: Sender) -> Result<(), DropReason> {
-    let interface = from.config.interface(from.port.network, from.vlan);
-    if interface.is_some_and(|interface| interface.dhcp.is_some()) && dhcp::is_servers(header, transport) {
+    if dhcp::is_servers(header, transport) && serves_dhcp(from) {
         return Err(DropReason::DhcpSpoofed);
     }
     if header.protocol == igmp::PROTOCOL && header.fragment_offset == 0 {
@@ -82,6 +81,11 @@ fn check_v4(header: &ipv4::Header, transport: &[u8], from: Sender) -> Result<(),
     }
     // Who asks for its address has none yet. It claims nothing, whoever may be the one to answer.
     if dhcp::is_from_nobody(header, transport) { Ok(()) } else { may_use_v4(header.source, from) }
+}
+
+fn serves_dhcp(from: Sender) -> bool {
+    let interface = from.config.interface(from.port.network, from.vlan);
+    interface.is_some_and(|interface| interface.dhcp.is_some())
 }
 
 /// Looks into neighbour discovery. A fragment is none (RFC 6980), nor may it hide one by a header chain

@@ -309,10 +309,9 @@ impl Neighbors {
         if entries.table.len() >= self.capacity {
             return Heard::default();
         }
-        let evicted = self.make_room(now, entries);
         let entry = Entry::told(State::Known { mac, until: now }, port);
         entries.insert(address, entry, self.capacity);
-        Heard { released: VecDeque::new(), evicted }
+        Heard::default()
     }
 
     /// Takes in a claim about who was asked for, and has not answered yet.

@@ -117,14 +117,10 @@ fn gateway(path: &str, text: &str, prefix: &Prefix, findings: &mut Findings<'_>)
 
 /// "network" or "broadcast" for the ends of an IPv4 block of /30 and shorter (RFC 3021 frees those of /31).
 pub(in crate::model) fn reserved_end(prefix: &Prefix, address: IpAddr) -> Option<&'static str> {
-    let (IpAddr::V4(first), IpAddr::V4(address)) = (prefix.address(), address) else { return None };
-    if prefix.length() > 30 {
-        return None;
-    }
-    let last = first.to_bits() | (u32::MAX >> prefix.length());
-    match address.to_bits() {
-        bits if bits == first.to_bits() => Some("network"),
-        bits if bits == last => Some("broadcast"),
+    let last = prefix.broadcast()?;
+    match address {
+        first if first == prefix.address() => Some("network"),
+        address if address == IpAddr::V4(last) => Some("broadcast"),
         _ => None,
     }
 }
