@@ -216,13 +216,8 @@ impl Output {
         count.saturating_mul(octets_of(size_for(length))) <= ROUND_OCTETS - self.octets
     }
 
-    /// A buffer for a packet that the stack makes, and how to refer to it. It is meant for short ones, and
-    /// grows if it must. Where the round has none left, the packet goes nowhere.
-    pub(crate) fn make(&mut self) -> (Origin, &mut Packet) {
-        self.make_for(0)
-    }
-
-    /// The same, for a packet of `length` octets.
+    /// A buffer for a packet of `length` octets that the stack makes, and how to refer to it. It grows if it must.
+    /// Where the round has none left, the packet goes nowhere.
     pub(crate) fn make_for(&mut self, length: usize) -> (Origin, &mut Packet) {
         if !self.has_room(1, length) {
             return (Origin::Made(VOID), &mut self.void);
@@ -263,10 +258,10 @@ mod tests {
     #[test]
     fn buffers_are_used_again_from_the_first_on() {
         let mut output = Output::new();
-        let first = output.make().1.frame().as_ptr();
-        output.make();
+        let first = output.make_for(0).1.frame().as_ptr();
+        output.make_for(0);
         output.clear();
-        assert_eq!(output.make().1.frame().as_ptr(), first);
+        assert_eq!(output.make_for(0).1.frame().as_ptr(), first);
     }
 
     #[test]
@@ -274,7 +269,7 @@ mod tests {
         let mut output = Output::new();
         let most = ROUND_OCTETS / octets_of(0);
         for _ in 0..most + 10 {
-            let (origin, packet) = output.make();
+            let (origin, packet) = output.make_for(0);
             packet.reset(60);
             output.push(origin, port(), None);
         }
@@ -291,7 +286,7 @@ mod tests {
     #[test]
     fn a_buffer_that_grew_is_kept_with_its_like() {
         let mut output = Output::new();
-        output.make().1.reset(9000);
+        output.make_for(0).1.reset(9000);
         output.make_for(60_000).1.reset(60_000);
         output.clear();
         assert_eq!(output.spare.each_ref().map(Vec::len), [0, 1, 1]);

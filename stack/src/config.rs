@@ -241,6 +241,11 @@ impl Config {
     }
 
     pub(crate) fn interface_by_id(&self, id: u32) -> Option<&Interface> {
-        Some(&self.interfaces[*self.interface_positions.get(&id)?])
+        Some(&self.interfaces[self.interface_position(id)?])
+    }
+
+    /// Where in [`Config::interfaces`] an interface is.
+    pub(crate) fn interface_position(&self, id: u32) -> Option<usize> {
+        self.interface_positions.get(&id).copied()
     }
 }

@@ -85,6 +85,15 @@ impl Prefix {
         }
     }
 
+    /// The address of an IPv6 subnet that stands for any of its routers: the first one (RFC 4291 section 2.6.1). None
+    /// in blocks of /127 and /128, where it is a host's (RFC 6164 section 5.1).
+    pub fn routers_anycast(&self) -> Option<Ipv6Addr> {
+        match self.address {
+            IpAddr::V6(first) if self.length <= 126 => Some(first),
+            _ => None,
+        }
+    }
+
     /// Whether `address` is of this family and in this block.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && mask(address, self.length) == self.address
@@ -159,6 +168,17 @@ mod tests {
         assert_eq!(last("198.18.1.4/30").as_deref(), Some("198.18.1.7"));
         assert_eq!(last("0.0.0.0/0").as_deref(), Some("255.255.255.255"));
         assert_eq!((last("198.18.1.4/31"), last("198.18.1.4/32"), last("2001:db8::/64")), (None, None, None));
+    }
+
+    #[test]
+    fn the_first_address_of_a_block_stands_for_its_routers() {
+        let first = |text: &str| text.parse::<Prefix>().unwrap().routers_anycast().map(|a| a.to_string());
+        assert_eq!(first("2001:db8::/64").as_deref(), Some("2001:db8::"));
+        assert_eq!(first("2001:db8::4/126").as_deref(), Some("2001:db8::4"));
+        assert_eq!(
+            (first("2001:db8::4/127"), first("2001:db8::4/128"), first("198.18.1.0/24")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod loops;
 pub mod mirror;
 pub mod multicast;
 pub mod neighbor;
+pub mod reply;
 pub mod route;
 pub mod segment;
 pub mod source;
@@ -29,6 +30,8 @@ pub(crate) struct Frame {
     pub vlan: u16,
     /// The tag that it came with; its priority goes along.
     pub tag: Tci,
+    /// The router made it, to be told to the sender of another.
+    pub own: bool,
     pub network: Layer3,
 }
 

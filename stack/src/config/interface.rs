@@ -62,16 +62,42 @@ impl Interface {
         self.v4.iter().any(|(own, _)| *own == address)
     }
 
-    /// Whether it answers neighbour solicitations for this address.
-    pub fn has_v6(&self, address: Ipv6Addr) -> bool {
-        self.all_v6().any(|own| own == address)
+    /// The addresses that it has together with the other routers of its subnets.
+    pub fn anycast(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.v6.iter().filter_map(|(_, prefix)| prefix.routers_anycast())
     }
 
-    /// Whether the address is its own.
+    /// Whether it answers neighbour solicitations for this address.
+    pub fn has_v6(&self, address: Ipv6Addr) -> bool {
+        self.all_v6().chain(self.anycast()).any(|own| own == address)
+    }
+
+    /// Whether the address is its own, and nobody else's: what it sends may come from there.
+    pub fn speaks_from(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.has_v4(address),
+            IpAddr::V6(address) => self.all_v6().any(|own| own == address),
+        }
+    }
+
+    /// Whether packets to the address are for it.
     pub fn has(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => self.has_v4(address),
             IpAddr::V6(address) => self.has_v6(address),
+        }
+    }
+
+    /// Whether the address means all hosts of a subnet of its link.
+    pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.v4.iter().any(|(_, prefix)| prefix.broadcast() == Some(address))
+    }
+
+    /// Its address to speak to `peer` from; none where it has none of that family.
+    pub fn source_for(&self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(peer) => self.source_v4(peer).map(IpAddr::V4),
+            IpAddr::V6(peer) => self.source_v6(peer).map(IpAddr::V6),
         }
     }
 

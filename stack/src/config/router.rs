@@ -53,8 +53,10 @@ pub(crate) struct Router {
     /// By number.
     targets: Vec<Target>,
     ids: Arc<TargetIds>,
-    /// The router's own addresses on all its networks.
+    /// The router's own addresses on all its networks, without those that it shares with other routers.
     pub addresses: HashSet<IpAddr, RandomState>,
+    /// Those that it shares.
+    anycast: HashSet<IpAddr, RandomState>,
     /// Goes into the hash of flows, so that routers behind each other do not all decide the same.
     pub seed: u64,
 }
@@ -69,8 +71,9 @@ struct Rule {
 }
 
 impl Rule {
-    fn matches(&self, source: IpAddr, from: PortId) -> bool {
-        self.port.is_none_or(|port| port == from) && self.source.is_none_or(|prefix| prefix.contains(source))
+    fn matches(&self, source: IpAddr, from: Option<PortId>) -> bool {
+        self.port.is_none_or(|port| Some(port) == from)
+            && self.source.is_none_or(|prefix| prefix.contains(source))
     }
 }
 
@@ -82,6 +85,7 @@ pub(super) struct Links<'a> {
     /// The same, to look up in.
     positions: Fib,
     addresses: HashSet<IpAddr, RandomState>,
+    anycast: HashSet<IpAddr, RandomState>,
 }
 
 impl<'a> Links<'a> {
@@ -89,6 +93,7 @@ impl<'a> Links<'a> {
     pub fn of(position: usize, interfaces: &'a [Interface]) -> Links<'a> {
         let mut connected = Vec::new();
         let mut addresses = HashSet::default();
+        let mut anycast = HashSet::default();
         for (at, interface) in interfaces.iter().enumerate().filter(|(_, own)| own.router == position) {
             let v4 = interface.v4.iter().map(|(own, prefix)| (IpAddr::V4(*own), *prefix));
             let v6 = interface.v6.iter().map(|(own, prefix)| (IpAddr::V6(*own), *prefix));
@@ -96,16 +101,18 @@ impl<'a> Links<'a> {
                 connected.push((prefix, at));
                 addresses.insert(own);
             }
+            anycast.extend(interface.anycast().map(IpAddr::V6));
         }
         let positions = connected.iter().filter_map(|(prefix, at)| Some((*prefix, TargetId::new(*at)?)));
-        Links { interfaces, positions: Fib::new(positions), connected, addresses }
+        Links { interfaces, positions: Fib::new(positions), connected, addresses, anycast }
     }
 
     /// The router's own addresses and its links. They are routes too, so that one look-up finds all.
     fn routes(&self) -> impl Iterator<Item = (Prefix, Destination)> {
         let host =
             |address: &IpAddr| Prefix::containing(*address, if address.is_ipv4() { 32 } else { 128 }).ok();
-        let own = self.addresses.iter().filter_map(host).map(|prefix| (prefix, Destination::Own));
+        let own =
+            self.addresses.union(&self.anycast).filter_map(host).map(|prefix| (prefix, Destination::Own));
         let link = |(prefix, at): &(Prefix, usize)| (*prefix, Destination::Link(self.interfaces[*at].id));
         own.chain(self.connected.iter().map(link))
     }
@@ -138,7 +145,8 @@ impl Router {
             tables.into_iter().map(|(name, table)| (name, table.finish(anew, leads_somewhere))).collect();
         let rules = rules(&spec.rules, &tables, port);
         let name = spec.name.as_str().into();
-        Router { name, main, tables, rules, targets, ids: Arc::new(ids), addresses: links.addresses, seed }
+        let Links { addresses, anycast, .. } = links;
+        Router { name, main, tables, rules, targets, ids: Arc::new(ids), addresses, anycast, seed }
     }
 
     /// Whether a packet's way depends on its destination alone.
@@ -151,19 +159,20 @@ impl Router {
         &self.name
     }
 
-    /// Where a packet from `source`, which came in by `from`, goes.
+    /// Where a packet from `source`, which came in by `from`, goes; none: the router made it itself.
     ///
     /// The tables of the rules that match are asked in the order of the rules, and at last the main table.
     /// The first that has a route for the destination decides, as with Linux: it may be a shorter prefix
     /// than a later table has. The router's own addresses are its own by any rule.
     #[inline]
-    pub fn route(&self, source: IpAddr, destination: IpAddr, from: PortId) -> Option<&Target> {
+    pub fn route(&self, source: IpAddr, destination: IpAddr, from: Option<PortId>) -> Option<&Target> {
         let id = self.by_rule(source, destination, from).or_else(|| self.main.fib.lookup(destination))?;
         Some(&self.targets[id.index()])
     }
 
-    fn by_rule(&self, source: IpAddr, destination: IpAddr, from: PortId) -> Option<TargetId> {
-        if self.rules.is_empty() || self.addresses.contains(&destination) {
+    fn by_rule(&self, source: IpAddr, destination: IpAddr, from: Option<PortId>) -> Option<TargetId> {
+        let own = || self.addresses.contains(&destination) || self.anycast.contains(&destination);
+        if self.rules.is_empty() || own() {
             return None;
         }
         let rules = self.rules.iter().filter(|rule| rule.matches(source, from));

@@ -240,7 +240,7 @@ pub(crate) fn routed(
         // What follows the packet is padding, and needs no room on the next link.
         packet.truncate(L3 + length);
     }
-    let rewrite = Rewrite { destination: mac, source: interface.mac, decrement_ttl: true };
+    let rewrite = Rewrite { destination: mac, source: interface.mac, decrement_ttl: !frame.own };
     // A routed packet is IP right behind its MAC addresses.
     let length = length_behind(packet, L3);
     let Some(port) = port.filter(|port| length <= port.mtu.min(interface.mtu)) else {
@@ -277,6 +277,9 @@ fn routed_in_pieces(
         step!(cx, "fragment", "into pieces of at most {mtu} octets");
         match packet.offload.gso {
             Some(_) => segment::fragment(cx, packet, mtu, &delivery),
+            None if matches!(frame.network, Layer3::Ipv6(_)) => {
+                fragment::split_own_v6(cx, packet, mtu, &delivery);
+            }
             None => fragment::split(cx, packet, mtu, &delivery),
         }
     } else {
@@ -302,9 +305,11 @@ fn record_passage(cx: &Context, packet: &mut Packet, header: &ipv4::Header, inte
 
 /// A packet of `length` octets is larger than the MTU: whether it may be cut, or its sender must be told.
 fn must_fragment(cx: &mut Context, frame: &Frame, length: usize, mtu: usize) -> Result<bool, Rejection> {
-    if let Layer3::Ipv4(ip) = frame.network
-        && !ip.dont_fragment
-    {
+    let may_cut = match frame.network {
+        Layer3::Ipv4(ip) => frame.own || !ip.dont_fragment,
+        _ => frame.own,
+    };
+    if may_cut {
         return Ok(true);
     }
     step!(cx, "egress", "larger than the MTU of {mtu} octets, and not to be fragmented");
@@ -326,13 +331,15 @@ fn apply(cx: &mut Context, packet: &mut Packet, frame: &Frame, interface: &Inter
     step!(
         cx,
         "egress",
-        "on network {} from {source} to {destination}, TTL down by one",
-        cx.config.networks[interface.network].name
+        "on network {} from {source} to {destination}{}",
+        cx.config.networks[interface.network].name,
+        if rewrite.decrement_ttl { ", TTL down by one" } else { "" }
     );
     let bytes = packet.frame_mut();
     bytes[0..6].copy_from_slice(&rewrite.destination.0);
     bytes[6..12].copy_from_slice(&rewrite.source.0);
     match frame.network {
+        _ if !rewrite.decrement_ttl => {}
         Layer3::Ipv4(ip) => {
             ipv4::decrement_ttl(&mut bytes[L3..]);
             if ip.header_length > ipv4::HEADER_LENGTH {

@@ -1,7 +1,7 @@
 //! Fragmentation: of IPv4 packets on their way to a network with a smaller MTU (RFC 791 section 3.2),
 //! and of the stack's own IPv6 packets (RFC 8200 section 4.5).
 //!
-//! Packets with DF do not come here, so that every identification that goes into fragments is one that
+//! Others' packets with DF do not come here, so that every identification that goes into fragments is one that
 //! its sender chose for that (RFC 6864 section 4). Pieces of pieces are pieces of the first.
 
 use std::hash::BuildHasher;
@@ -18,7 +18,7 @@ use crate::verdict::DropReason;
 use crate::wire::ipv6::extension::{FRAGMENT_LENGTH, Fragment};
 use crate::wire::{ipv4, ipv6, write_u16};
 
-/// Sends the IPv4 packet `packet`, already rewritten and without DF, as pieces of at most `mtu` octets.
+/// Sends the IPv4 packet `packet`, already rewritten, which has no DF or was made by the stack itself, as pieces of at most `mtu` octets.
 pub(crate) fn split(cx: &mut Context, packet: &mut Packet, mtu: usize, delivery: &Delivery) {
     offload::checksum::complete(packet);
     let Ok(header) = ipv4::Header::parse(&packet.frame()[L3..]) else { return };
@@ -36,6 +36,7 @@ pub(crate) fn split(cx: &mut Context, packet: &mut Packet, mtu: usize, delivery:
         let fields = ipv4::Header {
             header_length,
             total_length: header_length + piece.len(),
+            dont_fragment: false,
             more_fragments: header.more_fragments || !last,
             fragment_offset: header.fragment_offset + offset,
             ..header

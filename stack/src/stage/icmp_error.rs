@@ -10,6 +10,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::reply::{Cause, WayBack};
 use super::{Answer, Frame, L3, Layer3};
 use crate::batch::Origin;
 use crate::config::{Interface, Port};
@@ -18,65 +19,56 @@ use crate::offload::segment::Segments;
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::trace::step;
-use crate::wire::vlan::Tci;
 use crate::wire::{ethernet, icmpv4, icmpv6, ipv4, ipv6};
 
 const TTL: u8 = 64;
 
-/// Sends the error `answer` about `packet`, whose headers are in `frame`, back to where it came from:
-/// to `from`, by the interface that it came by.
+/// Sends the error `answer` about `packet`, which came in by `from` and whose headers are in `frame`, to its source.
 pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port, answer: Answer) {
-    let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return };
-    let Some((source, destination)) = addresses(cx, packet, frame, interface, answer) else { return };
+    let Some(cause) = Cause::of(cx, frame, from).filter(|_| !frame.own) else { return };
+    let Some(destination) = whom(packet, &cause, answer) else { return };
+    let Some(WayBack { hop, speaker: source }) = cause.way_back(cx) else { return };
     if !allow(cx, destination) {
         return;
     }
+    let mtu = from.mtu.min(cx.config.interfaces[hop.interface].mtu);
     let image = wire_image(cx, packet, frame);
     let original = match &image {
         Some((_, image)) => &image.frame()[L3..],
         None => &packet.frame()[L3..L3 + frame.ip_length().unwrap_or_default()],
     };
-    let (origin, made) = cx.output.make();
+    let (origin, mut made) = cx.output.take();
     match (answer, &frame.network, source) {
         (Answer::V4(error), Layer3::Ipv4(header), IpAddr::V4(source)) => {
-            emit_v4(error, original, header, source, from.mtu, made);
+            emit_v4(error, original, header, source, mtu, &mut made);
         }
         (Answer::V6(error), Layer3::Ipv6(header), IpAddr::V6(source)) => {
-            emit_v6(error, original, header, source, from.mtu, made);
+            emit_v6(error, original, header, source, mtu, &mut made);
         }
-        // Not of one family: addresses() has let none through.
+        // Not of one family: whom() has let none through.
         _ => made.reset(L3),
     }
-    let header = ethernet::Header {
-        destination: frame.ethernet.source,
-        source: interface.mac,
-        ethertype: frame.ethernet.ethertype,
-    };
-    header.emit(made.frame_mut());
-    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default()));
     match answer {
         Answer::V4(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
         Answer::V6(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
     }
+    ethernet::Header { ethertype: frame.ethernet.ethertype, ..Default::default() }.emit(made.frame_mut());
+    cause.answer(cx, &mut made, origin, hop);
+    cx.output.put(origin, made);
     if let Some((origin, image)) = image {
         cx.output.put(origin, image);
     }
 }
 
-/// From where and to whom the error is told. `None`: nobody may be told.
-fn addresses(
-    cx: &Context,
-    packet: &Packet,
-    frame: &Frame,
-    interface: &Interface,
-    answer: Answer,
-) -> Option<(IpAddr, IpAddr)> {
+/// To whom the error is told. `None`: nobody may be told.
+fn whom(packet: &Packet, cause: &Cause, answer: Answer) -> Option<IpAddr> {
+    let Cause { frame, interface, .. } = *cause;
     match (answer, &frame.network) {
         (Answer::V4(_), Layer3::Ipv4(header)) if may_tell_v4(packet, frame, header, interface) => {
-            Some((source_v4(cx, interface, header)?.into(), header.source.into()))
+            Some(header.source.into())
         }
         (Answer::V6(error), Layer3::Ipv6(header)) if may_tell_v6(packet, frame, header, error) => {
-            Some((source_v6(cx, interface, header)?.into(), header.source.into()))
+            Some(header.source.into())
         }
         _ => None,
     }
@@ -90,12 +82,7 @@ fn may_tell_v4(packet: &Packet, frame: &Frame, header: &ipv4::Header, interface:
         && !frame.ethernet.destination.is_multicast()
         && ipv4::is_routable(header.destination)
         && ipv4::is_routable(header.source)
-        && !is_broadcast(interface, header.source)
-}
-
-/// Whether the address means all hosts of a subnet of this link.
-fn is_broadcast(interface: &Interface, address: Ipv4Addr) -> bool {
-    interface.v4.iter().any(|(_, prefix)| prefix.broadcast() == Some(address))
+        && !interface.is_broadcast(header.source)
 }
 
 fn may_tell_v6(packet: &Packet, frame: &Frame, header: &ipv6::Header, error: icmpv6::Error) -> bool {
@@ -109,27 +96,6 @@ fn may_tell_v6(packet: &Packet, frame: &Frame, header: &ipv6::Header, error: icm
     let even_to_groups = matches!(error, icmpv6::Error::PacketTooBig(_) | icmpv6::Error::UnknownOption(_));
     let source_is_host = !header.source.is_unspecified() && !header.source.is_multicast();
     !about_error && source_is_host && (!to_group || even_to_groups)
-}
-
-/// The address to tell from: the one that the packet was sent to, if it is the router's (as hosts do,
-/// Linux among them), or else one of the interface that leads back (RFC 1812 section 4.3.2.4).
-fn source_v4(cx: &Context, interface: &Interface, header: &ipv4::Header) -> Option<Ipv4Addr> {
-    if is_own(cx, interface, header.destination.into()) {
-        return Some(header.destination);
-    }
-    interface.source_v4(header.source)
-}
-
-/// The same for IPv6 (RFC 4443 section 2.2).
-fn source_v6(cx: &Context, interface: &Interface, header: &ipv6::Header) -> Option<Ipv6Addr> {
-    if is_own(cx, interface, header.destination.into()) {
-        return Some(header.destination);
-    }
-    interface.source_v6(header.source)
-}
-
-fn is_own(cx: &Context, interface: &Interface, address: IpAddr) -> bool {
-    interface.has(address) || cx.config.routers[interface.router].addresses.contains(&address)
 }
 
 fn allow(cx: &mut Context, destination: IpAddr) -> bool {

@@ -4,19 +4,20 @@
 pub mod fragments;
 mod transport;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Frame, L3, Layer3, Rejection, fragment};
+use super::reply::{Cause, WayBack};
+use super::{Frame, L3, Layer3, Rejection};
 use crate::batch::Origin;
 use crate::config::Port;
 use crate::offload;
 use crate::packet::{Offload, Packet};
 use crate::pipeline::Context;
-use crate::stage::egress::{Delivery, Targets};
+use crate::table::next_hops::NextHop;
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::pseudo_header;
-use crate::wire::{ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, write_u16};
+use crate::wire::{icmpv4, icmpv6, ipv4, ipv6, tcp, write_u16};
 
 const TTL: u8 = 64;
 
@@ -94,28 +95,42 @@ fn receive_icmp(
             return Err(DropReason::IcmpChecksumBad.into());
         }
     };
-    match &frame.network {
-        Layer3::Ipv4(header) if kind == icmpv4::ECHO_REQUEST => turn_v4(cx, packet, header, frame, from),
-        Layer3::Ipv6(header) if kind == icmpv6::ECHO_REQUEST => turn_v6(packet, header),
+    match (&frame.network, kind) {
+        (Layer3::Ipv4(_), icmpv4::ECHO_REQUEST) | (Layer3::Ipv6(_), icmpv6::ECHO_REQUEST) => {
+            answer_echo(cx, packet, origin, frame, from)
+        }
         _ if is_about_own_packet(kind, message, frame) => {
             // Nothing that the gateway sends needs to know yet: its packets are replies, which fit or
             // may be cut, and errors. Path MTUs (RFC 1191, RFC 8201) begin with the first connection.
             step!(cx, "local", "an error about a packet of the gateway: noted");
             cx.counters.icmp_errors_received.add(1);
-            return Ok(Verdict::Answered);
+            Ok(Verdict::Answered)
         }
-        _ => return Err(DropReason::IcmpUnhandled.into()),
+        _ => Err(DropReason::IcmpUnhandled.into()),
     }
-    let header = ethernet::Header {
-        destination: frame.ethernet.source,
-        source: frame.ethernet.destination,
-        ethertype: frame.ethernet.ethertype,
-    };
-    header.emit(packet.frame_mut());
+}
+
+/// Turns an echo request round. The reply may have to be cut: the identification of its pieces is then the
+/// request's, which is as good for the way back (RFC 6864 section 4).
+fn answer_echo(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    frame: &Frame,
+    from: &Port,
+) -> Result<Verdict, Rejection> {
+    let cause = Cause::of(cx, frame, from).ok_or(DropReason::NoRouter)?;
+    let WayBack { hop, speaker } = cause.way_back(cx).ok_or(DropReason::NoRoute)?;
+    match (&frame.network, speaker) {
+        (Layer3::Ipv4(header), IpAddr::V4(own)) => turn_v4(cx, packet, header, own, cause.interface.router),
+        (Layer3::Ipv6(header), IpAddr::V6(own)) => turn_v6(packet, header, own),
+        // Not of one family, which way_back never says.
+        _ => return Err(DropReason::NoRoute.into()),
+    }
     packet.offload = Offload::default();
     step!(cx, "local", "echo request answered");
     cx.counters.echo_replies.add(1);
-    send_back(cx, packet, origin, frame, from);
+    cause.answer(cx, packet, origin, hop);
     Ok(Verdict::Answered)
 }
 
@@ -142,73 +157,57 @@ fn is_about_own_packet(kind: u8, message: &[u8], frame: &Frame) -> bool {
     }
 }
 
-/// Sends a reply to where the request came from, in pieces if it is larger than that port takes.
-fn send_back(cx: &mut Context, packet: &mut Packet, origin: Origin, frame: &Frame, from: &Port) {
-    let network = &cx.config.networks[from.network];
-    let delivery =
-        Delivery { tag: frame.tag, targets: Targets::One(from), ..Delivery::on(network, frame.vlan) };
-    match frame.network {
-        _ if packet.len() <= L3 + from.mtu => {
-            cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));
-        }
-        Layer3::Ipv6(_) => fragment::split_own_v6(cx, packet, from.mtu, &delivery),
-        // The identification is the request's: that is as good for the way back (RFC 6864 section 4).
-        _ => fragment::split(cx, packet, from.mtu, &delivery),
-    }
-}
-
 /// The reply has the request's options, with what the gateway has to add to them (RFC 1122 section
 /// 3.2.2.6).
-fn turn_v4(cx: &Context, packet: &mut Packet, header: &ipv4::Header, frame: &Frame, from: &Port) {
+fn turn_v4(cx: &Context, packet: &mut Packet, header: &ipv4::Header, own: Ipv4Addr, router: usize) {
     packet.truncate(L3 + header.total_length);
     let (ip, message) = packet.frame_mut()[L3..].split_at_mut(header.header_length);
     ip[8] = TTL;
-    ip[12..16].copy_from_slice(&header.destination.octets());
+    ip[12..16].copy_from_slice(&own.octets());
     ip[16..20].copy_from_slice(&header.source.octets());
-    if let Some(interface) = cx.config.interface(from.network, frame.vlan) {
-        let addresses = &cx.config.routers[interface.router].addresses;
-        let is_own = &|own: Ipv4Addr| addresses.contains(&own.into());
-        ipv4::option::Passage { address: header.destination, at: cx.now, is_own }.record(ip);
-    }
+    let addresses = &cx.config.routers[router].addresses;
+    let is_own = &|own: Ipv4Addr| addresses.contains(&own.into());
+    ipv4::option::Passage { address: own, at: cx.now, is_own }.record(ip);
     ipv4::fill_checksum(ip);
     icmpv4::reply_to_echo(message);
 }
 
 /// The reply has no extension headers: the request's are not for its sender.
-fn turn_v6(packet: &mut Packet, header: &ipv6::Header) {
+fn turn_v6(packet: &mut Packet, header: &ipv6::Header, own: Ipv6Addr) {
     let length = header.total_length - header.payload_offset;
     let bytes = &mut packet.frame_mut()[L3..];
     bytes.copy_within(header.payload_offset..header.total_length, ipv6::HEADER_LENGTH);
     write_u16(bytes, 4, length as u16);
     bytes[6] = ipv6::ICMPV6;
     bytes[7] = TTL;
-    bytes[8..24].copy_from_slice(&header.destination.octets());
+    bytes[8..24].copy_from_slice(&own.octets());
     bytes[24..40].copy_from_slice(&header.source.octets());
     packet.truncate(L3 + ipv6::HEADER_LENGTH + length);
-    icmpv6::reply_to_echo(&mut packet.frame_mut()[L3 + ipv6::HEADER_LENGTH..]);
+    icmpv6::reply_to_echo(own, header.source, &mut packet.frame_mut()[L3 + ipv6::HEADER_LENGTH..]);
 }
 
-/// Refuses a TCP segment: the gateway has no listening port.
+/// Refuses a TCP segment: the gateway has no listening port. Nobody has a connection with an address that stands for
+/// several routers.
 fn reset(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Result<Verdict, Rejection> {
     let mut segment = [0; tcp::HEADER_LENGTH];
     let refused = tcp::emit_reset(frame.transport(packet.frame()), &mut segment);
-    if refused.is_some() && (cx.dry_run || cx.state.limits.resets.allow(cx.now)) {
-        send_segment(cx, frame, from, &mut segment);
+    let cause = Cause::of(cx, frame, from).filter(|cause| cause.is_to_speaker(cx));
+    if let (Some(_), Some(cause)) = (refused, cause)
+        && (cx.dry_run || cx.state.limits.resets.allow(cx.now))
+        && let Some(WayBack { hop, .. }) = cause.way_back(cx)
+    {
+        send_segment(cx, &cause, hop, &mut segment);
         cx.counters.tcp_resets.add(1);
         step!(cx, "local", "no such port: reset");
     }
     Err(DropReason::GatewayPortClosed.into())
 }
 
-fn send_segment(cx: &mut Context, frame: &Frame, from: &Port, segment: &mut [u8; tcp::HEADER_LENGTH]) {
-    let (origin, made) = cx.output.make();
-    let ethernet = ethernet::Header {
-        destination: frame.ethernet.source,
-        source: frame.ethernet.destination,
-        ethertype: frame.ethernet.ethertype,
-    };
+fn send_segment(cx: &mut Context, cause: &Cause, hop: NextHop, segment: &mut [u8; tcp::HEADER_LENGTH]) {
+    let (origin, mut made) = cx.output.take();
+    let ethernet = cause.frame.ethernet;
     let length = segment.len();
-    let (source, destination, header_length) = match &frame.network {
+    let (source, destination, header_length) = match &cause.frame.network {
         Layer3::Ipv4(header) => {
             made.reset(L3 + ipv4::HEADER_LENGTH + length);
             let fields = ipv4::Header {
@@ -245,5 +244,6 @@ fn send_segment(cx: &mut Context, frame: &Frame, from: &Port, segment: &mut [u8;
     write_u16(segment, tcp::CHECKSUM, sum);
     ethernet.emit(made.frame_mut());
     made.frame_mut()[L3 + header_length..].copy_from_slice(segment);
-    cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, frame.tag));
+    cause.answer(cx, &mut made, origin, hop);
+    cx.output.put(origin, made);
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::egress::{self, Delivery, Targets};
 use super::{Answer, Frame, Layer3, Rejection, advertise, bridge, icmp_error, ingress};
 use crate::MacAddr;
+use crate::batch::Origin;
 use crate::config::{Interface, Port};
 use crate::packet::Packet;
 use crate::pipeline::{CachedNeighbor, Context, Timer};
@@ -112,13 +113,12 @@ fn note(cx: &mut Context, encounter: &Encounter, address: IpAddr, claim: Claim) 
         cx.counters.address_conflicts.add(1);
         return;
     }
-    let heard = interface.neighbors.hear(cx.now, address, claim, from.id);
+    let released = interface.neighbors.hear(cx.now, address, claim, from.id);
     if let Some(mac) = claim.mac() {
-        for waiting in heard.released {
+        for waiting in released {
             release(cx, interface, waiting, mac);
         }
     }
-    count_evicted(cx, &heard.evicted);
 }
 
 /// Counts what went to make room in a full table.
@@ -131,19 +131,27 @@ fn count_evicted(cx: &Context, evicted: &Evicted) {
 
 /// Sends a packet that waited, now that its next hop is known.
 fn release(cx: &mut Context, interface: &Interface, waiting: Waiting, mac: MacAddr) {
+    revive(cx, waiting, |cx, packet, origin, frame, from| {
+        let station = bridge::station(cx, interface, mac);
+        if let Err(rejection) = egress::routed(cx, packet, origin, frame, interface, station) {
+            cx.reject(rejection, packet, frame, from);
+        }
+    });
+}
+
+/// Takes a packet that waited in hand again, as it came.
+fn revive(
+    cx: &mut Context,
+    waiting: Waiting,
+    go_on: impl FnOnce(&mut Context, &mut Packet, Origin, &Frame, &Port),
+) {
     let Some(from) = cx.config.port(waiting.from) else { return };
     let (origin, mut packet) = cx.output.take_for(waiting.frame.len());
     packet.set_frame(&waiting.frame);
     packet.offload = waiting.offload;
     if let Ok(frame) = ingress::parse(packet.frame()) {
-        let frame = Frame { vlan: waiting.vlan, ..frame };
-        let result = {
-            let station = bridge::station(cx, interface, mac);
-            egress::routed(cx, &mut packet, origin, &frame, interface, station)
-        };
-        if let Err(rejection) = result {
-            cx.reject(rejection, &packet, &frame, from);
-        }
+        let frame = Frame { vlan: waiting.vlan, own: waiting.own, ..frame };
+        go_on(cx, &mut packet, origin, &frame, from);
     }
     cx.output.put(origin, packet);
 }
@@ -205,8 +213,13 @@ fn wait(
     neighbors: &Neighbors,
     address: IpAddr,
 ) -> Result<Option<MacAddr>, Rejection> {
-    let copy =
-        || Waiting { frame: packet.frame().into(), offload: packet.offload, from: from.id, vlan: frame.vlan };
+    let copy = || Waiting {
+        frame: packet.frame().into(),
+        offload: packet.offload,
+        from: from.id,
+        vlan: frame.vlan,
+        own: frame.own,
+    };
     if neighbors.enqueue(address, packet.len(), copy) {
         Ok(None)
     } else {
@@ -318,16 +331,10 @@ pub(crate) fn sweep(cx: &mut Context, position: usize, done: usize) {
 
 /// Drops a packet whose next hop did not answer, and tells its sender.
 fn fail(cx: &mut Context, waiting: Waiting) {
-    let Some(from) = cx.config.port(waiting.from) else { return };
-    from.counters(cx.worker).drop(DropReason::NeighborUnreachable);
-    let (origin, mut packet) = cx.output.take_for(waiting.frame.len());
-    packet.set_frame(&waiting.frame);
-    packet.offload = waiting.offload;
-    if let Ok(frame) = ingress::parse(packet.frame()) {
-        let frame = Frame { vlan: waiting.vlan, ..frame };
-        icmp_error::send(cx, &packet, &frame, from, unreachable(&frame));
-    }
-    cx.output.put(origin, packet);
+    revive(cx, waiting, |cx, packet, _, frame, from| {
+        from.counters(cx.worker).drop(DropReason::NeighborUnreachable);
+        icmp_error::send(cx, packet, frame, from, unreachable(frame));
+    });
 }
 
 /// What the sender of a packet is told whose next hop does not answer (RFC 1812 section 5.2.7.1, RFC 4443

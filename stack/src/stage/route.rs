@@ -7,12 +7,12 @@
 
 mod flow;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bridge::{self, Station};
 use super::{Frame, L3, Layer3, Rejection};
 use crate::MacAddr;
-use crate::config::{Config, Interface, Port, Target};
+use crate::config::{Config, Interface, Port, Router, Target};
 use crate::packet::Packet;
 use crate::pipeline::{CachedNeighbor, Context};
 use crate::table::next_hops::{NextHop, NextHops};
@@ -93,12 +93,15 @@ fn decide_v4<'a>(
     }
     let destination = IpAddr::V4(header.destination);
     let router = &cx.config.routers[interface.router];
+    if is_no_hosts(cx, router, from, header.source) {
+        return Err(DropReason::SourceInvalid.into());
+    }
     if header.ttl > 1
         && let Some(shortcut) = shortcut(cx, interface.router, destination)
     {
         return Ok(shortcut);
     }
-    let target = router.route(header.source.into(), destination, from.id);
+    let target = router.route(header.source.into(), destination, Some(from.id));
     if matches!(target, Some(Target::Local)) {
         return Ok(Next::Local);
     }
@@ -113,6 +116,14 @@ fn decide_v4<'a>(
     Ok(Next::Hop(hop, way.is_one() && !router.has_rules()))
 }
 
+/// Where a packet that the router itself makes goes, from its address `source` if it has one yet. `None`: nowhere.
+pub(crate) fn own(router: &Router, source: Option<IpAddr>, destination: IpAddr) -> Option<NextHop> {
+    let any = if destination.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = source.unwrap_or(any);
+    let way = way_of(router.route(source, destination, None)).ok()?;
+    Some(way.next_hop(destination, || flow::of_pair(source, destination, router.seed)))
+}
+
 fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
     ipv4::option::check(options).map_err(|problem| match problem {
         ipv4::option::Problem::SourceRoute => DropReason::Ipv4SourceRoute.into(),
@@ -121,6 +132,23 @@ fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
             Rejection::v4(DropReason::Ipv4Malformed, icmpv4::Error::ParameterProblem(at))
         }
     })
+}
+
+/// Whether a source is the router's own, or stands for all of a subnet (RFC 1812 section 5.3.7). A port's own
+/// addresses are neither, which was checked.
+#[inline(always)] // see decide
+fn is_no_hosts(cx: &Context, router: &Router, from: &Port, source: Ipv4Addr) -> bool {
+    !(from.source_check && from.addresses.contains(&source.into()))
+        && stands_for_others(cx, router, from, source)
+}
+
+#[cold]
+fn stands_for_others(cx: &Context, router: &Router, from: &Port, source: Ipv4Addr) -> bool {
+    match router.route(source.into(), source.into(), Some(from.id)) {
+        Some(Target::Local) => true,
+        Some(Target::Connected(interface)) => cx.config.interfaces[*interface].is_broadcast(source),
+        _ => false,
+    }
 }
 
 /// Directed broadcasts are not forwarded (RFC 2644), in neither of their forms.
@@ -161,7 +189,7 @@ fn decide_v6<'a>(
     {
         return Ok(shortcut);
     }
-    let target = router.route(header.source.into(), destination, from.id);
+    let target = router.route(header.source.into(), destination, Some(from.id));
     if matches!(target, Some(Target::Local)) {
         return Ok(Next::Local);
     }

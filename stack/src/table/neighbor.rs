@@ -57,6 +57,8 @@ pub struct Waiting {
     pub from: PortId,
     /// The VLAN that it came on.
     pub vlan: u16,
+    /// The router made it, about a packet that came from there.
+    pub own: bool,
 }
 
 /// How much is known of a neighbour: the states of RFC 4861 section 7.3.2, and one for who did not answer.
@@ -128,15 +130,6 @@ impl Claim {
             Claim::Advertised { mac, .. } => *mac,
         }
     }
-}
-
-/// What a claim changed.
-#[derive(Debug, Default)]
-pub struct Heard {
-    /// Packets that waited for the neighbour, which is where the claim says.
-    pub released: VecDeque<Waiting>,
-    /// What went to make room.
-    pub evicted: Evicted,
 }
 
 /// Neighbours that went early since the table was full.
@@ -259,7 +252,7 @@ impl Neighbors {
     }
 
     /// Takes in what is claimed about `address` by a frame from `port`; gives back the packets that waited for it.
-    pub fn hear(&self, now: Instant, address: IpAddr, claim: Claim, port: PortId) -> Heard {
+    pub fn hear(&self, now: Instant, address: IpAddr, claim: Claim, port: PortId) -> VecDeque<Waiting> {
         let mut entries = self.lock();
         let Some(entry) = entries.table.get_mut(&address) else {
             return self.meet(now, address, claim, port, &mut entries);
@@ -281,7 +274,7 @@ impl Neighbors {
                 *until = now;
                 self.advance_epoch();
             }
-            return Heard::default();
+            return VecDeque::new();
         }
         entry.port = Some(port);
         if answers {
@@ -292,7 +285,7 @@ impl Neighbors {
         if moved {
             self.advance_epoch();
         }
-        Heard::default()
+        VecDeque::new()
     }
 
     /// Takes in a claim about who is not known.
@@ -303,15 +296,15 @@ impl Neighbors {
         claim: Claim,
         port: PortId,
         entries: &mut Entries,
-    ) -> Heard {
-        let Claim::Told { mac, create: true } = claim else { return Heard::default() };
+    ) -> VecDeque<Waiting> {
+        let Claim::Told { mac, create: true } = claim else { return VecDeque::new() };
         // Who only tells of itself pushes nobody out: it is asked for when it is needed.
         if entries.table.len() >= self.capacity {
-            return Heard::default();
+            return VecDeque::new();
         }
         let entry = Entry::told(State::Known { mac, until: now }, port);
         entries.insert(address, entry, self.capacity);
-        Heard::default()
+        VecDeque::new()
     }
 
     /// Takes in a claim about who was asked for, and has not answered yet.
@@ -322,14 +315,14 @@ impl Neighbors {
         claim: Claim,
         port: PortId,
         entries: &mut Entries,
-    ) -> Heard {
-        let Some(mac) = claim.mac() else { return Heard::default() };
-        let Some(old) = entries.remove(address) else { return Heard::default() };
+    ) -> VecDeque<Waiting> {
+        let Some(mac) = claim.mac() else { return VecDeque::new() };
+        let Some(old) = entries.remove(address) else { return VecDeque::new() };
         let until = if old.answers(claim) { now + self.reachable_time(now) } else { now };
         let mut entry = Entry::told(State::Known { mac, until }, port);
         entry.timer = old.timer;
         entries.insert(address, entry, self.capacity);
-        Heard { released: old.state.into_waiting(), evicted: Evicted::default() }
+        old.state.into_waiting()
     }
 
     /// Forgets the neighbours for which `gone` holds: their address, their MAC address, and the port that told of

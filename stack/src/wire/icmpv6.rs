@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use super::checksum::{self, Sum};
 use super::ipv6::{ICMPV6, MIN_MTU};
-use super::{Malformed, read_u16, write_u16};
+use super::{Malformed, write_u16};
 use crate::MacAddr;
 
 /// Octets of the header that every error and echo message has.
@@ -142,12 +142,10 @@ fn sum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> Sum {
     checksum::pseudo_header(source.into(), destination.into(), ICMPV6, message.len()).bytes(message)
 }
 
-/// Turns an echo request into its reply. Swapping the addresses leaves the checksum as it is.
-pub fn reply_to_echo(message: &mut [u8]) {
-    let old = read_u16(message, 0);
+/// Turns an echo request into its reply, which goes from `source` to `destination`.
+pub fn reply_to_echo(source: Ipv6Addr, destination: Ipv6Addr, message: &mut [u8]) {
     message[0] = ECHO_REPLY;
-    let sum = checksum::update(read_u16(message, 2), old, read_u16(message, 0));
-    write_u16(message, 2, sum);
+    fill_checksum(source, destination, message);
 }
 
 /// A neighbour solicitation or advertisement.

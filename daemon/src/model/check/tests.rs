@@ -49,6 +49,7 @@ fn addresses_must_fit_the_network() {
         ("198.18.1.9/16", "/16 is wider than the subnet 198.18.1.0/24, /24 or longer expected"),
         ("198.18.1.0/24", "198.18.1.0 is the network address of 198.18.1.0/24"),
         ("198.18.1.255/32", "198.18.1.255 is the broadcast address of 198.18.1.0/24"),
+        ("2001:db8:1::/64", "2001:db8:1:: is the subnet-router anycast address of 2001:db8:1::/64"),
         ("198.18.1.1/24", "198.18.1.1 is the gateway of 198.18.1.0/24"),
         ("2001:db8:1::1/64", "2001:db8:1::1 is the gateway of 2001:db8:1::/64"),
     ];

@@ -115,8 +115,12 @@ fn gateway(path: &str, text: &str, prefix: &Prefix, findings: &mut Findings<'_>)
     Some(address)
 }
 
-/// "network" or "broadcast" for the ends of an IPv4 block of /30 and shorter (RFC 3021 frees those of /31).
+/// "network" or "broadcast" for the ends of an IPv4 block of /30 and shorter (RFC 3021 frees those of /31),
+/// "subnet-router anycast" for the first address of an IPv6 block of /126 and shorter (RFC 4291 section 2.6.1).
 pub(in crate::model) fn reserved_end(prefix: &Prefix, address: IpAddr) -> Option<&'static str> {
+    if prefix.routers_anycast().map(IpAddr::V6) == Some(address) {
+        return Some("subnet-router anycast");
+    }
     let last = prefix.broadcast()?;
     match address {
         first if first == prefix.address() => Some("network"),

@@ -27,7 +27,8 @@ fn build(spec: &FabricSpec, before: Option<&Config>) -> Config {
 /// Where the router sends a packet from a1, with names that do not depend on the picture.
 fn way(config: &Config, destination: &str) -> String {
     let from = config.port_by_name("a1").map_or(PortId::from_u32(u32::MAX), |port| port.id);
-    let target = config.routers[0].route("198.18.1.10".parse().unwrap(), destination.parse().unwrap(), from);
+    let target =
+        config.routers[0].route("198.18.1.10".parse().unwrap(), destination.parse().unwrap(), Some(from));
     let network = |interface: usize| &config.networks[config.interfaces[interface].network].name;
     match target {
         None => "no route".into(),
@@ -82,7 +83,7 @@ fn of_two_routes_for_one_prefix_the_first_holds_and_what_is_the_routers_own_come
     spec.routers[0].routes.remove(0);
     let second = build(&spec, Some(&first));
     assert_eq!(way(&second, "203.0.113.1"), "Blackhole");
-    assert_eq!(second.routers[0].prefix_count(), 9);
+    assert_eq!(second.routers[0].prefix_count(), 11);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn one_route_among_many_is_changed_in_place() {
     };
     let first = build(&with_routes(many(usize::MAX)), None);
     let second = build(&with_routes(many(4711)), Some(&first));
-    assert_eq!((way(&second, "10.18.103.1"), second.routers[0].prefix_count()), ("no route".into(), 20_007));
+    assert_eq!((way(&second, "10.18.103.1"), second.routers[0].prefix_count()), ("no route".into(), 20_009));
     let (old, new) = (&first.routers[0].main, &second.routers[0].main);
     assert!(new.fib.parts_beside(&old.fib) < 5, "{}", new.fib.parts_beside(&old.fib));
     let third = build(&with_routes(many(usize::MAX)), Some(&second));

@@ -75,7 +75,9 @@ fn nothing_is_told_to_groups_nor_about_packets_to_them() {
     assert!(fabric.receive_frame("a1", &frame).is_empty(), "a subnet's broadcast");
     frame[26..30].copy_from_slice(&[198, 18, 1, 77]);
     ipv4::fill_checksum(&mut frame[14..34]);
-    assert_eq!(fabric.receive_frame("a1", &frame).len(), 1);
+    let asked = told(&fabric.receive_frame("a1", &frame));
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|(_, what)| what.contains("198.18.1.77")), "whoever it is: {asked:?}");
 }
 
 #[test]

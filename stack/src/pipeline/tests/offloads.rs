@@ -201,7 +201,7 @@ fn an_answer_without_a_buffer_is_counted_where_it_should_have_left() {
     let mut fabric = fabric(NOTHING, NOTHING);
     let mut output = Output::new();
     while output.has_room(1, 0) {
-        output.make();
+        output.make_for(0);
     }
     let mut batch = Batch::new();
     for frame in [fabric.resolve("a1", "198.18.1.1"), fabric.echo("a1", "203.0.113.9"), tcp_frame(10)] {

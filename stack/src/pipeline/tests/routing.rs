@@ -309,7 +309,7 @@ fn a_traced_drop_names_its_reason() {
     let mut packet = Packet::from_frame(&fabric.echo("a1", "203.0.113.1"));
     let trace = fabric.stack.trace(fabric.now, id, &mut packet).unwrap();
     assert_eq!(trace.verdict, Verdict::Dropped(DropReason::NoRoute));
-    let answer = trace.steps.last().unwrap();
+    let answer = trace.steps.iter().find(|step| step.stage == "icmp").unwrap();
     assert_eq!(
         (answer.stage, answer.message.as_str()),
         ("icmp", "net unreachable from 198.18.1.1 to 198.18.1.10")
@@ -382,4 +382,23 @@ proptest::proptest! {
             proptest::prop_assert!(crate::stage::ingress::parse(sent.frame()).is_ok());
         }
     }
+}
+
+#[test]
+fn a_source_that_is_the_routers_or_a_whole_subnets_goes_nowhere() {
+    let mut spec = testing::two_networks();
+    spec.ports[0].source_check = false;
+    let mut fabric = Fabric::new(&spec);
+    fabric.introduce("b1", ["198.18.2.1", "2001:db8:2::1"]);
+    let sources = ["198.18.1.1", "198.18.2.1", "198.18.1.255", "198.18.2.255"];
+    for (count, source) in (1..).zip(sources) {
+        let ping = fabric.frame("a1", |spec| {
+            spec.source = Some(source.parse().unwrap());
+            spec.destination = "198.18.2.10".parse().unwrap();
+        });
+        assert!(fabric.receive_frame("a1", &ping).is_empty(), "{source}");
+        assert_eq!(fabric.dropped("a1", DropReason::SourceInvalid), count, "{source}");
+    }
+    let ping = fabric.echo("a1", "198.18.2.10");
+    assert_eq!(ports(&fabric.receive_frame("a1", &ping)), ["b1"]);
 }

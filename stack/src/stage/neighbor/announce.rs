@@ -82,7 +82,7 @@ pub(crate) fn refuse_claims(
 ) -> Result<(), DropReason> {
     let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return Ok(()) };
     let Some((address, mac)) = claimed(packet, frame) else { return Ok(()) };
-    if mac == interface.mac || !interface.has(address) {
+    if mac == interface.mac || !interface.speaks_from(address) {
         return Ok(());
     }
     step!(cx, "source", "{address} is the gateway's, not {mac}'s");

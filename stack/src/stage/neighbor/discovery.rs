@@ -88,6 +88,7 @@ fn answer(
 ) -> Result<(), Rejection> {
     let gateway = encounter.interface;
     let (own, from) = (gateway.has_v6(message.target), encounter.from);
+    let alone = gateway.speaks_from(message.target.into());
     let proxied = !own && proxy::answers_for(cx.config, gateway, from, source.into(), message.target.into());
     if !own && !proxied {
         return Err(DropReason::DestinationInvalid.into());
@@ -103,8 +104,10 @@ fn answer(
         solicitation: false,
         router: true,
         solicited: !probe,
-        // Whoever has the address itself knows better (RFC 4861 section 7.2.8).
-        override_known: own,
+        // Whoever has the address itself knows better (RFC 4861 section 7.2.8), and of an address that several have
+        // any is right (section 7.2.7). The pause that those sections ask for before the answer is for links where
+        // many would answer at once.
+        override_known: alone,
         target: message.target,
         link_layer: Some(gateway.mac),
     };
@@ -115,7 +118,7 @@ fn answer(
     };
     cx.counters.neighbor_advertisements.add(1);
     cx.counters.proxy_answers.add(u64::from(proxied));
-    let speaker = if own { Some(message.target) } else { gateway.source_v6(destination) };
+    let speaker = if alone { Some(message.target) } else { gateway.source_v6(destination) };
     send(cx, &advertisement, speaker.unwrap_or(gateway.link_local), destination, mac, &encounter.back(cx));
     Ok(())
 }

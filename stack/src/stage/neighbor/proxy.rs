@@ -41,7 +41,7 @@ fn leads_elsewhere(
     sender: IpAddr,
     target: IpAddr,
 ) -> bool {
-    let out = match config.routers[interface.router].route(sender, target, from.id) {
+    let out = match config.routers[interface.router].route(sender, target, Some(from.id)) {
         Some(Target::Local) => return !interface.has(target),
         Some(Target::Connected(interface)) => *interface,
         Some(Target::Via(hops)) => hops.select(|| 0).interface,

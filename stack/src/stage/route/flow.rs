@@ -2,11 +2,18 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+use std::net::IpAddr;
+
 use foldhash::quality::FixedState;
 
 use crate::packet::Packet;
 use crate::stage::{Frame, Layer3};
 use crate::wire::ipv4;
+
+/// The flow of what the router itself sends from one address to another.
+pub(super) fn of_pair(source: IpAddr, destination: IpAddr, seed: u64) -> u64 {
+    FixedState::with_seed(seed).hash_one((source, destination))
+}
 
 /// The same for all packets of a flow: addresses, protocol, and the ports of TCP and UDP.
 ///
