@@ -1,6 +1,7 @@
 //! From a description and the picture before it to the next picture.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::router::{Links, Router};
@@ -213,6 +214,9 @@ impl Config {
             vlans: spec.vlans.clone(),
             mtu: spec.mtu as usize,
             source_check: spec.source_check,
+            speaks_as_itself: spec.source_check
+                && spec.addresses.iter().any(IpAddr::is_ipv4)
+                && !matches!(spec.vlans, PortVlans::Trunk { .. }),
             coalesce: spec.coalesce,
             offloads: spec.offloads,
             uplink: spec.uplink,

@@ -135,16 +135,14 @@ fn check_options_v4(options: &[u8]) -> Result<(), Rejection> {
 }
 
 /// Whether a source is the router's own, or stands for all of a subnet (RFC 1812 section 5.3.7). A port's own
-/// addresses are neither, which was checked.
+/// addresses are neither.
 #[inline(always)] // see decide
 fn is_no_hosts(cx: &Context, router: &Router, from: &Port, source: Ipv4Addr) -> bool {
-    !(from.source_check && from.addresses.contains(&source.into()))
-        && stands_for_others(cx, router, from, source)
+    !from.speaks_as_itself && stands_for_others(cx, router, source)
 }
 
-#[cold]
-fn stands_for_others(cx: &Context, router: &Router, from: &Port, source: Ipv4Addr) -> bool {
-    match router.route(source.into(), source.into(), Some(from.id)) {
+fn stands_for_others(cx: &Context, router: &Router, source: Ipv4Addr) -> bool {
+    match router.route(source.into(), source.into(), None) {
         Some(Target::Local) => true,
         Some(Target::Connected(interface)) => cx.config.interfaces[*interface].is_broadcast(source),
         _ => false,
