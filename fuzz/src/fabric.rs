@@ -113,6 +113,7 @@ pub fn spec(left_out: u16) -> FabricSpec {
         route("2001:db8:fffe::/48", RouteAction::Prohibit),
     ];
     FabricSpec {
+        tunnels: Vec::new(),
         routers: vec![RouterSpec { name: "core".into(), routes, ..RouterSpec::default() }],
         networks: NETWORKS.map(network).into(),
         ports: kept.map(|(index, kind)| port(index, kind)).collect(),

@@ -8,6 +8,7 @@ mod interface;
 mod router;
 mod spec;
 mod switching;
+mod tunnel;
 mod vlans;
 
 use std::collections::HashMap;
@@ -24,6 +25,9 @@ pub use spec::{
     AdvertisementSpec, DhcpSpec, FabricSpec, Hop, MirrorSpec, MulticastSpec, NetworkSpec, Offloads,
     PolicyRule, PortSpec, RouteAction, RouteTable, RouterSpec, StaticMac, StaticRoute, StormLimits,
     SubnetSpec,
+};
+pub use tunnel::{
+    Carrier, Encapsulation, GreSpec, Joins, TunnelSpec, VxlanRemote, VxlanSpec, WireGuardPeer, WireGuardSpec,
 };
 pub use vlans::{PortVlans, UNTAGGED, VlanSet};
 

@@ -23,6 +23,7 @@ pub mod table;
 mod testing;
 pub mod time;
 pub mod trace;
+pub mod tunnel;
 pub mod verdict;
 pub mod wire;
 

@@ -75,6 +75,7 @@ pub fn port(name: &str, on: &str, number: u8, host: u8) -> PortSpec {
 /// `core`, gateways at .1; ports a1, a2, a3 at .10, .11, .12 and b1 at .10.
 pub fn two_networks() -> FabricSpec {
     FabricSpec {
+        tunnels: Vec::new(),
         routers: vec![RouterSpec { name: "core".into(), ..RouterSpec::default() }],
         networks: vec![network("a", 1), network("b", 2)],
         ports: vec![

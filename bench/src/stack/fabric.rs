@@ -83,6 +83,7 @@ pub fn build(load: &Load) -> (Hosts, FabricSpec) {
         sinks.iter().map(|sink| address_of(sink, load.frames)).collect()
     };
     let spec = FabricSpec {
+        tunnels: Vec::new(),
         routers: vec![RouterSpec { name: "router".into(), routes, ..RouterSpec::default() }],
         networks: vec![network_spec(NEAR), network_spec(FAR)],
         ports: sources.iter().chain(&sinks).map(port_spec).collect(),

@@ -18,6 +18,7 @@ pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
     // Who watches is known by the wish: the Port that it watches may be without a device now.
     let watching: BTreeSet<&Name> = mirrors.map(|mirror| &mirror.to).collect();
     FabricSpec {
+        tunnels: Vec::new(),
         routers: fabric.routers.iter().filter(|(_, router)| lives(router)).map(router).collect(),
         networks: fabric.networks.iter().filter(|(_, network)| lives(network)).map(network).collect(),
         ports: ports

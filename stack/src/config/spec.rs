@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::PortVlans;
+use super::{PortVlans, TunnelSpec};
 use crate::{MacAddr, Prefix};
 
 /// What the fabric shall be: checked by the control side, plain to build.
@@ -15,6 +15,8 @@ pub struct FabricSpec {
     pub networks: Vec<NetworkSpec>,
     /// Where frames enter and leave.
     pub ports: Vec<PortSpec>,
+    /// By which networks and routers reach far ends.
+    pub tunnels: Vec<TunnelSpec>,
 }
 
 /// An L3 domain.

@@ -33,6 +33,7 @@ pub fn spec() -> FabricSpec {
         rules: ASIDE.map(aside).into(),
     };
     FabricSpec {
+        tunnels: Vec::new(),
         routers: vec![core],
         networks: Net::ALL.into_iter().map(network).collect(),
         ports: Wire::ALL.into_iter().map(port).collect(),
