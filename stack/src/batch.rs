@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::config::PortId;
 use crate::packet::{Packet, SIZES, octets_of, size_for};
+use crate::tunnel::datagram::{Datagram, Outbox};
 use crate::wire::vlan::Tci;
 
 /// The most packets read in one round.
@@ -97,6 +98,7 @@ pub struct Output {
     /// Takes in what there was no buffer for; it is never sent.
     void: Packet,
     sends: Vec<Send>,
+    pub(crate) outbox: Outbox,
     unsent: Vec<Unsent>,
 }
 
@@ -121,6 +123,7 @@ impl Default for Output {
             spare: Default::default(),
             void: Packet::hollow(),
             sends: Vec::new(),
+            outbox: Outbox::default(),
             unsent: Vec::new(),
         }
     }
@@ -140,6 +143,36 @@ impl Output {
     /// The packets that the stack made.
     pub fn made(&self) -> &[Packet] {
         &self.made
+    }
+
+    /// What to send by sockets of the node, in this order.
+    pub fn datagrams(&self) -> &[Datagram] {
+        self.outbox.datagrams()
+    }
+
+    /// The octets of one of these.
+    pub fn octets(&self, datagram: &Datagram) -> &[u8] {
+        self.outbox.octets(datagram)
+    }
+
+    /// The sends from number `first` on, to be taken out and put back.
+    pub(crate) fn send_at(&self, position: usize) -> Option<Send> {
+        self.sends.get(position).copied()
+    }
+
+    /// Keeps a send at this position, which is that of one that was looked at before.
+    pub(crate) fn keep_send(&mut self, position: usize, send: Send) {
+        self.sends[position] = send;
+    }
+
+    /// Forgets the sends from this position on.
+    pub(crate) fn truncate_sends(&mut self, length: usize) {
+        self.sends.truncate(length);
+    }
+
+    /// Takes out a packet that the stack made; [`Output::put`] it back.
+    pub(crate) fn take_made(&mut self, origin: Origin) -> Packet {
+        std::mem::replace(self.made_packet_mut(origin), Packet::hollow())
     }
 
     /// Makes the packets of these sends ready for their device: VLAN tag and virtio-net header. A packet that
@@ -182,6 +215,7 @@ impl Output {
     /// Forgets everything that was to be sent; the buffers stay, up to a number.
     pub fn clear(&mut self) {
         self.sends.clear();
+        self.outbox.clear();
         self.unsent.clear();
         self.octets = 0;
         // The first ones are used first in the next round, too: they may still be in the cache.

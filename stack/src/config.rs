@@ -4,6 +4,7 @@
 //! takes over what must live on: port ids, counters, the FDB and the neighbour tables.
 
 mod build;
+mod far_end;
 mod interface;
 mod router;
 mod spec;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 pub use build::ConfigError;
+pub(crate) use far_end::{Carried, FarEnd, Means, Tunnels};
 pub(crate) use interface::Interface;
 pub(crate) use router::{Router, Target};
 pub use spec::{
@@ -39,6 +41,8 @@ use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
 use crate::table::group::Groups;
 use crate::table::reassembly::Reassembly;
+use crate::time::Instant;
+use crate::tunnel::Underlay;
 
 /// Names a port in one life: a slot, and a count of the slot's uses, so that what was remembered of
 /// an earlier port does not lead to a later one.
@@ -86,6 +90,8 @@ pub struct Config {
     pub(crate) mirrors_sent: bool,
     /// Fragments for any gateway.
     pub(crate) reassembly: Arc<Reassembly>,
+    pub(crate) tunnels: Tunnels,
+    underlays: Vec<Underlay>,
     counters: Arc<[StackCounters]>,
     /// Every port's device takes UDP super-packets.
     uso_everywhere: bool,
@@ -128,6 +134,8 @@ pub struct Port {
     pub(crate) quota: Option<Arc<Quota>>,
     /// How much of what goes to many it may send, where that is limited.
     pub(crate) storm: Option<Arc<Storm>>,
+    /// It is a tunnel's far end.
+    pub(crate) far_end: Option<FarEnd>,
     /// Position in [`Config::networks`].
     pub(crate) network: usize,
     counters: Arc<[PortCounters]>,
@@ -137,6 +145,21 @@ impl Port {
     /// Whether it is an uplink that takes part in nothing, since another one leads to the same segment.
     pub fn is_blocked(&self) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.is_blocked())
+    }
+
+    /// Octets of the largest IP packet that it takes now.
+    #[inline]
+    pub(crate) fn mtu_now(&self, now: Instant) -> usize {
+        match &self.far_end {
+            None => self.mtu,
+            Some(far_end) => far_end.path.get(now).map_or(self.mtu, |path| path.min(self.mtu)),
+        }
+    }
+
+    /// Whether both are far ends of one tunnel, which all reach each other by themselves.
+    pub(crate) fn is_beside(&self, other: &Port) -> bool {
+        let tunnel = |port: &Port| port.far_end.as_ref().map(|far_end| far_end.tunnel);
+        self.far_end.is_some() && tunnel(self) == tunnel(other)
     }
 
     /// A worker's counters of this port.
@@ -216,6 +239,11 @@ impl Config {
         &self.counters[..self.counters.len().saturating_sub(1)]
     }
 
+    /// The sockets of the node that the tunnels need, each kind once.
+    pub fn underlays(&self) -> &[Underlay] {
+        &self.underlays
+    }
+
     /// Whether UDP datagrams may be put together: no device would need them cut again.
     pub(crate) fn coalesces_udp(&self) -> bool {
         self.uso_everywhere
@@ -226,7 +254,7 @@ impl Config {
     }
 
     /// Sizes of a network's tables at this moment: MAC addresses known, neighbours known.
-    pub fn table_sizes(&self, network: &str, now: crate::time::Instant) -> Option<(usize, usize)> {
+    pub fn table_sizes(&self, network: &str, now: Instant) -> Option<(usize, usize)> {
         let network = self.networks.iter().find(|candidate| &*candidate.name == network)?;
         let macs = network.stations.len() + network.fdb.len(now, network.ageing);
         let interfaces = network.interfaces.iter().map(|(_, at)| &self.interfaces[*at]);

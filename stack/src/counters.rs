@@ -202,6 +202,8 @@ stack_counters! {
     group_queries,
     /// Multicast groups that were not taken in since the network, or the port, had too many.
     groups_full,
+    /// Datagrams from nobody that a tunnel here knows.
+    tunnel_strangers,
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::stage::{
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
+use crate::tunnel::{Inbox, Underlay, receive, send};
 use crate::verdict::{DropReason, Verdict};
 
 pub(crate) use state::{CachedNeighbor, State};
@@ -178,12 +179,19 @@ pub struct Stack {
     config: Arc<Config>,
     state: State,
     live: Live,
+    cursor: receive::Cursor,
 }
 
 impl Stack {
     /// The stack of worker number `worker`, counted from 0.
     pub fn new(worker: usize, config: Arc<Config>) -> Stack {
-        let mut stack = Stack { worker, config, state: State::new(), live: Live::default() };
+        let mut stack = Stack {
+            worker,
+            config,
+            state: State::new(),
+            live: Live::default(),
+            cursor: receive::Cursor::default(),
+        };
         stack.begin(&Config::default());
         stack.begin_upkeep();
         stack
@@ -251,8 +259,26 @@ impl Stack {
                 run(&mut cx, packet, Origin::Received(index), from);
             }
         }
+        run_decapsulated(&mut cx);
         mirror::sent(&mut cx, batch.packets(), first);
+        send::transmit(&mut cx, batch.packets_mut(), first);
         count_unsent(&config, self.worker, output);
+    }
+
+    /// Takes frames out of the datagrams that a socket of the node received, into `batch`, which is empty. They are of
+    /// one port, whose frames are to be processed then; call it again until there are none. What the tunnels
+    /// themselves answer is in `output` afterwards.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        underlay: Underlay,
+        inbox: &mut Inbox,
+        batch: &mut Batch,
+        output: &mut Output,
+    ) -> Option<PortId> {
+        let config = self.config.clone();
+        let mut cx = context(now, self.worker, &config, &mut self.state, output);
+        receive::open(&mut cx, underlay, inbox, &mut self.cursor, batch)
     }
 
     /// Puts segments of one flow together, before the stages see them.
@@ -275,7 +301,9 @@ impl Stack {
             self.state.timers.pop();
             timer::expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
         }
-        mirror::sent(&mut context(now, self.worker, &config, &mut self.state, output), &[], first);
+        let mut cx = context(now, self.worker, &config, &mut self.state, output);
+        mirror::sent(&mut cx, &[], first);
+        send::transmit(&mut cx, &mut [], first);
         count_unsent(&config, self.worker, output);
     }
 
@@ -325,6 +353,23 @@ impl Stack {
     pub fn synthesize(&self, port: &Port, spec: &PacketSpec) -> Result<Vec<u8>, trace::InvalidSpec> {
         trace::synthesize(&self.config, port, spec)
     }
+}
+
+/// Runs what came out of tunnels that routers carry through the stages, as frames of their far ends.
+fn run_decapsulated(cx: &mut Context) {
+    let mut next = 0;
+    // One may hold another.
+    while let Some((port, origin)) = cx.state.decapsulated.get(next).copied() {
+        next += 1;
+        let Some(from) = cx.config.port(port) else { continue };
+        let mut packet = cx.output.take_made(origin);
+        let counters = from.counters(cx.worker);
+        counters.rx_packets.add(1);
+        counters.rx_bytes.add(packet.len() as u64);
+        run(cx, &mut packet, origin, from);
+        cx.output.put(origin, packet);
+    }
+    cx.state.decapsulated.clear();
 }
 
 /// Counts what the stack could not make for want of buffers, on the ports that do not get it.

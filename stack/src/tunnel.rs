@@ -5,6 +5,11 @@
 //! a router sends, and the other way round.
 
 pub mod datagram;
+mod ecn;
+mod frames;
+pub(crate) mod path;
+pub(crate) mod receive;
+pub(crate) mod send;
 pub mod wireguard;
 
 pub use datagram::{Datagram, Inbox, Underlay};

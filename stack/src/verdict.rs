@@ -115,6 +115,26 @@ drop_reasons! {
     SamePort = "same_port",
     /// No other port may have it.
     NoOtherPort = "no_other_port",
+    /// It came through a tunnel from one far end, and is for another, which that one reaches by itself.
+    TunnelSplitHorizon = "tunnel_split_horizon",
+    /// What came through a tunnel, or its header, is cut short or contradicts itself.
+    TunnelMalformed = "tunnel_malformed",
+    /// A far end sent with a VNI that it shares with no tunnel here.
+    TunnelVniUnknown = "tunnel_vni_unknown",
+    /// A far end sent with a GRE key that it shares with no tunnel here, or without one.
+    TunnelKeyUnknown = "tunnel_key_unknown",
+    /// The checksum of a GRE packet is wrong.
+    TunnelChecksumBad = "tunnel_checksum_bad",
+    /// A GRE packet that came later than one sent after it (RFC 2890 section 2.2).
+    TunnelOutOfOrder = "tunnel_out_of_order",
+    /// The tunnel does not carry what is inside: IP where Ethernet is expected, or the other way round.
+    TunnelProtocolUnknown = "tunnel_protocol_unknown",
+    /// There was congestion on the way through a tunnel, and the packet's sender does not know of ECN (RFC 6040).
+    TunnelCongestion = "tunnel_congestion",
+    /// The router that carries the tunnel has no address or no route to its far end.
+    TunnelUnrouted = "tunnel_unrouted",
+    /// A tunnel that is carried by itself.
+    TunnelLoop = "tunnel_loop",
     /// The outgoing port has no device now.
     PortDown = "port_down",
     /// An ARP message that breaks RFC 826, or is not about IPv4 over Ethernet.

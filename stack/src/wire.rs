@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod crc32c;
 pub mod dhcpv4;
 pub mod ethernet;
+pub mod gre;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod igmp;
@@ -23,6 +24,7 @@ pub mod tcp;
 pub mod udp;
 pub mod virtio_net;
 pub mod vlan;
+pub mod vxlan;
 
 /// The bytes are not what the protocol allows; the text says what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::far_end::{Extension, Link, extend};
 use super::router::{Links, Router};
 use super::switching::{destinations, groups, quota, random_key, storm};
 use super::{
     Config, FabricSpec, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouterSpec,
+    UNTAGGED,
 };
 use crate::counters::{PortCounters, StackCounters};
 use crate::table::fdb::Fdb;
@@ -70,10 +72,15 @@ impl Config {
             ..Config::default()
         };
         let routers = positions(spec.routers.iter().map(|router| router.name.as_str()));
+        let extension = extend(spec);
         for network in &spec.networks {
             config.add_network(network, previous, &routers)?;
         }
-        config.place_ports(spec, previous)?;
+        for link in &extension.networks {
+            config.add_link(link, previous, &routers)?;
+        }
+        config.place_ports(spec, &extension, previous)?;
+        config.place_far_ends(spec, previous);
         config.place_mirrors(spec);
         config.place_guards(previous);
         config.place_static_macs(spec);
@@ -116,7 +123,7 @@ impl Config {
                 if network.interfaces.iter().all(|(vlan, _)| *vlan != subnet.vlan) {
                     network.interfaces.push((subnet.vlan, self.interfaces.len()));
                     let same = before.and_then(|at| previous.interface(at, subnet.vlan));
-                    self.add_interface(spec, router, subnet.vlan, same);
+                    self.add_interface(spec, (self.networks.len(), router), subnet.vlan, same);
                 }
             }
         }
@@ -125,8 +132,39 @@ impl Config {
         Ok(())
     }
 
-    /// Adds the router's interface on a VLAN of the network that is about to be added.
-    fn add_interface(&mut self, spec: &NetworkSpec, router: usize, vlan: u16, before: Option<&Interface>) {
+    /// Adds a tunnel that is a link of a router.
+    fn add_link(
+        &mut self,
+        link: &Link,
+        previous: &Config,
+        routers: &HashMap<&str, usize>,
+    ) -> Result<(), ConfigError> {
+        self.add_network(&link.network, previous, routers)?;
+        let position = self.networks.len() - 1;
+        if self.networks[position].interfaces.is_empty() {
+            // Without an address of its own the router still sends by it.
+            let router = link.network.router.as_deref().and_then(|name| routers.get(name));
+            let before = previous.networks.iter().position(|network| *network.name == *link.network.name);
+            let same = before.and_then(|at| previous.interface(at, UNTAGGED));
+            let at = self.interfaces.len();
+            self.networks[position].interfaces.push((UNTAGGED, at));
+            self.add_interface(&link.network, (position, router.copied().unwrap_or(0)), UNTAGGED, same);
+        }
+        if let Some((_, at)) = self.networks[position].interfaces.first() {
+            self.interfaces[*at].far = Some(link.far);
+            self.interfaces[*at].routes = link.routes.clone();
+        }
+        Ok(())
+    }
+
+    /// Adds the router's interface on a VLAN of a network, which may be the one that is about to be added.
+    fn add_interface(
+        &mut self,
+        spec: &NetworkSpec,
+        (network, router): (usize, usize),
+        vlan: u16,
+        before: Option<&Interface>,
+    ) {
         // Workers remember neighbours by the interface's id: another table is another interface to them.
         let same = before.filter(|interface| interface.neighbors.capacity() == spec.max_neighbors.max(1));
         let id = same.map_or(self.next_interface, |interface| interface.id);
@@ -136,7 +174,7 @@ impl Config {
         });
         let mut interface = Interface {
             id,
-            network: self.networks.len(),
+            network,
             vlan,
             router,
             mtu: spec.mtu as usize,
@@ -146,6 +184,8 @@ impl Config {
             link_local: spec.gateway_mac.link_local(),
             neighbors,
             defences: same.map(|interface| interface.defences.clone()).unwrap_or_default(),
+            far: None,
+            routes: Vec::new(),
             on_link: Vec::new(),
             advertisements: spec.advertisements.clone(),
             schedule: same.map(|interface| interface.schedule.clone()).unwrap_or_default(),
@@ -158,12 +198,18 @@ impl Config {
         self.interfaces.push(interface);
     }
 
-    fn place_ports(&mut self, spec: &FabricSpec, previous: &Config) -> Result<(), ConfigError> {
-        let networks = positions(spec.networks.iter().map(|network| network.name.as_str()));
+    fn place_ports(
+        &mut self,
+        spec: &FabricSpec,
+        extension: &Extension,
+        previous: &Config,
+    ) -> Result<(), ConfigError> {
+        let links = extension.networks.iter().map(|link| &link.network);
+        let networks = positions(spec.networks.iter().chain(links).map(|network| network.name.as_str()));
         let mirrors = destinations(spec);
-        self.ports = vec![None; previous.ports.len().max(spec.ports.len())];
+        self.ports = vec![None; previous.ports.len().max(spec.ports.len() + extension.ports.len())];
         let mut fresh = Vec::new();
-        for port in &spec.ports {
+        for port in spec.ports.iter().chain(&extension.ports) {
             let network = *networks.get(port.network.as_str()).ok_or_else(|| {
                 ConfigError::UnknownNetwork { port: port.name.clone(), network: port.network.clone() }
             })?;
@@ -222,6 +268,7 @@ impl Config {
             uplink: spec.uplink,
             isolated: spec.isolated,
             guard: None,
+            far_end: None,
             mirror: None,
             is_mirror,
             quota: quota(id, spec, before),

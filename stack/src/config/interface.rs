@@ -26,6 +26,10 @@ pub(crate) struct Interface {
     pub v4: Vec<(Ipv4Addr, Prefix)>,
     pub v6: Vec<(Ipv6Addr, Prefix)>,
     pub link_local: Ipv6Addr,
+    /// It is a tunnel: the MAC address that stands for its far end, which nobody needs to ask for.
+    pub far: Option<MacAddr>,
+    /// What is reached by it beside its own prefixes.
+    pub routes: Vec<Prefix>,
     /// The IPv6 prefixes of its VLAN, with and without a gateway address.
     pub on_link: Vec<Prefix>,
     pub neighbors: Arc<Neighbors>,

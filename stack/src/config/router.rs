@@ -101,6 +101,7 @@ impl<'a> Links<'a> {
                 connected.push((prefix, at));
                 addresses.insert(own);
             }
+            connected.extend(interface.routes.iter().map(|prefix| (*prefix, at)));
             anycast.extend(interface.anycast().map(IpAddr::V6));
         }
         let positions = connected.iter().filter_map(|(prefix, at)| Some((*prefix, TargetId::new(*at)?)));

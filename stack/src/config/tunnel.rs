@@ -94,6 +94,8 @@ pub struct GreSpec {
     pub key: Option<u32>,
     /// A checksum over header and payload goes along. One that comes is verified in any case.
     pub checksum: bool,
+    /// It carries Ethernet frames: it joins a network, and not a router.
+    pub ethernet: bool,
     /// Packets are numbered, and such that come late are dropped.
     pub sequence: bool,
 }

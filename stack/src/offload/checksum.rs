@@ -19,15 +19,19 @@ pub(crate) fn complete(packet: &mut Packet) {
     if of_sctp {
         complete_crc(packet, start);
     } else {
-        let covered = &mut packet.frame_mut()[start..];
-        // The field holds the pseudo-header's sum, so it takes part in the sum as it is.
-        let checksum = match Sum::default().bytes(covered).finish() {
-            0 if offset == udp::CHECKSUM => 0xffff,
-            checksum => checksum,
-        };
-        write_u16(covered, offset, checksum);
+        fill(&mut packet.frame_mut()[start..], offset);
     }
     packet.offload.verified = true;
+}
+
+/// Completes the checksum of a TCP segment or UDP datagram, which is at `offset`.
+pub(crate) fn fill(transport: &mut [u8], offset: usize) {
+    // The field holds the pseudo-header's sum, so it takes part in the sum as it is.
+    let checksum = match Sum::default().bytes(transport).finish() {
+        0 if offset == udp::CHECKSUM => 0xffff,
+        checksum => checksum,
+    };
+    write_u16(transport, offset, checksum);
 }
 
 /// Whether the partial checksum is SCTP's CRC32c. A device that takes partial checksums cannot tell,

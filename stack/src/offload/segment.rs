@@ -6,7 +6,7 @@
 //! segment is a datagram of its own (RFC 768). Each segment's checksum is left partial; completing it is
 //! [`super::checksum`]'s.
 
-use crate::packet::{GsoKind, Packet};
+use crate::packet::{GsoKind, Packet, PartialChecksum};
 use crate::stage::L3;
 use crate::wire::checksum::Sum;
 use crate::wire::{ethernet, ipv4, ipv6, read_u16, read_u32, tcp, udp, vlan, write_u16, write_u32};
@@ -72,29 +72,45 @@ impl<'a> Segments<'a> {
         (self.end - self.payload).div_ceil(self.size)
     }
 
+    /// Where each one's checksum is still to be computed.
+    pub fn checksum(&self) -> Option<PartialChecksum> {
+        self.packet.offload.checksum
+    }
+
     /// Octets of the longest one's frame.
     pub fn longest(&self) -> usize {
         self.end.min(self.payload + self.size)
     }
 
-    /// Makes `segment` hold the segment at this position, which is below [`Segments::count`].
+    /// Octets of the frame of the segment at this position, which is below [`Segments::count`].
+    pub fn length(&self, position: usize) -> usize {
+        self.end.min(self.payload + (position + 1) * self.size) - position * self.size
+    }
+
+    /// Makes `segment` hold the segment at this position.
     pub fn write(&self, position: usize, segment: &mut Packet) {
+        segment.reset(self.length(position));
+        segment.offload.checksum = self.packet.offload.checksum;
+        self.write_behind(position, 0, segment.frame_mut());
+    }
+
+    /// Writes the frame of the segment at this position without its first `skipped` octets, which are at most those
+    /// before the IP header. `bytes` is as long as that.
+    pub fn write_behind(&self, position: usize, skipped: usize, bytes: &mut [u8]) {
         let frame = self.packet.frame();
         let start = position * self.size;
         let payload = &frame[self.payload + start..self.end.min(self.payload + start + self.size)];
-        segment.reset(self.payload + payload.len());
-        segment.offload.checksum = self.packet.offload.checksum;
-        let bytes = segment.frame_mut();
-        bytes[..self.payload].copy_from_slice(&frame[..self.payload]);
-        bytes[self.payload..].copy_from_slice(payload);
-        self.mend_network(position, bytes);
+        let (headers, rest) = bytes.split_at_mut(self.payload - skipped);
+        headers.copy_from_slice(&frame[skipped..self.payload]);
+        rest.copy_from_slice(payload);
+        self.mend_network(position, &mut bytes[self.network - skipped..]);
         let last = position + 1 == self.count();
-        self.mend_transport(start, last, &mut bytes[self.transport..]);
+        self.mend_transport(start, last, &mut bytes[self.transport - skipped..]);
     }
 
     fn mend_network(&self, position: usize, bytes: &mut [u8]) {
-        let length = bytes.len() - self.network;
-        let header = &mut bytes[self.network..self.transport];
+        let length = bytes.len();
+        let header = &mut bytes[..self.transport - self.network];
         if !self.v4 {
             write_u16(header, ipv6::PAYLOAD_LENGTH, (length - ipv6::HEADER_LENGTH) as u16);
             return;

@@ -9,6 +9,8 @@ use foldhash::fast::RandomState;
 
 use super::Timer;
 use crate::MacAddr;
+use crate::batch::Origin;
+use crate::config::PortId;
 use crate::limit::Limits;
 use crate::offload::coalesce::Coalescer;
 use crate::stage::advertise::Farewell;
@@ -39,6 +41,8 @@ pub(crate) struct State {
     pub shortcuts: Shortcuts,
     hash: RandomState,
     pub timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// Frames that came out of tunnels which routers carry: the far ends' ports, and where they are.
+    pub decapsulated: Vec<(PortId, Origin)>,
     /// There is a [`Timer::Upkeep`].
     pub upkeep: bool,
 }
@@ -54,6 +58,7 @@ impl State {
             shortcuts: Shortcuts::default(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
+            decapsulated: Vec::new(),
             upkeep: false,
         }
     }

@@ -23,6 +23,7 @@ mod shortcuts;
 mod snooping;
 mod storm;
 mod together;
+mod tunnels;
 mod vlans;
 
 use std::net::IpAddr;

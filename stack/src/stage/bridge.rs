@@ -86,6 +86,10 @@ pub(crate) fn decide<'a>(
             step!(cx, "bridge", "{destination} is on port {}, and both are isolated", port.name);
             Err(DropReason::PortIsolated)
         }
+        Some(port) if from.is_beside(port) => {
+            step!(cx, "bridge", "{destination} is on port {}, which the sender reaches by itself", port.name);
+            Err(DropReason::TunnelSplitHorizon)
+        }
         Some(port) => {
             step!(cx, "bridge", "{destination} on network {}: to port {}", network.name, port.name);
             Ok(Next::Port(port))

@@ -86,8 +86,9 @@ impl Delivery<'_> {
 
     /// Whether a frame to many goes to this port of the network, too.
     pub fn reaches(&self, port: &Port) -> bool {
-        let with_sender =
-            self.from.is_none_or(|from| from.id != port.id && !(from.isolated && port.isolated));
+        let with_sender = self.from.is_none_or(|from| {
+            from.id != port.id && !(from.isolated && port.isolated) && !from.is_beside(port)
+        });
         with_sender
             && port.vlans.carries(self.vlan)
             && !port.is_mirror
@@ -116,8 +117,9 @@ pub(crate) fn to_port(
     frame: &Frame,
     port: &Port,
 ) -> Result<Verdict, Rejection> {
-    if segment_length(packet) > port.mtu {
-        step!(cx, "egress", "larger than the {} octets of port {}", port.mtu, port.name);
+    let mtu = port.mtu_now(cx.now);
+    if segment_length(packet) > mtu {
+        step!(cx, "egress", "larger than the {mtu} octets of port {}", port.name);
         return Err(DropReason::FrameTooLong.into());
     }
     let tag = port.vlans.tag(frame.vlan, frame.tag);
@@ -187,7 +189,8 @@ fn hand_over(
     port: &Port,
     segments: &mut Option<Range<usize>>,
 ) -> bool {
-    let fits = if segment_length(packet) > port.mtu { Err(DropReason::FrameTooLong) } else { Ok(()) };
+    let fits =
+        if segment_length(packet) > port.mtu_now(cx.now) { Err(DropReason::FrameTooLong) } else { Ok(()) };
     let out = (port, port.vlans.tag(delivery.vlan, delivery.tag));
     let sent = fits.and_then(|()| send(cx, packet, origin, out, segments));
     if let Err(reason) = sent {
@@ -243,7 +246,7 @@ pub(crate) fn routed(
     let rewrite = Rewrite { destination: mac, source: interface.mac, decrement_ttl: !frame.own };
     // A routed packet is IP right behind its MAC addresses.
     let length = length_behind(packet, L3);
-    let Some(port) = port.filter(|port| length <= port.mtu.min(interface.mtu)) else {
+    let Some(port) = port.filter(|port| length <= port.mtu_now(cx.now).min(interface.mtu)) else {
         return routed_in_pieces(cx, packet, origin, frame, interface, port, rewrite);
     };
     apply(cx, packet, frame, interface, &rewrite);
@@ -269,7 +272,7 @@ fn routed_in_pieces(
         step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }
-    let mtu = port.map_or(interface.mtu, |port| port.mtu.min(interface.mtu));
+    let mtu = port.map_or(interface.mtu, |port| port.mtu_now(cx.now).min(interface.mtu));
     let length = length_behind(packet, L3);
     let fragment = length > mtu && must_fragment(cx, frame, length, mtu)?;
     apply(cx, packet, frame, interface, &rewrite);

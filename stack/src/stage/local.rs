@@ -15,6 +15,7 @@ use crate::packet::{Offload, Packet};
 use crate::pipeline::Context;
 use crate::table::next_hops::NextHop;
 use crate::trace::step;
+use crate::tunnel::receive;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::pseudo_header;
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6, tcp, write_u16};
@@ -49,6 +50,11 @@ fn serve(
     };
     if !transport::is_intact(packet, frame) {
         return Err(DropReason::TransportMalformed.into());
+    }
+    if protocol == ipv4::UDP
+        && let Some(verdict) = receive::for_router(cx, packet, frame, from)
+    {
+        return Ok(verdict);
     }
     match (&frame.network, protocol) {
         (Layer3::Ipv4(_), ipv4::ICMP) | (Layer3::Ipv6(_), ipv6::ICMPV6) => {

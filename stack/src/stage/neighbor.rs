@@ -35,7 +35,8 @@ pub(crate) fn receive(
     from: &Port,
     interface: &Interface,
 ) -> Result<Option<Verdict>, Rejection> {
-    if matches!(frame.network, Layer3::Ipv4(_)) {
+    // Through a tunnel nobody asks for MAC addresses.
+    if matches!(frame.network, Layer3::Ipv4(_)) || interface.far.is_some() {
         return Ok(None);
     }
     take_in(cx, packet, frame, from, interface)
@@ -166,6 +167,9 @@ pub(crate) fn resolve(
 ) -> Result<Option<MacAddr>, Rejection> {
     let config = cx.config;
     let interface = &config.interfaces[hop.interface];
+    if interface.far.is_some() {
+        return Ok(interface.far);
+    }
     if cx.dry_run {
         return Ok(peek(cx, interface, hop.address));
     }

@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 
 use super::bridge::{self, Station};
-use super::{Frame, Layer3, Rejection, egress, ingress, neighbor, route};
+use super::{Frame, L3, Layer3, Rejection, egress, ingress, neighbor, route};
 use crate::batch::Origin;
 use crate::config::{Interface, Port};
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::table::next_hops::NextHop;
 use crate::trace::step;
+use crate::verdict::DropReason;
 
 /// A packet that the router has something to say about.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,42 @@ pub(crate) struct Cause<'a> {
     pub from: &'a Port,
     /// The interface that it came by.
     pub interface: &'a Interface,
+}
+
+/// Has a router send a packet that is its own: from `source`, one of its addresses, to `destination`. What becomes of
+/// it is counted on `from`.
+pub(crate) fn originate(
+    cx: &mut Context,
+    router: usize,
+    from: &Port,
+    packet: &mut Packet,
+    origin: Origin,
+    (source, destination): (IpAddr, IpAddr),
+) -> Result<(), Unsent> {
+    let dropped = |rejection: Rejection| Unsent::Dropped(rejection.reason);
+    let hop = route::own(&cx.config.routers[router], Some(source), destination);
+    let hop = hop.ok_or(Unsent::Dropped(DropReason::TunnelUnrouted))?;
+    let frame = ingress::parse(packet.frame()).map_err(|(reason, _)| Unsent::Dropped(reason))?;
+    let frame = Frame { own: true, ..frame };
+    let out = &cx.config.interfaces[hop.interface];
+    let Some(mac) = neighbor::resolve(cx, packet, &frame, from, &hop).map_err(dropped)? else {
+        return Ok(());
+    };
+    let station = bridge::station(cx, out, mac);
+    let mtu = station.port.map_or(out.mtu, |port| port.mtu_now(cx.now).min(out.mtu));
+    if packet.len() > L3 + mtu {
+        return Err(Unsent::TooBig(mtu));
+    }
+    egress::routed(cx, packet, origin, &frame, out, station).map(drop).map_err(dropped)
+}
+
+/// Why a router could not send a packet of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// For this reason.
+    Dropped(DropReason),
+    /// It is larger than this many octets of the next link, and not to be cut.
+    TooBig(usize),
 }
 
 /// How the source of a packet is reached.

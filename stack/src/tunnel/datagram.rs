@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use crate::config::PortId;
+
 /// The longest datagram, or run of datagrams of one size that a socket takes or gives in one call.
 pub const MAX_DATAGRAM: usize = 65_535;
 
@@ -30,12 +32,119 @@ pub struct Datagram {
     pub local: Option<IpAddr>,
     /// The IPv4 TOS or IPv6 traffic class: DSCP and ECN.
     pub tos: u8,
+    /// The port that it leaves by, where what becomes of it is counted.
+    pub port: PortId,
     /// Tells flows apart. VXLAN chooses its source port by it (RFC 7348 section 5); `None`: the socket's own port.
     pub entropy: Option<u16>,
     /// Octets of each datagram but the last, of 64 at most; 0: it is one datagram.
     pub segment: usize,
     /// Where its octets are, among those of the output.
     pub(crate) octets: Range<usize>,
+}
+
+/// Datagrams of one size that a socket takes in one call.
+const RUN: usize = 64;
+
+/// Octets that a socket takes in one call: less than an IPv4 or IPv6 packet holds behind its headers.
+const RUN_OCTETS: usize = 65_400;
+
+/// Octets of datagrams that one round may make.
+const ROUND_OCTETS: usize = 16 * 1024 * 1024;
+
+/// Octets that are kept for later rounds.
+const KEEP: usize = 1024 * 1024;
+
+/// What a round wants sent by sockets of the node.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    datagrams: Vec<Datagram>,
+    /// Those of all datagrams, in the part that is `used`.
+    octets: Vec<u8>,
+    used: usize,
+}
+
+impl Outbox {
+    /// What is to be sent, in this order.
+    pub fn datagrams(&self) -> &[Datagram] {
+        &self.datagrams
+    }
+
+    /// The octets of a datagram.
+    pub fn octets(&self, datagram: &Datagram) -> &[u8] {
+        self.octets.get(datagram.octets.clone()).unwrap_or_default()
+    }
+
+    /// Room for a datagram of `length` octets, which is one of a run with those before it where it can be. `None`:
+    /// there is no more room in this round.
+    pub fn add(&mut self, heading: &Heading, length: usize) -> Option<&mut [u8]> {
+        let start = self.used;
+        let end = start + length;
+        if length > MAX_DATAGRAM || end > ROUND_OCTETS {
+            return None;
+        }
+        match self.datagrams.last_mut().filter(|last| last.takes(heading, length)) {
+            Some(last) => {
+                if last.segment == 0 {
+                    last.segment = last.octets.len();
+                }
+                last.octets.end = end;
+            }
+            None => self.datagrams.push(heading.datagram(start..end)),
+        }
+        self.used = end;
+        if self.octets.len() < end {
+            self.octets.resize((2 * end).min(ROUND_OCTETS), 0);
+        }
+        Some(&mut self.octets[start..end])
+    }
+
+    /// Forgets all; some of the memory stays.
+    pub fn clear(&mut self) {
+        self.datagrams.clear();
+        self.used = 0;
+        if self.octets.len() > KEEP {
+            self.octets.truncate(KEEP);
+            self.octets.shrink_to(KEEP);
+        }
+    }
+}
+
+/// All that datagrams of one run have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heading {
+    pub underlay: Underlay,
+    pub destination: SocketAddr,
+    pub local: Option<IpAddr>,
+    pub tos: u8,
+    pub port: PortId,
+    pub entropy: Option<u16>,
+}
+
+impl Heading {
+    fn datagram(&self, octets: Range<usize>) -> Datagram {
+        let Heading { underlay, destination, local, tos, port, entropy } = *self;
+        Datagram { underlay, destination, local, tos, port, entropy, segment: 0, octets }
+    }
+
+    fn is_of(&self, datagram: &Datagram) -> bool {
+        let Datagram { underlay, destination, local, tos, port, entropy, .. } = *datagram;
+        *self == Heading { underlay, destination, local, tos, port, entropy }
+    }
+}
+
+impl Datagram {
+    /// Whether another one of `length` octets may follow in the same run: all but the last have one size.
+    fn takes(&self, heading: &Heading, length: usize) -> bool {
+        let whole = self.octets.len();
+        let size = if self.segment == 0 { whole } else { self.segment };
+        self.underlay != Underlay::Gre
+            && heading.is_of(self)
+            && whole.is_multiple_of(size)
+            && length <= size
+            && length > 0
+            && whole / size < RUN
+            && whole + length <= RUN_OCTETS
+    }
 }
 
 /// What is known of what a socket of the node received.

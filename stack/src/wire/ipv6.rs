@@ -192,6 +192,17 @@ pub fn is_routable(address: Ipv6Addr) -> bool {
     !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
 }
 
+/// The traffic class of a packet that has a whole header.
+pub(crate) fn traffic_class(packet: &[u8]) -> u8 {
+    packet[0] << 4 | packet[1] >> 4
+}
+
+/// Writes another traffic class; the flow label stays.
+pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
+    packet[0] = packet[0] & 0xf0 | class >> 4;
+    packet[1] = packet[1] & 0x0f | class << 4;
+}
+
 /// Takes one from the hop limit, which is above zero.
 pub fn decrement_hop_limit(header: &mut [u8]) {
     header[HOP_LIMIT] -= 1;

@@ -30,7 +30,7 @@ const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The interfaces that were not there in `previous`, or that had another MAC address or other addresses.
 pub(crate) fn changed<'a>(config: &'a Config, previous: &'a Config) -> impl Iterator<Item = &'a Interface> {
-    config.interfaces.iter().filter(|interface| {
+    config.interfaces.iter().filter(|interface| interface.far.is_none()).filter(|interface| {
         previous.interface_by_id(interface.id).is_none_or(|before| {
             (before.mac, &before.v4, &before.v6) != (interface.mac, &interface.v4, &interface.v6)
         })

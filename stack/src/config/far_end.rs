@@ -1,0 +1,288 @@
+//! Tunnels in the picture: their far ends as ports, the links of routers, and how what arrives finds them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+
+use super::{
+    Carrier, Config, Encapsulation, FabricSpec, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, PortId,
+    PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED,
+};
+use crate::tunnel::Underlay;
+use crate::tunnel::path::PathMtu;
+use crate::{MacAddr, Prefix};
+
+/// A tunnel takes what a device with all offloads takes.
+const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
+
+/// A tunnel in the picture.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub carrier: Carried,
+    pub local: Option<IpAddr>,
+    pub means: Means,
+}
+
+/// What carries a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Carried {
+    /// The sockets of the node.
+    ByNode,
+    /// A router (its position).
+    ByRouter(usize),
+}
+
+/// How a tunnel encapsulates.
+#[derive(Debug)]
+pub(crate) enum Means {
+    Vxlan { vni: u32, port: u16 },
+    Gre(GreSpec),
+}
+
+/// What a port that is a tunnel's far end has instead of a device.
+#[derive(Debug, Clone)]
+pub(crate) struct FarEnd {
+    /// Position among the tunnels.
+    pub tunnel: usize,
+    /// Its address on the carrier; `None`: there are several behind it.
+    pub address: Option<IpAddr>,
+    pub path: Arc<PathMtu>,
+    pub numbers: Arc<Numbers>,
+}
+
+/// Sequence numbers of GRE (RFC 2890 section 2.2).
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// Of the next packet to send.
+    pub sent: AtomicU32,
+    /// Of the last that was taken in, plus one; 0 before the first.
+    pub expected: AtomicU32,
+}
+
+/// All tunnels, and how what arrives finds its port.
+#[derive(Debug, Default)]
+pub(crate) struct Tunnels {
+    pub list: Vec<Tunnel>,
+    /// By carrier, UDP port, VNI and far end.
+    vxlan: HashMap<(Carried, u16, u32, IpAddr), PortId, RandomState>,
+    /// By carrier, UDP port and far end: some port of its, to count on what it sends with a wrong VNI.
+    vxlan_peers: HashMap<(Carried, u16, IpAddr), PortId, RandomState>,
+    /// By far end and key.
+    gre: HashMap<(IpAddr, Option<u32>), PortId, RandomState>,
+    /// By far end.
+    gre_peers: HashMap<IpAddr, PortId, RandomState>,
+}
+
+impl Tunnels {
+    pub fn vxlan(&self, carrier: Carried, port: u16, vni: u32, remote: IpAddr) -> Option<PortId> {
+        self.vxlan.get(&(carrier, port, vni, remote)).copied()
+    }
+
+    /// A port of a far end that is known, though not with this VNI.
+    pub fn vxlan_peer(&self, carrier: Carried, port: u16, remote: IpAddr) -> Option<PortId> {
+        self.vxlan_peers.get(&(carrier, port, remote)).copied()
+    }
+
+    pub fn gre(&self, remote: IpAddr, key: Option<u32>) -> Option<PortId> {
+        self.gre.get(&(remote, key)).copied()
+    }
+
+    /// A port of a far end that is known, though not with this key.
+    pub fn gre_peer(&self, remote: IpAddr) -> Option<PortId> {
+        self.gre_peers.get(&remote).copied()
+    }
+}
+
+/// What tunnels add to the description: networks that are links of routers, and ports.
+#[derive(Debug, Default)]
+pub(super) struct Extension {
+    pub networks: Vec<Link>,
+    pub ports: Vec<PortSpec>,
+}
+
+/// A tunnel that is a link of a router.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub network: NetworkSpec,
+    /// What is reached by it beside its own prefixes.
+    pub routes: Vec<Prefix>,
+    /// The MAC address that stands for the far end.
+    pub far: MacAddr,
+}
+
+/// What the tunnels of `spec` are to switching and routing.
+pub(super) fn extend(spec: &FabricSpec) -> Extension {
+    let mut extension = Extension::default();
+    for tunnel in &spec.tunnels {
+        match &tunnel.joins {
+            Joins::Network { network, vlan } => {
+                let ports = far_ends(tunnel).map(|(name, _)| port(tunnel, name, network, *vlan));
+                extension.ports.extend(ports);
+            }
+            Joins::Router { router, addresses, routes } => {
+                let link = link(tunnel, router, addresses, routes);
+                let ports =
+                    far_ends(tunnel).map(|(name, _)| port(tunnel, name, &link.network.name, UNTAGGED));
+                extension.ports.extend(ports);
+                extension.networks.push(link);
+            }
+        }
+    }
+    extension
+}
+
+/// The ports of a tunnel: their names, and the far ends' addresses where each has one.
+fn far_ends(tunnel: &TunnelSpec) -> impl Iterator<Item = (String, Option<IpAddr>)> + '_ {
+    let (remotes, single): (&[_], _) = match &tunnel.encapsulation {
+        Encapsulation::Vxlan(vxlan) => (&vxlan.remotes, None),
+        Encapsulation::Gre(gre) => (&[], Some(Some(gre.remote))),
+        Encapsulation::WireGuard(_) => (&[], Some(None)),
+    };
+    let several = remotes.iter().map(|far| (format!("{}/{}", tunnel.name, far.address), Some(far.address)));
+    several.chain(single.map(|address| (tunnel.name.clone(), address)))
+}
+
+fn mac(name: &str) -> MacAddr {
+    MacAddr::from_name("tunnel", name)
+}
+
+fn port(tunnel: &TunnelSpec, name: String, network: &str, vlan: u16) -> PortSpec {
+    PortSpec {
+        mac: mac(&name),
+        name,
+        network: network.to_owned(),
+        addresses: Vec::new(),
+        vlans: PortVlans::Access(vlan),
+        mtu: tunnel.mtu,
+        source_check: false,
+        offloads: ALL,
+        uplink: false,
+        max_macs: None,
+        isolated: false,
+        storm: StormLimits::default(),
+        mirror: None,
+        watches: false,
+        coalesce: true,
+    }
+}
+
+fn link(tunnel: &TunnelSpec, router: &str, addresses: &[(IpAddr, Prefix)], routes: &[Prefix]) -> Link {
+    // No Network can be called that.
+    let name = format!("tunnel/{}", tunnel.name);
+    let subnet = |(own, prefix): &(IpAddr, Prefix)| SubnetSpec {
+        prefix: *prefix,
+        gateway: Some(*own),
+        vlan: UNTAGGED,
+    };
+    let mut routes = routes.to_vec();
+    if let Encapsulation::WireGuard(wireguard) = &tunnel.encapsulation {
+        routes.extend(wireguard.peers.iter().flat_map(|peer| &peer.allowed).copied());
+    }
+    let network = NetworkSpec {
+        gateway_mac: MacAddr::from_name("gateway", &name),
+        name,
+        router: Some(router.to_owned()),
+        subnets: addresses.iter().map(subnet).collect(),
+        mtu: tunnel.mtu,
+        ageing: Duration::from_secs(300),
+        max_macs: 1,
+        max_neighbors: 1,
+        static_macs: Vec::new(),
+        multicast: MulticastSpec::default(),
+        advertisements: None,
+        proxy_neighbors: false,
+        dhcp: None,
+    };
+    Link { network, routes, far: mac(&tunnel.name) }
+}
+
+impl Config {
+    /// Tells the ports that are far ends so, now that all are there. `spec` is what they were made of.
+    pub(super) fn place_far_ends(&mut self, spec: &FabricSpec, previous: &Config) {
+        let mut tunnels = Tunnels::default();
+        for tunnel in &spec.tunnels {
+            let position = tunnels.list.len();
+            let Some(built) = self.build_tunnel(spec, tunnel) else { continue };
+            for (name, address) in far_ends(tunnel) {
+                let Some(id) = self.port_by_name(&name).map(|port| port.id) else { continue };
+                let before = previous.port(id).and_then(|port| port.far_end.clone());
+                let same = before.filter(|before| before.address == address);
+                // Nobody else has the port yet.
+                if let Some(port) = self.ports[id.slot()].as_mut().and_then(Arc::get_mut) {
+                    let (path, numbers) = same.map(|same| (same.path, same.numbers)).unwrap_or_default();
+                    port.far_end = Some(FarEnd { tunnel: position, address, path, numbers });
+                }
+                tunnels.enter(&built, id, address);
+            }
+            self.place_far_macs(tunnel);
+            tunnels.list.push(built);
+        }
+        self.tunnels = tunnels;
+        self.underlays = underlays(spec);
+    }
+
+    fn build_tunnel(&self, spec: &FabricSpec, tunnel: &TunnelSpec) -> Option<Tunnel> {
+        let carrier = match &tunnel.carrier {
+            Carrier::Node => Carried::ByNode,
+            Carrier::Router(name) => {
+                Carried::ByRouter(spec.routers.iter().position(|router| router.name == *name)?)
+            }
+        };
+        let means = match &tunnel.encapsulation {
+            Encapsulation::Vxlan(vxlan) => Means::Vxlan { vni: vxlan.vni, port: vxlan.port },
+            Encapsulation::Gre(gre) => Means::Gre(gre.clone()),
+            Encapsulation::WireGuard(_) => return None,
+        };
+        Some(Tunnel { carrier, local: tunnel.local, means })
+    }
+
+    /// Takes in the stations that are behind far ends for good.
+    fn place_far_macs(&mut self, tunnel: &TunnelSpec) {
+        let (Encapsulation::Vxlan(vxlan), Joins::Network { vlan, .. }) =
+            (&tunnel.encapsulation, &tunnel.joins)
+        else {
+            return;
+        };
+        for ((name, _), remote) in far_ends(tunnel).zip(&vxlan.remotes) {
+            let Some(port) = self.port_by_name(&name).cloned() else { continue };
+            for mac in &remote.macs {
+                self.networks[port.network].stations.entry((*vlan, *mac)).or_insert(port.id);
+            }
+        }
+    }
+}
+
+impl Tunnels {
+    fn enter(&mut self, tunnel: &Tunnel, port: PortId, remote: Option<IpAddr>) {
+        let (Some(remote), carrier) = (remote, tunnel.carrier) else { return };
+        match &tunnel.means {
+            Means::Vxlan { vni, port: udp } => {
+                self.vxlan.insert((carrier, *udp, *vni, remote), port);
+                self.vxlan_peers.entry((carrier, *udp, remote)).or_insert(port);
+            }
+            Means::Gre(gre) => {
+                self.gre.insert((remote, gre.key), port);
+                self.gre_peers.entry(remote).or_insert(port);
+            }
+        }
+    }
+}
+
+/// The kinds of sockets that the tunnels need, each once.
+fn underlays(spec: &FabricSpec) -> Vec<Underlay> {
+    let by_node = spec.tunnels.iter().filter(|tunnel| tunnel.carrier == Carrier::Node);
+    let mut underlays: Vec<Underlay> = by_node
+        .map(|tunnel| match &tunnel.encapsulation {
+            Encapsulation::Vxlan(vxlan) => Underlay::Udp(vxlan.port),
+            Encapsulation::Gre(_) => Underlay::Gre,
+            Encapsulation::WireGuard(wireguard) => Underlay::Udp(wireguard.listen_port),
+        })
+        .collect();
+    underlays.sort_unstable();
+    underlays.dedup();
+    underlays
+}

@@ -1,0 +1,371 @@
+//! Tunnels between two fabrics, node a and node b, whose sockets are joined by hand.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::*;
+use crate::config::{
+    Carrier, Encapsulation, GreSpec, Joins, NetworkSpec, RouterSpec, TunnelSpec, VxlanRemote, VxlanSpec,
+};
+use crate::packet::{Gso, GsoKind, Offload, PartialChecksum};
+use crate::tunnel::datagram::{Arrival, Datagram};
+use crate::tunnel::{Inbox, Underlay};
+use crate::wire::{icmpv4, ipv4};
+
+const A: &str = "192.0.2.1";
+const B: &str = "192.0.2.2";
+const C: &str = "192.0.2.3";
+
+/// A fabric at an address of the node's network.
+struct Node {
+    fabric: Fabric,
+    address: IpAddr,
+}
+
+/// Datagrams with their octets.
+type Sent = Vec<(Datagram, Vec<u8>)>;
+
+impl Node {
+    fn new(address: &str, spec: &FabricSpec) -> Node {
+        Node { fabric: Fabric::new(spec), address: address.parse().unwrap() }
+    }
+
+    /// Lets a packet come in at a port; what left by ports, and by sockets.
+    fn receive(&mut self, port: &str, packet: Packet) -> (Vec<super::Sent>, Sent) {
+        let id = self.fabric.stack.config().port_by_name(port).unwrap().id;
+        let mut batch = Batch::new();
+        *batch.vacant() = packet;
+        batch.commit(1);
+        self.process(id, &mut batch)
+    }
+
+    fn process(&mut self, port: PortId, batch: &mut Batch) -> (Vec<super::Sent>, Sent) {
+        let mut output = Output::new();
+        self.fabric.stack.process(self.fabric.now, port, batch, &mut output);
+        let datagrams = taken(&output);
+        (self.fabric.collect(batch, &mut output), datagrams)
+    }
+
+    /// Lets datagrams of `from` come in by the sockets.
+    fn hear(&mut self, from: &Node, sent: &Sent, tos: Option<u8>) -> (Vec<super::Sent>, Sent) {
+        let (mut frames, mut datagrams, own) = (Vec::new(), Vec::new(), self.address);
+        for (datagram, octets) in sent.iter().filter(|(datagram, _)| datagram.destination.ip() == own) {
+            let mut inbox = Inbox::new();
+            inbox.vacant()[0][..octets.len()].copy_from_slice(octets);
+            inbox.commit(Arrival {
+                source: SocketAddr::new(from.address, 50_000),
+                local: self.address,
+                tos: tos.unwrap_or(datagram.tos),
+                length: octets.len(),
+                segment: datagram.segment,
+            });
+            let mut batch = Batch::new();
+            loop {
+                let mut output = Output::new();
+                batch.clear();
+                let (now, underlay) = (self.fabric.now, datagram.underlay);
+                let port = self.fabric.stack.receive(now, underlay, &mut inbox, &mut batch, &mut output);
+                datagrams.extend(taken(&output));
+                let Some(port) = port else { break };
+                let (more, answers) = self.process(port, &mut batch);
+                frames.extend(more);
+                datagrams.extend(answers);
+            }
+        }
+        (frames, datagrams)
+    }
+}
+
+fn taken(output: &Output) -> Sent {
+    output.datagrams().iter().map(|it| (it.clone(), output.octets(it).to_vec())).collect()
+}
+
+fn tunnel(name: &str, joins: Joins, encapsulation: Encapsulation) -> TunnelSpec {
+    TunnelSpec { name: name.into(), joins, mtu: 1400, carrier: Carrier::Node, local: None, encapsulation }
+}
+
+fn on_network(network: &str) -> Joins {
+    Joins::Network { network: network.into(), vlan: 0 }
+}
+
+fn on_router(addresses: &[(&str, &str)], routes: &[&str]) -> Joins {
+    let parse = |(own, prefix): &(&str, &str)| (own.parse().unwrap(), prefix.parse().unwrap());
+    Joins::Router {
+        router: "core".into(),
+        addresses: addresses.iter().map(parse).collect(),
+        routes: routes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+    }
+}
+
+fn vxlan(vni: u32, remotes: &[&str]) -> Encapsulation {
+    let remote = |address: &&str| VxlanRemote { address: address.parse().unwrap(), macs: Vec::new() };
+    let remotes = remotes.iter().map(remote).collect();
+    Encapsulation::Vxlan(VxlanSpec { vni, port: 4789, remotes, suppress_neighbors: false })
+}
+
+fn gre(remote: &str, key: Option<u32>, ethernet: bool) -> GreSpec {
+    GreSpec { remote: remote.parse().unwrap(), key, checksum: true, sequence: true, ethernet }
+}
+
+/// Node a has a1 to a3, node b has b1; network `a` is stretched over both.
+fn stretched(a: Encapsulation, b: Encapsulation) -> (Node, Node) {
+    let mut here = testing::two_networks();
+    here.ports.truncate(3);
+    here.tunnels = vec![tunnel("far", on_network("a"), a)];
+    let mut there = testing::two_networks();
+    there.ports = vec![testing::port("b1", "a", 1, 20)];
+    there.networks.truncate(1);
+    there.networks[0].router = None;
+    there.tunnels = vec![tunnel("far", on_network("a"), b)];
+    (Node::new(A, &here), Node::new(B, &there))
+}
+
+fn frame_to_b1(node: &Node) -> Vec<u8> {
+    node.fabric.frame("a1", |spec| {
+        spec.destination = "198.18.1.20".parse().unwrap();
+        spec.destination_mac = Some(testing::mac("b1"));
+    })
+}
+
+#[test]
+fn a_frame_goes_through_vxlan_and_its_sender_is_learned_there() {
+    let (mut a, mut b) = stretched(vxlan(42, &[B]), vxlan(42, &[A]));
+    let frame = frame_to_b1(&a);
+    let (_, sent) = a.receive("a1", Packet::from_frame(&frame));
+    let [(datagram, octets)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(octets[..8], [8, 0, 0, 0, 0, 0, 42, 0]);
+    assert_eq!(octets[8..], frame, "unchanged");
+    assert_eq!(
+        (datagram.underlay, datagram.destination.to_string()),
+        (Underlay::Udp(4789), format!("{B}:4789"))
+    );
+    let (frames, _) = b.hear(&a, &sent, None);
+    assert_eq!((ports(&frames), frames[0].1.frame()), (vec!["b1"], &frame[..]));
+    // The way back is known: only the far end gets it.
+    let back = addressed(frame, testing::mac("a1"), testing::mac("b1"));
+    let mut back = Packet::from_frame(&back);
+    back.frame_mut()[26..30].copy_from_slice(&[198, 18, 1, 20]);
+    ipv4::fill_checksum(&mut back.frame_mut()[14..34]);
+    let (_, sent) = b.receive("b1", back);
+    assert_eq!(ports(&a.hear(&b, &sent, None).0), ["a1"]);
+}
+
+#[test]
+fn what_goes_to_many_goes_to_every_far_end_and_not_from_one_to_the_next() {
+    let (mut a, b) = stretched(vxlan(42, &[B, C]), vxlan(42, &[A]));
+    let question = a.fabric.resolve("a1", "198.18.1.20");
+    let (frames, sent) = a.receive("a1", Packet::from_frame(&question));
+    assert_eq!(ports(&frames), ["a2", "a3"]);
+    let to: Vec<String> = sent.iter().map(|(datagram, _)| datagram.destination.ip().to_string()).collect();
+    assert_eq!(to, [B, C]);
+    let heard: Sent = sent
+        .into_iter()
+        .take(1)
+        .map(|(datagram, octets)| {
+            let destination = SocketAddr::new(a.address, 4789);
+            let stranger = addressed(octets[8..].to_vec(), MacAddr::BROADCAST, testing::mac("x"));
+            (Datagram { destination, ..datagram }, [&octets[..8], &stranger].concat())
+        })
+        .collect();
+    let (frames, sent) = a.hear(&b, &heard, None);
+    assert_eq!(ports(&frames), ["a1", "a2", "a3"]);
+    assert!(sent.is_empty(), "{sent:?}");
+}
+
+#[test]
+fn wrong_vnis_and_strangers_get_nothing_through_and_are_counted() {
+    let (mut a, mut b) = stretched(vxlan(42, &[B]), vxlan(43, &[A]));
+    let frame = frame_to_b1(&a);
+    let (_, sent) = a.receive("a1", Packet::from_frame(&frame));
+    assert!(b.hear(&a, &sent, None).0.is_empty());
+    assert_eq!(b.fabric.dropped(&format!("far/{A}"), DropReason::TunnelVniUnknown), 1);
+    let (mut b, c) = (stretched(vxlan(42, &[B]), vxlan(42, &[A])).1, Node::new(C, &testing::two_networks()));
+    assert!(b.hear(&c, &sent, None).0.is_empty());
+    assert_eq!(b.fabric.counted("tunnel_strangers"), 1);
+}
+
+/// A TCP super-packet from a1 to b1, with its checksum left open.
+fn super_packet(payload: usize, size: u16) -> Packet {
+    let mut frame = testing::tcp_frame(payload);
+    frame[..6].copy_from_slice(&testing::mac("b1").0);
+    frame[30..34].copy_from_slice(&[198, 18, 1, 20]);
+    ipv4::fill_checksum(&mut frame[14..34]);
+    let (source, destination) = (IpAddr::from([198, 18, 1, 10]), IpAddr::from([198, 18, 1, 20]));
+    let sum = crate::wire::checksum::pseudo_header(source, destination, 6, payload + 20).folded();
+    frame[50..52].copy_from_slice(&sum.to_be_bytes());
+    frame[47] = 0x10;
+    let mut packet = Packet::from_frame(&frame);
+    packet.offload = Offload {
+        checksum: Some(PartialChecksum { start: 34, offset: 16 }),
+        gso: Some(Gso { kind: GsoKind::TcpV4, size, header_length: 54, ecn: false }),
+        verified: false,
+    };
+    packet
+}
+
+#[test]
+fn a_super_packet_is_one_run_of_datagrams_and_comes_out_as_it_was() {
+    let (mut a, mut b) = stretched(vxlan(42, &[B]), vxlan(42, &[A]));
+    let packet = super_packet(50_000, 1300);
+    let original = packet.frame().to_vec();
+    let (_, sent) = a.receive("a1", packet);
+    let [(datagram, octets)] = &sent[..] else { panic!("{} datagrams", sent.len()) };
+    assert_eq!(datagram.segment, 8 + 54 + 1300);
+    assert_eq!(octets.len().div_ceil(datagram.segment), 39);
+    let (frames, _) = b.hear(&a, &sent, None);
+    assert_eq!(ports(&frames), ["b1"]);
+    let out = &frames[0].1;
+    assert_eq!(out.offload.gso.map(|gso| gso.size), Some(1300));
+    assert_eq!(out.frame()[54..], original[54..], "the payload");
+    assert_eq!(out.frame()[..18], original[..18]);
+}
+
+#[test]
+fn gre_carries_ethernet_with_key_checksum_and_numbers() {
+    let means = |remote: &str| Encapsulation::Gre(gre(remote, Some(7), true));
+    let (mut a, mut b) = stretched(means(B), means(A));
+    let frame = frame_to_b1(&a);
+    let (_, first) = a.receive("a1", Packet::from_frame(&frame));
+    let (_, second) = a.receive("a1", Packet::from_frame(&frame));
+    assert_eq!(first[0].1[..4], [0xb0, 0, 0x65, 0x58]);
+    assert_eq!((first[0].1[11], second[0].1[11], second[0].1[15]), (7, 7, 1));
+    assert_eq!(ports(&b.hear(&a, &second, None).0), ["b1"]);
+    assert!(b.hear(&a, &first, None).0.is_empty(), "late");
+    assert_eq!(b.fabric.dropped("far", DropReason::TunnelOutOfOrder), 1);
+    let mut broken = a.receive("a1", Packet::from_frame(&frame)).1;
+    *broken[0].1.last_mut().unwrap() ^= 1;
+    assert!(b.hear(&a, &broken, None).0.is_empty());
+    assert_eq!(b.fabric.dropped("far", DropReason::TunnelChecksumBad), 1);
+    let mut other_key = a.receive("a1", Packet::from_frame(&frame)).1;
+    other_key[0].1[11] = 8;
+    assert!(b.hear(&a, &other_key, None).0.is_empty());
+    assert_eq!(b.fabric.dropped("far", DropReason::TunnelKeyUnknown), 1);
+}
+
+/// Two routers joined by a GRE tunnel: 198.18.1.0/24 behind a, 198.18.20.0/24 behind b.
+fn routed() -> (Node, Node) {
+    let mut here = testing::two_networks();
+    here.ports.truncate(3);
+    let joins = on_router(&[("198.18.9.1", "198.18.9.0/30")], &["198.18.20.0/24"]);
+    here.tunnels = vec![tunnel("far", joins, Encapsulation::Gre(gre(B, None, false)))];
+    let mut there = testing::two_networks();
+    let network: &mut NetworkSpec = &mut there.networks[0];
+    network.subnets[0].prefix = "198.18.20.0/24".parse().unwrap();
+    network.subnets[0].gateway = Some("198.18.20.1".parse().unwrap());
+    network.subnets.truncate(1);
+    there.networks.truncate(1);
+    there.ports = vec![testing::port("b1", "a", 20, 10)];
+    let joins = on_router(&[("198.18.9.2", "198.18.9.0/30")], &["198.18.1.0/24"]);
+    there.tunnels = vec![tunnel("far", joins, Encapsulation::Gre(gre(A, None, false)))];
+    (Node::new(A, &here), Node::new(B, &there))
+}
+
+#[test]
+fn a_router_sends_through_gre_and_answers_through_it() {
+    let (mut a, mut b) = routed();
+    let gateway = b.fabric.resolve("b1", "198.18.20.1");
+    b.fabric.receive_frame("b1", &gateway);
+    let ping = a.fabric.echo("a1", "198.18.20.10");
+    let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
+    assert_eq!(sent[0].1[..4], [0x90, 0, 8, 0]);
+    assert_eq!(sent[0].1[12 + 8], 63, "one hop");
+    let (frames, _) = b.hear(&a, &sent, None);
+    assert_eq!(ports(&frames), ["b1"]);
+    assert_eq!(frames[0].1.frame()[22], 62);
+    a.fabric.introduce("a1", ["198.18.1.1", "2001:db8:1::1"]);
+    // The far router answers for its own address and for what it cannot route.
+    for (destination, kind) in [("198.18.9.2", icmpv4::ECHO_REPLY), ("198.18.20.1", icmpv4::ECHO_REPLY)] {
+        let ping = a.fabric.echo("a1", destination);
+        let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
+        let (_, answers) = b.hear(&a, &sent, None);
+        assert_eq!(answers.len(), 1, "{destination}");
+        let (frames, _) = a.hear(&b, &answers, None);
+        assert_eq!((ports(&frames), frames[0].1.frame()[34]), (vec!["a1"], kind), "{destination}");
+    }
+}
+
+#[test]
+fn congestion_on_the_way_is_told_and_who_cannot_hear_of_it_loses_the_packet() {
+    let (mut a, mut b) = routed();
+    let gateway = b.fabric.resolve("b1", "198.18.20.1");
+    b.fabric.receive_frame("b1", &gateway);
+    for (class, expected) in [(0x02, Some(0x03)), (0x00, None)] {
+        let mut ping = a.fabric.echo("a1", "198.18.20.10");
+        ping[15] = class;
+        ipv4::fill_checksum(&mut ping[14..34]);
+        let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
+        assert_eq!(sent[0].0.tos, class);
+        let (frames, _) = b.hear(&a, &sent, Some(0x03));
+        assert_eq!(frames.first().map(|(_, packet)| packet.frame()[15]), expected);
+    }
+    assert_eq!(b.fabric.dropped("far", DropReason::TunnelCongestion), 1);
+}
+
+#[test]
+fn a_keepalive_is_sent_back() {
+    let (a, mut b) = routed();
+    let inner = ipv4::Header {
+        header_length: 20,
+        total_length: 24,
+        tos: 0,
+        id: 1,
+        dont_fragment: false,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: 255,
+        protocol: 47,
+        source: B.parse().unwrap(),
+        destination: A.parse().unwrap(),
+    };
+    let mut octets = vec![0; 4 + 8 + 24];
+    crate::wire::gre::Header { checksum: false, key: None, sequence: Some(0), protocol: 0x0800 }
+        .emit(&mut octets);
+    octets.drain(8..12);
+    inner.emit(&mut octets[8..]);
+    octets[28..32].fill(0);
+    let datagram = Datagram {
+        underlay: Underlay::Gre,
+        destination: SocketAddr::new(b.address, 0),
+        local: None,
+        tos: 0,
+        port: b.fabric.stack.config().port_by_name("far").unwrap().id,
+        entropy: None,
+        segment: 0,
+        octets: 0..0,
+    };
+    let (_, answers) = b.hear(&a, &vec![(datagram, octets)], None);
+    let [(answer, octets)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((answer.destination.ip(), &octets[..]), (a.address, &[0, 0, 0, 0][..]));
+}
+
+#[test]
+fn ethernet_goes_through_vxlan_that_a_router_sends_through_another_tunnel() {
+    let build = |own: &str, other: &str, address: (&str, &str), port: &str, host: u8| {
+        let mut spec = testing::two_networks();
+        spec.routers = vec![RouterSpec { name: "core".into(), ..RouterSpec::default() }];
+        spec.networks.truncate(1);
+        spec.networks[0].router = None;
+        spec.ports = vec![testing::port(port, "a", 1, host)];
+        let link = on_router(&[(address.0, "198.18.9.0/30")], &[]);
+        let gre = tunnel("link", link, Encapsulation::Gre(gre(other, None, false)));
+        let over = TunnelSpec {
+            carrier: Carrier::Router("core".into()),
+            local: Some(address.0.parse().unwrap()),
+            mtu: 1300,
+            ..tunnel("over", on_network("a"), vxlan(7, &[address.1]))
+        };
+        spec.tunnels = vec![gre, over];
+        Node::new(own, &spec)
+    };
+    let mut a = build(A, B, ("198.18.9.1", "198.18.9.2"), "a1", 10);
+    let mut b = build(B, A, ("198.18.9.2", "198.18.9.1"), "b1", 20);
+    let frame = frame_to_b1(&a);
+    let (_, sent) = a.receive("a1", Packet::from_frame(&frame));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0.underlay, Underlay::Gre);
+    let (frames, _) = b.hear(&a, &sent, None);
+    assert_eq!((ports(&frames), frames[0].1.frame()), (vec!["b1"], &frame[..]));
+    // Super-packets, too.
+    let (_, sent) = a.receive("a1", super_packet(10_000, 1200));
+    assert_eq!(sent.len(), 9);
+    assert_eq!(b.hear(&a, &sent, None).0.len(), 9);
+}

@@ -1,0 +1,274 @@
+//! Receiving by tunnels: what arrives at the node's sockets, and for routers that carry tunnels, becomes frames of far
+//! ends.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::datagram::{Arrival, Heading, Inbox, Underlay};
+use super::ecn;
+use crate::batch::{BATCH, Batch};
+use crate::config::{Carried, FarEnd, GreSpec, Means, Port, PortId, UNTAGGED};
+use crate::packet::Packet;
+use crate::pipeline::Context;
+use crate::stage::{Frame, L3, Layer3};
+use crate::trace::step;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::{ethernet, gre, ipv4, udp, vxlan};
+
+/// How far an inbox has been emptied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    position: usize,
+    offset: usize,
+}
+
+/// What a datagram holds: for which port, what of it, and what kind of thing that is.
+struct Inner {
+    port: PortId,
+    /// Its place in the datagram.
+    octets: Range<usize>,
+    /// The EtherType of an IP packet; `None`: it is an Ethernet frame.
+    packet: Option<u16>,
+}
+
+/// Why nothing comes of a datagram.
+enum Refusal {
+    /// It is from nobody that is known.
+    Stranger,
+    /// This far end should not have sent it so.
+    Dropped(PortId, DropReason),
+    /// It has been seen to.
+    Done,
+}
+
+/// Takes frames out of the next datagrams into `batch`: those of one far end, which is told. `None`: nothing is left.
+pub(crate) fn open(
+    cx: &mut Context,
+    underlay: Underlay,
+    inbox: &mut Inbox,
+    cursor: &mut Cursor,
+    batch: &mut Batch,
+) -> Option<PortId> {
+    let mut port = None;
+    while batch.packets().len() < BATCH {
+        let Some((arrival, datagram)) = next(inbox, cursor) else { break };
+        let before = *cursor;
+        cursor.offset += datagram.len();
+        match inner(cx, underlay, &arrival, datagram) {
+            Ok(inner) if port.is_some_and(|port| port != inner.port) => {
+                *cursor = before;
+                break;
+            }
+            Ok(inner) => {
+                port = Some(inner.port);
+                take_in(cx, &inner, &arrival, datagram, batch);
+            }
+            Err(refusal) => refuse(cx, &refusal),
+        }
+    }
+    if port.is_none() {
+        *cursor = Cursor::default();
+    }
+    port
+}
+
+/// The next datagram, where the cursor stands then.
+fn next<'a>(inbox: &'a mut Inbox, cursor: &mut Cursor) -> Option<(Arrival, &'a mut [u8])> {
+    loop {
+        let length = inbox.get_mut(cursor.position)?.0.length;
+        if cursor.offset < length {
+            break;
+        }
+        *cursor = Cursor { position: cursor.position + 1, offset: 0 };
+    }
+    let (arrival, octets) = inbox.get_mut(cursor.position)?;
+    let rest = &mut octets[cursor.offset..];
+    let size = if arrival.segment == 0 { rest.len() } else { arrival.segment.min(rest.len()) };
+    Some((arrival, &mut rest[..size]))
+}
+
+fn refuse(cx: &Context, refusal: &Refusal) {
+    match refusal {
+        Refusal::Stranger => cx.counters.tunnel_strangers.add(1),
+        Refusal::Dropped(id, reason) => {
+            if let Some(port) = cx.config.port(*id) {
+                port.counters(cx.worker).drop(*reason);
+            }
+        }
+        Refusal::Done => {}
+    }
+}
+
+fn inner(cx: &mut Context, underlay: Underlay, arrival: &Arrival, datagram: &[u8]) -> Result<Inner, Refusal> {
+    match underlay {
+        Underlay::Udp(port) => vxlan_inner(cx, Carried::ByNode, port, arrival.source.ip(), datagram),
+        Underlay::Gre => gre_inner(cx, arrival, datagram),
+    }
+}
+
+/// What a VXLAN datagram that came to UDP port `port` holds.
+fn vxlan_inner(
+    cx: &Context,
+    carrier: Carried,
+    port: u16,
+    remote: IpAddr,
+    datagram: &[u8],
+) -> Result<Inner, Refusal> {
+    let tunnels = &cx.config.tunnels;
+    let peer = tunnels.vxlan_peer(carrier, port, remote).ok_or(Refusal::Stranger)?;
+    let vni = vxlan::parse(datagram).map_err(|_| Refusal::Dropped(peer, DropReason::TunnelMalformed))?;
+    let Some(port) = tunnels.vxlan(carrier, port, vni, remote) else {
+        return Err(Refusal::Dropped(peer, DropReason::TunnelVniUnknown));
+    };
+    let octets = vxlan::HEADER_LENGTH..datagram.len();
+    if octets.len() < ethernet::HEADER_LENGTH {
+        return Err(Refusal::Dropped(port, DropReason::TunnelMalformed));
+    }
+    Ok(Inner { port, octets, packet: None })
+}
+
+fn gre_inner(cx: &mut Context, arrival: &Arrival, packet: &[u8]) -> Result<Inner, Refusal> {
+    let remote = arrival.source.ip();
+    let tunnels = &cx.config.tunnels;
+    let peer = tunnels.gre_peer(remote).ok_or(Refusal::Stranger)?;
+    let malformed = Refusal::Dropped(peer, DropReason::TunnelMalformed);
+    let header = gre::Header::parse(packet).map_err(|_| malformed)?;
+    let Some(port) = tunnels.gre(remote, header.key) else {
+        return Err(Refusal::Dropped(peer, DropReason::TunnelKeyUnknown));
+    };
+    let dropped = |reason| Refusal::Dropped(port, reason);
+    if header.checksum && !gre::checksum_is_valid(packet) {
+        return Err(dropped(DropReason::TunnelChecksumBad));
+    }
+    let found = cx.config.port(port).and_then(|port| Some((port, port.far_end.as_ref()?)));
+    let (end, far_end) = found.ok_or(Refusal::Done)?;
+    let Means::Gre(spec) = &cx.config.tunnels.list[far_end.tunnel].means else { return Err(Refusal::Done) };
+    in_order(spec, far_end, &header).map_err(dropped)?;
+    let octets = header.length()..packet.len();
+    let inner = &packet[octets.clone()];
+    if answer_keepalive(cx, end, &header, arrival, inner) {
+        return Err(Refusal::Done);
+    }
+    match header.protocol {
+        gre::ETHERNET if spec.ethernet && inner.len() >= ethernet::HEADER_LENGTH => {
+            Ok(Inner { port, octets, packet: None })
+        }
+        ethernet::IPV4 | ethernet::IPV6 if !spec.ethernet => {
+            Ok(Inner { port, octets, packet: Some(header.protocol) })
+        }
+        gre::ETHERNET if spec.ethernet => Err(dropped(DropReason::TunnelMalformed)),
+        _ => Err(dropped(DropReason::TunnelProtocolUnknown)),
+    }
+}
+
+/// Drops what comes late, where packets are numbered (RFC 2890 section 2.2).
+fn in_order(spec: &GreSpec, far_end: &FarEnd, header: &gre::Header) -> Result<(), DropReason> {
+    if !spec.sequence {
+        return Ok(());
+    }
+    let number = header.sequence.ok_or(DropReason::TunnelOutOfOrder)?;
+    let expected = far_end.numbers.expected.load(Relaxed);
+    // Half of all numbers are ahead of any.
+    if (number.wrapping_sub(expected) as i32) < 0 {
+        return Err(DropReason::TunnelOutOfOrder);
+    }
+    far_end.numbers.expected.store(number.wrapping_add(1), Relaxed);
+    Ok(())
+}
+
+/// A keepalive is a packet of the far end to itself by way of this one: inside is an IPv4 packet from here to there
+/// with a GRE header of its own, which is sent back as it is.
+fn answer_keepalive(
+    cx: &mut Context,
+    end: &Port,
+    header: &gre::Header,
+    arrival: &Arrival,
+    inner: &[u8],
+) -> bool {
+    const GRE: u8 = 47;
+    if header.protocol != ethernet::IPV4 {
+        return false;
+    }
+    let Ok(ip) = ipv4::Header::parse(inner) else { return false };
+    let returns = IpAddr::V4(ip.destination) == arrival.source.ip() && IpAddr::V4(ip.source) == arrival.local;
+    if ip.protocol != GRE || !returns {
+        return false;
+    }
+    let back = &inner[ip.header_length..ip.total_length];
+    let heading = Heading {
+        underlay: Underlay::Gre,
+        destination: arrival.source,
+        local: Some(arrival.local),
+        tos: ip.tos,
+        port: end.id,
+        entropy: None,
+    };
+    if let Some(slot) = cx.output.outbox.add(&heading, back.len()) {
+        slot.copy_from_slice(back);
+    }
+    true
+}
+
+/// Puts what a datagram holds into the batch, as a frame.
+fn take_in(cx: &Context, inner: &Inner, arrival: &Arrival, datagram: &[u8], batch: &mut Batch) {
+    let Some(port) = cx.config.port(inner.port) else { return };
+    let packet = batch.vacant();
+    fill(cx, packet, inner, port, &datagram[inner.octets.clone()]);
+    match ecn::merge(packet.frame_mut(), arrival.tos) {
+        Ok(()) => batch.commit(1),
+        Err(ecn::NotCapable) => port.counters(cx.worker).drop(DropReason::TunnelCongestion),
+    }
+}
+
+/// Makes a frame of what was inside; an IP packet is for the router.
+fn fill(cx: &Context, packet: &mut Packet, inner: &Inner, port: &Port, octets: &[u8]) {
+    let link = cx.config.interface(port.network, UNTAGGED);
+    let (Some(ethertype), Some(interface)) = (inner.packet, link) else { return packet.set_frame(octets) };
+    packet.reset(L3);
+    ethernet::Header { destination: interface.mac, source: port.mac, ethertype }.emit(packet.frame_mut());
+    packet.append(octets);
+}
+
+/// Takes in a packet for a router that is one of a tunnel which it carries; its transport header is intact. `None`: it
+/// is no such packet.
+pub(crate) fn for_router(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Option<Verdict> {
+    let interface = cx.config.interface(from.network, frame.vlan)?;
+    let remote: IpAddr = match &frame.network {
+        Layer3::Ipv4(header) => header.source.into(),
+        Layer3::Ipv6(header) => header.source.into(),
+        Layer3::Arp(_) | Layer3::Other => return None,
+    };
+    let transport = frame.transport(packet.frame());
+    let ports = udp::Header::parse(transport).ok()?;
+    let carrier = Carried::ByRouter(interface.router);
+    let datagram = &transport[udp::HEADER_LENGTH..ports.length];
+    let inner = match vxlan_inner(cx, carrier, ports.destination, remote, datagram) {
+        Ok(inner) => inner,
+        Err(Refusal::Stranger) => return None,
+        Err(Refusal::Dropped(id, reason)) => {
+            refuse(cx, &Refusal::Dropped(id, reason));
+            return Some(Verdict::Dropped(reason));
+        }
+        Err(Refusal::Done) => return Some(Verdict::Answered),
+    };
+    step!(cx, "tunnel", "out of the tunnel: to be handled as a frame from its far end");
+    if !cx.dry_run {
+        let octets = &datagram[inner.octets];
+        let (origin, mut made) = cx.output.take_for(octets.len());
+        made.set_frame(octets);
+        let class = match &frame.network {
+            Layer3::Ipv4(header) => header.tos,
+            Layer3::Ipv6(header) => header.traffic_class,
+            Layer3::Arp(_) | Layer3::Other => 0,
+        };
+        let merged = ecn::merge(made.frame_mut(), class);
+        cx.output.put(origin, made);
+        if merged.is_err() {
+            refuse(cx, &Refusal::Dropped(inner.port, DropReason::TunnelCongestion));
+            return Some(Verdict::Dropped(DropReason::TunnelCongestion));
+        }
+        cx.state.decapsulated.push((inner.port, origin));
+    }
+    Some(Verdict::Answered)
+}
