@@ -1,4 +1,4 @@
-//! What Weft asks of Linux: namespaces, devices, TAP queues, packet sockets, netlink, epoll.
+//! What Weft asks of Linux: namespaces, devices, TAP queues, packet, UDP and raw sockets, netlink, epoll.
 //!
 //! This crate does what it is told to the kernel and reports what it sees; it holds no policy and knows
 //! nothing of the stack or the daemon. It is the only crate with `unsafe`. Everything is synchronous, and
@@ -8,7 +8,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cycles;
+pub mod datagram;
 pub mod error;
+pub mod gre;
 pub mod ingress;
 pub mod limits;
 pub mod link;
@@ -18,6 +20,7 @@ pub mod packet;
 pub mod poll;
 pub mod sysctl;
 pub mod tap;
+pub mod udp;
 
 mod descriptor;
 mod socket;

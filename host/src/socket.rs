@@ -41,3 +41,14 @@ pub(crate) fn grow_buffer(fd: BorrowedFd<'_>, forced: i32, limited: i32, size: i
     set_option(fd, libc::SOL_SOCKET, forced, size)
         .or_else(|_| set_option(fd, libc::SOL_SOCKET, limited, size))
 }
+
+/// `ret 0` of the classic BPF: no octet of anything is wanted.
+const NOTHING: libc::sock_filter = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
+
+/// Makes a socket receive nothing, until SO_DETACH_FILTER. Errors still come.
+pub(crate) fn refuse_all(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let nothing = [NOTHING];
+    // The kernel copies the program and keeps no pointer to it.
+    let program = libc::sock_fprog { len: 1, filter: nothing.as_ptr().cast_mut() };
+    set_structure(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}

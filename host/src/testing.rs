@@ -2,11 +2,13 @@
 //! deadline.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::link::{LinkChange, Netlink, VethSpec};
+use crate::datagram::{Arrival, MAX_ARRIVALS};
+use crate::link::{LinkChange, Netlink, Route, VethSpec};
 use crate::netns::{Entered, NetNs};
 use crate::poll::{Epoll, Events};
 use crate::tap::VNET_HEADER_LEN;
@@ -52,6 +54,89 @@ pub(crate) fn set_up(name: &str, there: &NetNs) -> u32 {
     let index = netlink.link_by_name(name).unwrap().unwrap().index;
     netlink.set_link(index, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
     index
+}
+
+/// Gives a device of a namespace addresses, a /24 or a /64 each.
+pub(crate) fn give_addresses(index: u32, there: &NetNs, addresses: &[&str]) {
+    let _entered = there.enter().unwrap();
+    let mut netlink = Netlink::open().unwrap();
+    for address in addresses {
+        let address: IpAddr = address.parse().unwrap();
+        netlink.add_address(index, address, if address.is_ipv4() { 24 } else { 64 }).unwrap();
+    }
+}
+
+/// A namespace and its neighbour, a veth between them, and the near end's index. The thread is in the first
+/// namespace, which has .1 and .3 of each prefix; the other has .2.
+pub(crate) fn neighbors() -> (Entered, NetNs, NetNs, u32) {
+    let (entered, here) = own_namespace();
+    let there = NetNs::create_anonymous().unwrap();
+    let near = veth_up("eth0", "eth0", &there);
+    let far = set_up("eth0", &there);
+    give_addresses(near, &here, &["198.18.7.1", "198.18.7.3", "2001:db8:7::1", "2001:db8:7::3"]);
+    give_addresses(far, &there, &["198.18.7.2", "2001:db8:7::2"]);
+    (entered, here, there, near)
+}
+
+/// Makes the neighbour a router, and gives it another neighbour, .2 of the next prefixes, behind a link of
+/// this MTU; the near end at `near` knows the way.
+pub(crate) fn route_beyond(router: &NetNs, near: u32, mtu: u32) -> NetNs {
+    let beyond = NetNs::create_anonymous().unwrap();
+    {
+        let _entered = router.enter().unwrap();
+        crate::sysctl::set("net/ipv4/ip_forward", "1").unwrap();
+        crate::sysctl::set("net/ipv6/conf/all/forwarding", "1").unwrap();
+        let index = veth_up("eth1", "eth0", &beyond);
+        let change = LinkChange { mtu: Some(mtu), ..LinkChange::default() };
+        Netlink::open().unwrap().set_link(index, &change).unwrap();
+        give_addresses(index, router, &["198.18.8.1", "2001:db8:8::1"]);
+    }
+    give_addresses(set_up("eth0", &beyond), &beyond, &["198.18.8.2", "2001:db8:8::2"]);
+    let mut netlink = Netlink::open().unwrap();
+    for (prefix, length, via) in [("198.18.8.0", 24, "198.18.7.2"), ("2001:db8:8::", 64, "2001:db8:7::2")] {
+        netlink
+            .add_route(&Route {
+                prefix: (prefix.parse().unwrap(), length),
+                via: Some(via.parse().unwrap()),
+                index: Some(near),
+                protocol: crate::link::ROUTE_PROTOCOL_WEFT,
+                metric: None,
+                onlink: false,
+            })
+            .unwrap();
+    }
+    beyond
+}
+
+/// Receives until there are datagrams, with what is known of each; panics when the time is over.
+pub(crate) fn arrivals(
+    socket: &impl AsFd,
+    recv: impl Fn(&mut [Vec<u8>], &mut [Arrival]) -> io::Result<usize>,
+) -> Vec<(Arrival, Vec<u8>)> {
+    let mut buffers = vec![vec![0; 65_535]; MAX_ARRIVALS];
+    let mut arrivals = [Arrival::NONE; MAX_ARRIVALS];
+    let (epoll, mut events) = (Epoll::new().unwrap(), Events::with_capacity(1));
+    epoll.add(socket.as_fd(), 0).unwrap();
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match recv(&mut buffers, &mut arrivals) {
+            Ok(count) => {
+                let seen = arrivals.into_iter().zip(buffers).take(count);
+                return seen.map(|(arrival, octets)| (arrival, octets[..arrival.length].to_vec())).collect();
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
+        }
+        let left = end.checked_duration_since(Instant::now()).expect("datagrams in time");
+        epoll.wait(&mut events, Some(left)).unwrap();
+    }
+}
+
+/// Waits until a socket has something to say, an error or a datagram; whether it is an error.
+pub(crate) fn wait_for_error(socket: &impl AsFd) -> bool {
+    let (epoll, mut events) = (Epoll::new().unwrap(), Events::with_capacity(1));
+    epoll.add(socket.as_fd(), 0).unwrap();
+    epoll.wait(&mut events, Some(DEADLINE)).unwrap();
+    events.iter().any(|event| event.hangup)
 }
 
 /// A folder that vanishes with the test.

@@ -11,14 +11,12 @@ use libc::c_int;
 
 use super::{PacketOptions, PacketSocket, bind, failed, forget_error, open};
 use crate::Result;
-use crate::socket::{option, set_option, set_structure};
+use crate::socket::{option, refuse_all, set_option};
 
 const FLAG_UNIQUE_ID: c_int = 0x2000;
 /// The upper half of the option's value; the number of the group is the lower.
 const TYPE_SHIFT: c_int = 16;
 const GROUP_NUMBER: c_int = 0xffff;
-/// `ret 0` of the classic BPF: no octet of any frame is wanted.
-const NOTHING: libc::sock_filter = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
 
 impl PacketSocket {
     /// Binds `count` sockets (at least one) to the link with this index in the thread's namespace; each frame
@@ -45,10 +43,7 @@ impl PacketSocket {
 /// would hear once more what goes to another.
 fn join(index: u32, group: &mut Option<c_int>, options: PacketOptions) -> io::Result<OwnedFd> {
     let fd = open(options)?;
-    let nothing = [NOTHING];
-    // The kernel copies the program and keeps no pointer to it.
-    let program = libc::sock_fprog { len: 1, filter: nothing.as_ptr().cast_mut() };
-    set_structure(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    refuse_all(fd.as_fd())?;
     bind(&fd, index)?;
     forget_error(&fd)?;
     let hash = libc::PACKET_FANOUT_HASH as c_int;
