@@ -15,14 +15,15 @@ use crate::{Error, Result};
 #[cfg(test)]
 mod tests;
 
-/// How a socket is opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct UdpOptions {
-    /// Other sockets that say so too, of the same user, may have the same address and port. The kernel gives
-    /// all that comes from one address and port to one of them.
-    pub share_port: bool,
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// For sending and receiving, alone on its port.
+    Alone,
+    /// As others of its port, which are there already.
+    Member,
     /// It receives no datagrams, but errors for those that it sends.
-    pub send_only: bool,
+    Sending,
 }
 
 /// A UDP socket (RFC 768). It does not block. What it sends is never fragmented on the way.
@@ -39,9 +40,37 @@ impl UdpSocket {
     ///
     /// # Errors
     /// EADDRINUSE when somebody has the port; [`Error::is_gone`] when the node does not have the address.
-    pub fn bind(address: SocketAddr, options: UdpOptions) -> Result<UdpSocket> {
-        let opened = open(address, options);
-        let fd = opened.map_err(|source| Error::os("bind a UDP socket to", address.to_string(), source))?;
+    pub fn bind(address: SocketAddr) -> Result<UdpSocket> {
+        UdpSocket::bind_for(address, Purpose::Alone)
+    }
+
+    /// As [`UdpSocket::bind`], `count` sockets (at least one) that share a port, which must not be 0. The
+    /// kernel gives all that comes from one address and port to one of them.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind`]; another such group of the port is in the way as well.
+    pub fn bind_group(address: SocketAddr, count: usize) -> Result<Vec<UdpSocket>> {
+        // Nobody else has the port if one can have it alone; only then it is shared.
+        let first = UdpSocket::bind(address)?;
+        set_option(first.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+            .map_err(|source| failed(address, source))?;
+        let mut sockets = vec![first];
+        for _ in 1..count {
+            sockets.push(UdpSocket::bind_for(address, Purpose::Member)?);
+        }
+        Ok(sockets)
+    }
+
+    /// As [`UdpSocket::bind`], one that receives no datagrams, but errors for those that it sends.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind`].
+    pub fn for_sending(address: SocketAddr) -> Result<UdpSocket> {
+        UdpSocket::bind_for(address, Purpose::Sending)
+    }
+
+    fn bind_for(address: SocketAddr, purpose: Purpose) -> Result<UdpSocket> {
+        let fd = open(address, purpose).map_err(|source| failed(address, source))?;
         Ok(UdpSocket { fd, segments: AtomicBool::new(true) })
     }
 
@@ -134,7 +163,11 @@ impl AsFd for UdpSocket {
     }
 }
 
-fn open(address: SocketAddr, options: UdpOptions) -> io::Result<OwnedFd> {
+fn failed(address: SocketAddr, source: io::Error) -> Error {
+    Error::os("bind a UDP socket to", address.to_string(), source)
+}
+
+fn open(address: SocketAddr, purpose: Purpose) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
     let fd = datagram::open(family, libc::SOCK_DGRAM, 0)?;
     if family == Family::V6 {
@@ -142,12 +175,12 @@ fn open(address: SocketAddr, options: UdpOptions) -> io::Result<OwnedFd> {
         // Tunnels are allowed to leave the checksum out over IPv6 as well (RFC 6935).
         set_option(fd.as_fd(), libc::SOL_UDP, UDP_NO_CHECK6_RX, 1)?;
     }
-    if options.share_port {
-        set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    match purpose {
+        Purpose::Alone => {}
+        Purpose::Member => set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?,
+        Purpose::Sending => refuse_all(fd.as_fd())?,
     }
-    if options.send_only {
-        refuse_all(fd.as_fd())?;
-    } else {
+    if purpose != Purpose::Sending {
         set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1)?;
     }
     let (name, length) = datagram::Name::of(address);

@@ -16,7 +16,7 @@ fn address(ip: &str, port: u16) -> SocketAddr {
 }
 
 fn bind(ip: &str, port: u16) -> UdpSocket {
-    UdpSocket::bind(address(ip, port), UdpOptions::default()).unwrap()
+    UdpSocket::bind(address(ip, port)).unwrap()
 }
 
 fn bind_in(there: &NetNs, ip: &str, port: u16) -> UdpSocket {
@@ -210,10 +210,9 @@ fn sockets_that_share_a_port_have_each_sender_for_themselves() {
     const SENDERS: usize = 32;
     let (_entered, _here, there, _) = neighbors();
     for (far, any, _) in FAMILIES {
-        let options = UdpOptions { share_port: true, ..UdpOptions::default() };
-        let sockets: Vec<_> = {
+        let sockets = {
             let _entered = there.enter().unwrap();
-            (0..2).map(|_| UdpSocket::bind(address(any, PORT), options).unwrap()).collect()
+            UdpSocket::bind_group(address(any, PORT), 2).unwrap()
         };
         let senders: Vec<_> = (0..SENDERS).map(|_| bind(any, 0)).collect();
         for _ in 0..2 {
@@ -240,22 +239,25 @@ fn sockets_that_share_a_port_have_each_sender_for_themselves() {
 #[test]
 fn a_port_in_use_and_a_foreign_address_are_refused() {
     let (_entered, _here) = own_namespace();
-    let _held = bind("0.0.0.0", PORT);
+    let held = UdpSocket::bind_group(address("0.0.0.0", PORT), 2).unwrap();
+    assert_eq!(held.len(), 2);
     let _v6_is_another = bind("::", PORT);
-    let shared = UdpOptions { share_port: true, ..UdpOptions::default() };
-    let error = UdpSocket::bind(address("0.0.0.0", PORT), shared).unwrap_err();
-    assert_eq!(error.code(), Some(libc::EADDRINUSE));
-    assert_eq!(error.to_string(), "cannot bind a UDP socket to 0.0.0.0:4789");
-    let error = UdpSocket::bind(address("198.18.7.9", PORT), UdpOptions::default()).unwrap_err();
+    for count in [1, 2] {
+        let error = UdpSocket::bind_group(address("0.0.0.0", PORT), count).unwrap_err();
+        assert_eq!(error.code(), Some(libc::EADDRINUSE));
+        assert_eq!(error.to_string(), "cannot bind a UDP socket to 0.0.0.0:4789");
+    }
+    let error = UdpSocket::bind(address("198.18.7.9", PORT)).unwrap_err();
     assert!(error.is_gone());
+    drop(held);
+    bind("0.0.0.0", PORT);
 }
 
 #[test]
 fn a_socket_for_sending_hears_errors_and_no_datagrams() {
     let (_entered, _here, there, _) = neighbors();
     for (far, any, _) in FAMILIES {
-        let options = UdpOptions { send_only: true, ..UdpOptions::default() };
-        let socket = UdpSocket::bind(address(any, 0), options).unwrap();
+        let socket = UdpSocket::for_sending(address(any, 0)).unwrap();
         let other = bind_in(&there, any, PORT);
         let hello = Message { destination: address(far, PORT), octets: &[1], ..Message::NONE };
         socket.send_batch(&[hello]).unwrap();
