@@ -34,6 +34,11 @@ impl TokenBucket {
         self.full_at = full_at;
         true
     }
+
+    /// Whether it is as if nothing had passed.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
 }
 
 /// The same for several workers at once.

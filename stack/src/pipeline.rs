@@ -5,6 +5,7 @@ mod timer;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::batch::{BATCH, Batch, Origin, Output};
 use crate::config::{Config, Port, PortId, PortVlans};
@@ -18,7 +19,7 @@ use crate::stage::{
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
-use crate::tunnel::{Inbox, Underlay, receive, send};
+use crate::tunnel::{Inbox, Underlay, peers, receive, send};
 use crate::verdict::{DropReason, Verdict};
 
 pub(crate) use state::{CachedNeighbor, State};
@@ -142,6 +143,8 @@ pub(crate) struct Context<'a> {
     pub counters: &'a StackCounters,
     pub state: &'a mut State,
     pub output: &'a mut Output,
+    /// The time of the calendar, since 1970.
+    pub wall: Duration,
     /// Nothing may be learned, asked for or set: somebody only wants to know what would happen.
     pub dry_run: bool,
     /// Somebody follows this packet.
@@ -180,6 +183,7 @@ pub struct Stack {
     state: State,
     live: Live,
     cursor: receive::Cursor,
+    wall: Duration,
 }
 
 impl Stack {
@@ -191,6 +195,7 @@ impl Stack {
             state: State::new(),
             live: Live::default(),
             cursor: receive::Cursor::default(),
+            wall: Duration::ZERO,
         };
         stack.begin(&Config::default());
         stack.begin_upkeep();
@@ -265,6 +270,12 @@ impl Stack {
         count_unsent(&config, self.worker, output);
     }
 
+    /// Tells the stack the time of the calendar, since 1970, which WireGuard's handshakes bear. It may jump. Call it
+    /// before [`Stack::receive`] and [`Stack::poll`] where there are tunnels.
+    pub fn set_wall(&mut self, wall: Duration) {
+        self.wall = wall;
+    }
+
     /// Takes frames out of the datagrams that a socket of the node received, into `batch`, which is empty. They are of
     /// one port, whose frames are to be processed then; call it again until there are none. What the tunnels
     /// themselves answer is in `output` afterwards.
@@ -278,6 +289,7 @@ impl Stack {
     ) -> Option<PortId> {
         let config = self.config.clone();
         let mut cx = context(now, self.worker, &config, &mut self.state, output);
+        cx.wall = self.wall;
         receive::open(&mut cx, underlay, inbox, &mut self.cursor, batch)
     }
 
@@ -302,6 +314,10 @@ impl Stack {
             timer::expire(&mut context(now, self.worker, &config, &mut self.state, output), timer);
         }
         let mut cx = context(now, self.worker, &config, &mut self.state, output);
+        cx.wall = self.wall;
+        for (ward, port) in config.tunnels.due(now) {
+            peers::poll(&mut cx, ward, port);
+        }
         mirror::sent(&mut cx, &[], first);
         send::transmit(&mut cx, &mut [], first);
         count_unsent(&config, self.worker, output);
@@ -331,7 +347,8 @@ impl Stack {
 
     /// When [`Stack::poll`] has something to do next. Ask again after each `process` and `poll`.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.state.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.state.timers.peek().map(|Reverse((at, _))| *at);
+        [timer, self.config.tunnels.poll_at()].into_iter().flatten().min()
     }
 
     /// What would happen to this frame if it came in at `port`. Nothing is sent, learned or counted.
@@ -390,7 +407,18 @@ fn context<'a>(
 ) -> Context<'a> {
     let counters = config.counters_of(worker);
     let stage = Stage::Ingress;
-    Context { now, worker, config, counters, state, output, dry_run: false, tracer: None, stage }
+    Context {
+        now,
+        wall: Duration::ZERO,
+        worker,
+        config,
+        counters,
+        state,
+        output,
+        dry_run: false,
+        tracer: None,
+        stage,
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod datagram;
 mod ecn;
 mod frames;
 pub(crate) mod path;
+pub(crate) mod peers;
 pub(crate) mod receive;
 pub(crate) mod send;
 pub mod wireguard;

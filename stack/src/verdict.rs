@@ -135,6 +135,26 @@ drop_reasons! {
     TunnelUnrouted = "tunnel_unrouted",
     /// A tunnel that is carried by itself.
     TunnelLoop = "tunnel_loop",
+    /// No peer of the WireGuard tunnel has the destination among its allowed prefixes.
+    WireguardNoPeer = "wireguard_no_peer",
+    /// Nobody knows where the peer is: it has no endpoint by configuration, and has not been heard yet.
+    WireguardNoEndpoint = "wireguard_no_endpoint",
+    /// Too many packets wait for a session with the peer.
+    WireguardQueueFull = "wireguard_queue_full",
+    /// The peer did not answer the handshake in time.
+    WireguardUnanswered = "wireguard_unanswered",
+    /// A handshake by a key that is none of the peers', or for a key that is none of the tunnel's.
+    WireguardPeerUnknown = "wireguard_peer_unknown",
+    /// A message, or a handshake, that came before.
+    WireguardReplayed = "wireguard_replayed",
+    /// More handshakes than there may be: their senders got a cookie, or nothing.
+    WireguardFlood = "wireguard_flood",
+    /// A message for a session that is over or never was.
+    WireguardSessionUnknown = "wireguard_session_unknown",
+    /// A message that was not made by who has the keys.
+    WireguardUnauthentic = "wireguard_unauthentic",
+    /// A peer sent from an address that is not among its allowed prefixes.
+    WireguardSourceNotAllowed = "wireguard_source_not_allowed",
     /// The outgoing port has no device now.
     PortDown = "port_down",
     /// An ARP message that breaks RFC 826, or is not about IPv4 over Ethernet.

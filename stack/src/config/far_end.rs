@@ -10,10 +10,13 @@ use foldhash::fast::RandomState;
 
 use super::{
     Carrier, Config, Encapsulation, FabricSpec, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, PortId,
-    PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED,
+    PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED, WireGuardSpec,
 };
+use crate::time::Instant;
 use crate::tunnel::Underlay;
 use crate::tunnel::path::PathMtu;
+use crate::tunnel::peers::Ward;
+use crate::tunnel::wireguard::Device;
 use crate::{MacAddr, Prefix};
 
 /// A tunnel takes what a device with all offloads takes.
@@ -22,6 +25,7 @@ const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn
 /// A tunnel in the picture.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
+    pub name: Arc<str>,
     pub carrier: Carried,
     pub local: Option<IpAddr>,
     pub means: Means,
@@ -41,6 +45,7 @@ pub(crate) enum Carried {
 pub(crate) enum Means {
     Vxlan { vni: u32, port: u16 },
     Gre(GreSpec),
+    WireGuard(Ward),
 }
 
 /// What a port that is a tunnel's far end has instead of a device.
@@ -75,6 +80,8 @@ pub(crate) struct Tunnels {
     gre: HashMap<(IpAddr, Option<u32>), PortId, RandomState>,
     /// By far end.
     gre_peers: HashMap<IpAddr, PortId, RandomState>,
+    /// By UDP port: the tunnel's port, and its position.
+    wireguard: HashMap<u16, (PortId, usize), RandomState>,
 }
 
 impl Tunnels {
@@ -85,6 +92,24 @@ impl Tunnels {
     /// A port of a far end that is known, though not with this VNI.
     pub fn vxlan_peer(&self, carrier: Carried, port: u16, remote: IpAddr) -> Option<PortId> {
         self.vxlan_peers.get(&(carrier, port, remote)).copied()
+    }
+
+    /// The WireGuard tunnel that listens on a UDP port.
+    pub fn wireguard(&self, port: u16) -> Option<(PortId, &Ward)> {
+        let (id, position) = self.wireguard.get(&port)?;
+        self.list[*position].ward().map(|ward| (*id, ward))
+    }
+
+    /// When some WireGuard tunnel has something to do next.
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.list.iter().filter_map(|tunnel| tunnel.ward()?.device.poll_at()).min()
+    }
+
+    /// The WireGuard tunnels that have something to do.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = (&Ward, PortId)> {
+        let all =
+            self.wireguard.values().filter_map(|(id, position)| Some((self.list[*position].ward()?, *id)));
+        all.filter(move |(ward, _)| ward.device.poll_at().is_some_and(|at| at <= now))
     }
 
     pub fn gre(&self, remote: IpAddr, key: Option<u32>) -> Option<PortId> {
@@ -206,7 +231,7 @@ impl Config {
         let mut tunnels = Tunnels::default();
         for tunnel in &spec.tunnels {
             let position = tunnels.list.len();
-            let Some(built) = self.build_tunnel(spec, tunnel) else { continue };
+            let Some(built) = self.build_tunnel(spec, tunnel, previous) else { continue };
             for (name, address) in far_ends(tunnel) {
                 let Some(id) = self.port_by_name(&name).map(|port| port.id) else { continue };
                 let before = previous.port(id).and_then(|port| port.far_end.clone());
@@ -225,7 +250,7 @@ impl Config {
         self.underlays = underlays(spec);
     }
 
-    fn build_tunnel(&self, spec: &FabricSpec, tunnel: &TunnelSpec) -> Option<Tunnel> {
+    fn build_tunnel(&self, spec: &FabricSpec, tunnel: &TunnelSpec, previous: &Config) -> Option<Tunnel> {
         let carrier = match &tunnel.carrier {
             Carrier::Node => Carried::ByNode,
             Carrier::Router(name) => {
@@ -235,9 +260,9 @@ impl Config {
         let means = match &tunnel.encapsulation {
             Encapsulation::Vxlan(vxlan) => Means::Vxlan { vni: vxlan.vni, port: vxlan.port },
             Encapsulation::Gre(gre) => Means::Gre(gre.clone()),
-            Encapsulation::WireGuard(_) => return None,
+            Encapsulation::WireGuard(spec) => Means::WireGuard(ward(spec, tunnel, previous)),
         };
-        Some(Tunnel { carrier, local: tunnel.local, means })
+        Some(Tunnel { name: tunnel.name.as_str().into(), carrier, local: tunnel.local, means })
     }
 
     /// Takes in the stations that are behind far ends for good.
@@ -258,6 +283,10 @@ impl Config {
 
 impl Tunnels {
     fn enter(&mut self, tunnel: &Tunnel, port: PortId, remote: Option<IpAddr>) {
+        let position = self.list.len();
+        if let Some(ward) = tunnel.ward() {
+            self.wireguard.insert(ward.listen_port, (port, position));
+        }
         let (Some(remote), carrier) = (remote, tunnel.carrier) else { return };
         match &tunnel.means {
             Means::Vxlan { vni, port: udp } => {
@@ -268,8 +297,34 @@ impl Tunnels {
                 self.gre.insert((remote, gre.key), port);
                 self.gre_peers.entry(remote).or_insert(port);
             }
+            Means::WireGuard(_) => {}
         }
     }
+}
+
+impl Tunnel {
+    /// What there is of it if it is WireGuard.
+    pub fn ward(&self) -> Option<&Ward> {
+        match &self.means {
+            Means::WireGuard(ward) => Some(ward),
+            Means::Vxlan { .. } | Means::Gre(_) => None,
+        }
+    }
+}
+
+/// The device of a WireGuard tunnel: that of before, told anew, or a new one.
+fn ward(spec: &WireGuardSpec, tunnel: &TunnelSpec, previous: &Config) -> Ward {
+    // Whatever this begins is due at once: there is no clock in here.
+    let now = Instant::default();
+    let before = previous.tunnels.list.iter().find(|before| *before.name == *tunnel.name);
+    let device = match before.and_then(Tunnel::ward) {
+        Some(ward) => {
+            ward.device.configure(now, spec, tunnel.mtu);
+            Arc::clone(&ward.device)
+        }
+        None => Arc::new(Device::new(now, spec, tunnel.mtu)),
+    };
+    Ward { device, listen_port: spec.listen_port, mtu: tunnel.mtu as usize }
 }
 
 /// The kinds of sockets that the tunnels need, each once.

@@ -17,6 +17,7 @@ use crate::stage::advertise::Farewell;
 use crate::stage::fragment::FragmentIds;
 use crate::table::shortcut::Shortcuts;
 use crate::time::Instant;
+use crate::tunnel::wireguard::Event;
 
 /// A neighbour as a worker looked it up last.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,8 @@ pub(crate) struct State {
     pub shortcuts: Shortcuts,
     hash: RandomState,
     pub timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// What WireGuard wants done, for a moment.
+    pub events: Vec<Event>,
     /// Frames that came out of tunnels which routers carry: the far ends' ports, and where they are.
     pub decapsulated: Vec<(PortId, Origin)>,
     /// There is a [`Timer::Upkeep`].
@@ -58,6 +61,7 @@ impl State {
             shortcuts: Shortcuts::default(),
             hash: RandomState::default(),
             timers: BinaryHeap::new(),
+            events: Vec::new(),
             decapsulated: Vec::new(),
             upkeep: false,
         }

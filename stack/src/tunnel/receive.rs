@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::datagram::{Arrival, Heading, Inbox, Underlay};
 use super::ecn;
+use super::peers::{self, Run};
 use crate::batch::{BATCH, Batch};
 use crate::config::{Carried, FarEnd, GreSpec, Means, Port, PortId, UNTAGGED};
 use crate::packet::Packet;
@@ -17,23 +18,26 @@ use crate::verdict::{DropReason, Verdict};
 use crate::wire::{ethernet, gre, ipv4, udp, vxlan};
 
 /// How far an inbox has been emptied.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Cursor {
     position: usize,
     offset: usize,
+    /// What the datagram there holds, which has been looked at.
+    held: Option<Inner>,
 }
 
 /// What a datagram holds: for which port, what of it, and what kind of thing that is.
-struct Inner {
-    port: PortId,
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub port: PortId,
     /// Its place in the datagram.
-    octets: Range<usize>,
+    pub octets: Range<usize>,
     /// The EtherType of an IP packet; `None`: it is an Ethernet frame.
-    packet: Option<u16>,
+    pub packet: Option<u16>,
 }
 
 /// Why nothing comes of a datagram.
-enum Refusal {
+pub(super) enum Refusal {
     /// It is from nobody that is known.
     Stranger,
     /// This far end should not have sent it so.
@@ -51,13 +55,17 @@ pub(crate) fn open(
     batch: &mut Batch,
 ) -> Option<PortId> {
     let mut port = None;
+    let mut run = Run::default();
     while batch.packets().len() < BATCH {
+        let held = cursor.held.take();
         let Some((arrival, datagram)) = next(inbox, cursor) else { break };
-        let before = *cursor;
-        cursor.offset += datagram.len();
-        match inner(cx, underlay, &arrival, datagram) {
+        let found = match held {
+            Some(inner) => Ok(inner),
+            None => inner(cx, underlay, &mut run, &arrival, datagram),
+        };
+        match found {
             Ok(inner) if port.is_some_and(|port| port != inner.port) => {
-                *cursor = before;
+                cursor.held = Some(inner);
                 break;
             }
             Ok(inner) => {
@@ -66,7 +74,9 @@ pub(crate) fn open(
             }
             Err(refusal) => refuse(cx, &refusal),
         }
+        cursor.offset += datagram.len();
     }
+    run.end(cx);
     if port.is_none() {
         *cursor = Cursor::default();
     }
@@ -75,12 +85,8 @@ pub(crate) fn open(
 
 /// The next datagram, where the cursor stands then.
 fn next<'a>(inbox: &'a mut Inbox, cursor: &mut Cursor) -> Option<(Arrival, &'a mut [u8])> {
-    loop {
-        let length = inbox.get_mut(cursor.position)?.0.length;
-        if cursor.offset < length {
-            break;
-        }
-        *cursor = Cursor { position: cursor.position + 1, offset: 0 };
+    while cursor.offset >= inbox.get_mut(cursor.position)?.0.length {
+        (cursor.position, cursor.offset) = (cursor.position + 1, 0);
     }
     let (arrival, octets) = inbox.get_mut(cursor.position)?;
     let rest = &mut octets[cursor.offset..];
@@ -100,8 +106,18 @@ fn refuse(cx: &Context, refusal: &Refusal) {
     }
 }
 
-fn inner(cx: &mut Context, underlay: Underlay, arrival: &Arrival, datagram: &[u8]) -> Result<Inner, Refusal> {
+fn inner(
+    cx: &mut Context,
+    underlay: Underlay,
+    run: &mut Run,
+    arrival: &Arrival,
+    datagram: &mut [u8],
+) -> Result<Inner, Refusal> {
+    let config = cx.config;
     match underlay {
+        Underlay::Udp(port) if let Some((id, ward)) = config.tunnels.wireguard(port) => {
+            peers::open(cx, ward, id, run, arrival, datagram)
+        }
         Underlay::Udp(port) => vxlan_inner(cx, Carried::ByNode, port, arrival.source.ip(), datagram),
         Underlay::Gre => gre_inner(cx, arrival, datagram),
     }

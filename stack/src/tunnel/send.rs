@@ -11,6 +11,7 @@ use super::datagram::{Heading, Underlay};
 use super::ecn;
 use super::frames::{Frames, length_without_padding};
 use super::path::PathMtu;
+use super::peers;
 use crate::batch::{Origin, Send};
 use crate::config::{Carried, FarEnd, GreSpec, Means, Port};
 use crate::packet::Packet;
@@ -88,6 +89,9 @@ fn encapsulate(
 ) -> Result<(), DropReason> {
     let tunnel = &cx.config.tunnels.list[far_end.tunnel];
     let frames = Frames::of(packet).ok_or(DropReason::OffloadInvalid)?;
+    if let Means::WireGuard(ward) = &tunnel.means {
+        return peers::seal(cx, ward, packet, &frames, port);
+    }
     let remote = far_end.address.ok_or(DropReason::TunnelUnrouted)?;
     let heading = |underlay, udp_port, entropy| Heading {
         underlay,
@@ -121,6 +125,7 @@ fn encapsulate(
             }
             Ok(())
         }
+        (Means::WireGuard(_), _) => Ok(()),
         (Means::Gre(spec), _) => gre(cx, &frames, packet, spec, far_end, &heading(Underlay::Gre, 0, None)),
     }
 }

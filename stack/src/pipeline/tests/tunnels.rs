@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use super::*;
 use crate::config::{
     Carrier, Encapsulation, GreSpec, Joins, NetworkSpec, RouterSpec, TunnelSpec, VxlanRemote, VxlanSpec,
+    WireGuardPeer, WireGuardSpec,
 };
 use crate::packet::{Gso, GsoKind, Offload, PartialChecksum};
 use crate::tunnel::datagram::{Arrival, Datagram};
+use crate::tunnel::wireguard::{PresharedKey, PrivateKey};
 use crate::tunnel::{Inbox, Underlay};
 use crate::wire::{icmpv4, ipv4};
 
@@ -36,6 +38,13 @@ impl Node {
         *batch.vacant() = packet;
         batch.commit(1);
         self.process(id, &mut batch)
+    }
+
+    /// Does what is due.
+    fn poll(&mut self) -> Sent {
+        let mut output = Output::new();
+        self.fabric.stack.poll(self.fabric.now, &mut output);
+        taken(&output)
     }
 
     fn process(&mut self, port: PortId, batch: &mut Batch) -> (Vec<super::Sent>, Sent) {
@@ -73,6 +82,27 @@ impl Node {
         }
         (frames, datagrams)
     }
+}
+
+/// Lets both nodes do what is due, and carries what they send, until nothing more is said. `sent` is on its way from a
+/// to b. The frames that left by ports, of a and of b.
+fn settle(a: &mut Node, b: &mut Node, sent: Sent) -> [Vec<super::Sent>; 2] {
+    let mut frames = [Vec::new(), Vec::new()];
+    let (mut to_b, mut to_a) = (sent, Sent::new());
+    for _ in 0..20 {
+        to_b.extend(a.poll());
+        to_a.extend(b.poll());
+        let (left, answers) = b.hear(a, &std::mem::take(&mut to_b), None);
+        frames[1].extend(left);
+        to_a.extend(answers);
+        let (left, answers) = a.hear(b, &std::mem::take(&mut to_a), None);
+        frames[0].extend(left);
+        to_b.extend(answers);
+        if to_b.is_empty() && frames.iter().any(|frames| !frames.is_empty()) {
+            break;
+        }
+    }
+    frames
 }
 
 fn taken(output: &Output) -> Sent {
@@ -368,4 +398,117 @@ fn ethernet_goes_through_vxlan_that_a_router_sends_through_another_tunnel() {
     let (_, sent) = a.receive("a1", super_packet(10_000, 1200));
     assert_eq!(sent.len(), 9);
     assert_eq!(b.hear(&a, &sent, None).0.len(), 9);
+}
+
+const PORT: u16 = 51_820;
+
+fn wireguard(own: u8, other: u8, endpoint: Option<&str>, allowed: &[&str]) -> Encapsulation {
+    let peer = WireGuardPeer {
+        keys: vec![PrivateKey::new([other; 32]).public_key()],
+        preshared_key: Some(PresharedKey::new([9; 32])),
+        endpoint: endpoint.map(|address| SocketAddr::new(address.parse().unwrap(), PORT)),
+        allowed: allowed.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+        keepalive: 0,
+    };
+    Encapsulation::WireGuard(WireGuardSpec {
+        listen_port: PORT,
+        keys: vec![PrivateKey::new([own; 32])],
+        peers: vec![peer],
+    })
+}
+
+/// As [`routed`], by WireGuard; b does not know where a is.
+fn secured() -> (Node, Node) {
+    let (a, b) = routed();
+    let rebuild = |node: Node, spec: &FabricSpec| Node::new(&node.address.to_string(), spec);
+    let mut here = testing::two_networks();
+    here.ports.truncate(3);
+    let joins = on_router(&[("198.18.9.1", "198.18.9.0/30")], &[]);
+    let allowed = ["198.18.20.0/24", "198.18.9.2/32"];
+    here.tunnels = vec![tunnel("far", joins, wireguard(1, 2, Some(B), &allowed))];
+    let mut there = testing::two_networks();
+    there.networks[0].subnets.truncate(1);
+    there.networks[0].subnets[0].prefix = "198.18.20.0/24".parse().unwrap();
+    there.networks[0].subnets[0].gateway = Some("198.18.20.1".parse().unwrap());
+    there.networks.truncate(1);
+    there.ports = vec![testing::port("b1", "a", 20, 10)];
+    let joins = on_router(&[("198.18.9.2", "198.18.9.0/30")], &[]);
+    there.tunnels = vec![tunnel("far", joins, wireguard(2, 1, None, &["198.18.1.0/24", "198.18.9.1/32"]))];
+    let (mut a, mut b) = (rebuild(a, &here), rebuild(b, &there));
+    a.fabric.introduce("a1", ["198.18.1.1", "2001:db8:1::1"]);
+    let gateway = b.fabric.resolve("b1", "198.18.20.1");
+    b.fabric.receive_frame("b1", &gateway);
+    (a, b)
+}
+
+#[test]
+fn a_packet_waits_for_wireguards_handshake_and_the_answer_finds_its_way_back() {
+    let (mut a, mut b) = secured();
+    let ping = a.fabric.echo("a1", "198.18.20.10");
+    let (frames, sent) = a.receive("a1", Packet::from_frame(&ping));
+    assert!(frames.is_empty() && sent.is_empty(), "there is no session yet");
+    let [_, at_b] = settle(&mut a, &mut b, Sent::new());
+    assert_eq!(ports(&at_b), ["b1"]);
+    assert_eq!(at_b[0].1.frame()[22], 62, "two hops");
+    // Now there is a session, both ways.
+    let ping = a.fabric.echo("a1", "198.18.9.2");
+    let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
+    assert_eq!((sent.len(), sent[0].1[0], sent[0].1.len() % 16), (1, 4, 0));
+    let [at_a, _] = settle(&mut a, &mut b, sent);
+    assert_eq!((ports(&at_a), at_a[0].1.frame()[34]), (vec!["a1"], icmpv4::ECHO_REPLY));
+}
+
+#[test]
+fn a_super_packet_is_sealed_in_one_run_and_comes_out_as_it_was() {
+    let (mut a, mut b) = secured();
+    let ping = a.fabric.echo("a1", "198.18.20.10");
+    a.receive("a1", Packet::from_frame(&ping));
+    settle(&mut a, &mut b, Sent::new());
+    let mut packet = super_packet(50_000, 1300);
+    let bytes = packet.frame_mut();
+    bytes[..6].copy_from_slice(&testing::gateway_mac("a").0);
+    bytes[30..34].copy_from_slice(&[198, 18, 20, 10]);
+    ipv4::fill_checksum(&mut bytes[14..34]);
+    let (source, destination) = (IpAddr::from([198, 18, 1, 10]), IpAddr::from([198, 18, 20, 10]));
+    let sum = crate::wire::checksum::pseudo_header(source, destination, 6, 50_020).folded();
+    bytes[50..52].copy_from_slice(&sum.to_be_bytes());
+    let payload = bytes[54..].to_vec();
+    let (_, sent) = a.receive("a1", packet);
+    let [(datagram, octets)] = &sent[..] else { panic!("{} runs", sent.len()) };
+    assert_eq!(datagram.segment, 16 + 1344 + 16);
+    assert_eq!(octets.len().div_ceil(datagram.segment), 39);
+    let (frames, _) = b.hear(&a, &sent, None);
+    assert_eq!(ports(&frames), ["b1"]);
+    assert_eq!(frames[0].1.offload.gso.map(|gso| gso.size), Some(1300));
+    assert_eq!(frames[0].1.frame()[54..], payload);
+    // All of it again is no news.
+    assert!(b.hear(&a, &sent, None).0.is_empty());
+    assert_eq!(b.fabric.dropped("far", DropReason::WireguardReplayed), 39);
+}
+
+#[test]
+fn wireguard_lets_nothing_through_that_is_not_the_peers() {
+    let (mut a, mut b) = secured();
+    let ping = a.fabric.echo("a1", "198.18.20.10");
+    a.receive("a1", Packet::from_frame(&ping));
+    settle(&mut a, &mut b, Sent::new());
+    let beyond = a.fabric.frame("a1", |spec| {
+        spec.destination = "198.18.9.3".parse().unwrap();
+        spec.destination_mac = Some(testing::gateway_mac("a"));
+    });
+    a.receive("a1", Packet::from_frame(&beyond));
+    assert_eq!(a.fabric.dropped("a1", DropReason::DestinationInvalid), 1, "the link's broadcast");
+    // From b's own network address, which a does not allow.
+    let mut spec = testing::two_networks();
+    spec.ports.truncate(3);
+    let joins = on_router(&[("198.18.9.1", "198.18.9.0/30")], &["198.18.20.0/24"]);
+    spec.tunnels = vec![tunnel("far", joins, wireguard(1, 2, Some(B), &["198.18.9.2/32"]))];
+    a.fabric.reconfigure(&spec);
+    let ping = b.fabric.echo("b1", "198.18.1.10");
+    let (_, sent) = b.receive("b1", Packet::from_frame(&ping));
+    assert!(a.hear(&b, &sent, None).0.is_empty());
+    assert_eq!(a.fabric.dropped("far", DropReason::WireguardSourceNotAllowed), 1);
+    let ping = a.fabric.echo("a1", "198.18.20.10");
+    a.receive("a1", Packet::from_frame(&ping));
+    assert_eq!(a.fabric.dropped("far", DropReason::WireguardNoPeer), 1);
 }

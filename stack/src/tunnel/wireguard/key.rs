@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use snow::types::Dh;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::noise::Curve25519;
 
 /// Octets of every key.
 pub const KEY_LENGTH: usize = 32;
@@ -62,6 +65,24 @@ key!(PublicKey);
 key!(PrivateKey);
 key!(PresharedKey);
 
+impl PrivateKey {
+    /// A new one, by the system's randomness. `None`: it has none to give.
+    pub fn generate() -> Option<PrivateKey> {
+        let mut octets = super::mac::random()?;
+        let key = PrivateKey(octets);
+        octets.zeroize();
+        Some(key)
+    }
+
+    /// The public key that goes with it.
+    pub fn public_key(&self) -> PublicKey {
+        let mut pair = Curve25519::default();
+        pair.set(&self.0);
+        // A public key of Curve25519 has as many octets as a private one.
+        PublicKey(pair.pubkey().try_into().unwrap_or_default())
+    }
+}
+
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_base64())
@@ -99,6 +120,21 @@ mod tests {
         for wrong in ["", "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8D", "AAAA", "not a key"] {
             assert_eq!(wrong.parse::<PublicKey>(), Err(InvalidKey), "{wrong}");
         }
+    }
+
+    /// RFC 7748 section 6.1.
+    #[test]
+    fn the_public_key_is_that_of_x25519() {
+        let private = PrivateKey::new([
+            0x77, 0x07, 0x6d, 0x0a, 0x73, 0x18, 0xa5, 0x7d, 0x3c, 0x16, 0xc1, 0x72, 0x51, 0xb2, 0x66, 0x45,
+            0xdf, 0x4c, 0x2f, 0x87, 0xeb, 0xc0, 0x99, 0x2a, 0xb1, 0x77, 0xfb, 0xa5, 0x1d, 0xb9, 0x2c, 0x2a,
+        ]);
+        let public = [
+            0x85, 0x20, 0xf0, 0x09, 0x89, 0x30, 0xa7, 0x54, 0x74, 0x8b, 0x7d, 0xdc, 0xb4, 0x3e, 0xf7, 0x5a,
+            0x0d, 0xbf, 0x3a, 0x0d, 0x26, 0x38, 0x1a, 0xf4, 0xeb, 0xa4, 0xa9, 0x8e, 0xaa, 0x9b, 0x4e, 0x6a,
+        ];
+        assert_eq!(private.public_key(), PublicKey::new(public));
+        assert_ne!(PrivateKey::generate(), PrivateKey::generate());
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! A WireGuard device: its keys, its peers and their prefixes, and whom a message is for.
+//!
+//! The control side changes it by [`Device::configure`] while workers send and receive: they read a picture that is
+//! swapped as a whole, and peers live on in the next one.
+
+mod admit;
+mod picture;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use self::picture::Picture;
+use super::cookie::Admission;
+use super::event::Event;
+use super::index::{Entry, IndexTable};
+use super::peer::{Endpoint, Peer, Settings, Shared, Store};
+use super::schedule::Schedule;
+use super::session::Session;
+use super::{Moment, PublicKey, Refusal};
+use crate::Prefix;
+use crate::config::WireGuardSpec;
+use crate::time::Instant;
+
+/// Peers whose timers are looked at in one poll: a handshake takes some 150 microseconds.
+const PEERS_PER_POLL: usize = 16;
+
+/// One end of WireGuard tunnels.
+#[derive(Debug)]
+pub struct Device {
+    shared: Arc<Shared>,
+    picture: ArcSwap<Picture>,
+    admission: Admission,
+    /// The number of the next peer; also: one configures at a time.
+    next_id: Mutex<u64>,
+}
+
+/// What is known of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its keys, the newest last.
+    pub keys: Vec<PublicKey>,
+    /// Where it is.
+    pub endpoint: Option<SocketAddr>,
+    /// When the last handshake was completed.
+    pub last_handshake: Option<Instant>,
+    /// How many were.
+    pub handshakes: u64,
+    /// Octets of messages received and opened.
+    pub received_octets: u64,
+    /// Octets of messages with packets, or without, that were sent.
+    pub sent_octets: u64,
+    /// What is reached by it, and what it may speak from.
+    pub allowed: Vec<Prefix>,
+    /// The key of ours by which the session was made that is used now; `None`: there is none.
+    pub local_key: Option<PublicKey>,
+    /// The peer's key of it.
+    pub remote_key: Option<PublicKey>,
+    /// Packets that wait for a session.
+    pub waiting: usize,
+}
+
+impl Device {
+    /// A device as described, for packets of `mtu` octets inside at most.
+    pub fn new(now: Instant, spec: &WireGuardSpec, mtu: u32) -> Device {
+        let shared = Shared {
+            indices: IndexTable::new(),
+            schedule: Schedule::new(),
+            store: Store::default(),
+            mtu: AtomicU32::new(mtu),
+        };
+        let device = Device {
+            shared: Arc::new(shared),
+            picture: ArcSwap::from_pointee(Picture::default()),
+            admission: Admission::new(),
+            next_id: Mutex::new(0),
+        };
+        device.configure(now, spec, mtu);
+        device
+    }
+
+    /// Makes the device as described. Peers that share a key with one that was there are that one: sessions, endpoint
+    /// and counters live on. A change of the preshared key counts from the next handshake on. Says how many packets
+    /// waited for peers that are gone ([`Refusal::PeerRemoved`]).
+    pub fn configure(&self, now: Instant, spec: &WireGuardSpec, mtu: u32) -> usize {
+        let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.mtu.store(mtu, Relaxed);
+        let before = self.picture.load_full();
+        let locals: Vec<_> = spec.keys.iter().map(|key| before.local(key)).collect();
+        let mut kept = HashSet::new();
+        let peers = spec.peers.iter().map(|described| {
+            // A peer of before goes on as one peer: the first that has a key of it.
+            let known = before.peer_with_any(described).filter(|known| kept.insert(known.id()));
+            known.cloned().unwrap_or_else(|| {
+                *next_id += 1;
+                Arc::new(Peer::new(*next_id, Arc::clone(&self.shared), Settings::from(described)))
+            })
+        });
+        let peers = peers.collect();
+        let after = Arc::new(Picture::new(locals, peers, spec));
+        self.picture.store(Arc::clone(&after));
+        after.settle(now, &before, spec)
+    }
+
+    /// The peer that has the longest prefix with this address.
+    #[inline]
+    pub fn peer_for(&self, destination: IpAddr) -> Option<Arc<Peer>> {
+        self.picture.load().route(destination).map(Arc::clone)
+    }
+
+    /// Whether a packet from this address may come from this peer: whether what goes there goes to it.
+    #[inline]
+    pub fn allows(&self, peer: &Peer, source: IpAddr) -> bool {
+        self.picture.load().route(source).is_some_and(|owner| owner.id() == peer.id())
+    }
+
+    /// The session that a data message is for, by the message's receiver index.
+    #[inline]
+    pub fn session(&self, receiver: u32) -> Result<(Arc<Peer>, Arc<Session>), Refusal> {
+        match self.shared.indices.get(receiver) {
+            Some(Entry::Session(peer, session)) => Ok((peer, session)),
+            _ => Err(Refusal::UnknownIndex),
+        }
+    }
+
+    /// Does what is due for some peers. To be called when [`Device::poll_at`] has come, by any worker; if that is still
+    /// in the past afterwards, there is more to do.
+    pub fn poll(&self, moment: Moment, events: &mut Vec<Event>) {
+        let picture = self.picture.load();
+        for _ in 0..PEERS_PER_POLL {
+            let Some(id) = self.shared.schedule.due(moment.now) else { return };
+            match picture.peer(id) {
+                Some(peer) => peer.run(moment, picture.locals(), events),
+                None => self.shared.schedule.forget(id),
+            }
+        }
+    }
+
+    /// When [`Device::poll`] is to be called; `None`: not before something else happens.
+    #[inline]
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.shared.schedule.next()
+    }
+
+    /// The public keys of the device, the current one first.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.picture.load().locals().iter().map(|local| local.public).collect()
+    }
+
+    /// What is known of each peer, in the order of the description.
+    pub fn status(&self) -> Vec<PeerStatus> {
+        self.picture.load().peers().iter().map(|peer| status(peer)).collect()
+    }
+
+    /// What is known of the peer with this key.
+    pub fn status_of(&self, key: &PublicKey) -> Option<PeerStatus> {
+        self.picture.load().owner(key).map(|(peer, _)| status(peer))
+    }
+}
+
+fn status(peer: &Peer) -> PeerStatus {
+    let (settings, traffic) = (peer.settings(), peer.traffic());
+    let keys = peer.keys_in_use();
+    let last_handshake = Some(traffic.last_handshake.load(Relaxed)).filter(|at| *at != 0);
+    PeerStatus {
+        keys: settings.keys.iter().map(|key| key.public).collect(),
+        endpoint: peer.endpoint().map(|endpoint: Endpoint| endpoint.remote),
+        last_handshake: last_handshake.map(Instant::from_nanos),
+        handshakes: traffic.handshakes.load(Relaxed),
+        received_octets: traffic.received_octets.load(Relaxed),
+        sent_octets: traffic.sent_octets.load(Relaxed),
+        allowed: settings.allowed.clone(),
+        local_key: keys.map(|(local, _)| local),
+        remote_key: keys.map(|(_, remote)| remote),
+        waiting: peer.waiting(),
+    }
+}
+
+impl Drop for Device {
+    /// Wipes all keys: peers and what they share know each other, so they would not go by themselves.
+    fn drop(&mut self) {
+        for peer in self.picture.load().peers() {
+            peer.retire();
+        }
+        self.shared.indices.clear();
+    }
+}
