@@ -46,6 +46,11 @@ pub fn age(since: i64) -> String {
     duration(now.saturating_sub(u64::try_from(since).unwrap_or(0)))
 }
 
+/// How long ago a Unix time in seconds was, in words: "12s ago".
+pub fn ago(since: i64) -> String {
+    format!("{} ago", age(since))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,7 @@ mod fabric;
 mod live_trace;
 mod resource;
 mod socket;
+mod tunnel_status;
 mod watching;
 
 /// The largest message in either direction, in bytes: some ten thousand resources.

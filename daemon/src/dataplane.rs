@@ -7,6 +7,7 @@ mod live;
 mod port;
 mod report;
 mod snapshot;
+mod tunnel;
 mod worker;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub use report::{
     WorkerReport,
 };
 use snapshot::Snapshot;
+pub use tunnel::{EndReport, TunnelReport};
 use worker::{Worker, WorkerCounters};
 
 /// How many workers there are and how they wait.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use weft_stack::config::{
@@ -13,11 +14,15 @@ use weft_stack::config::{
 };
 use weft_stack::{MacAddr, Prefix};
 
-pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId};
+pub use keys::TunnelKeys;
+pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
+pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni};
 pub use violation::Violation;
 
 pub mod check;
+mod keys;
 pub mod parse;
+pub mod tunnel;
 mod types;
 mod violation;
 
@@ -34,6 +39,10 @@ pub struct Fabric {
     pub ports: BTreeMap<Name, Object<Port>>,
     /// L3 domains by name.
     pub routers: BTreeMap<Name, Object<Router>>,
+    /// Tunnels by name.
+    pub tunnels: BTreeMap<Name, Object<Tunnel>>,
+    /// The secrets of WireGuard tunnels by name. They come from files of their own, not from the messages.
+    pub keys: BTreeMap<Name, Arc<TunnelKeys>>,
 }
 
 impl Fabric {
@@ -45,6 +54,7 @@ impl Fabric {
             Kind::Network => self.networks.get(name).map(|object| &object.metadata),
             Kind::Port => self.ports.get(name).map(|object| &object.metadata),
             Kind::Router => self.routers.get(name).map(|object| &object.metadata),
+            Kind::Tunnel => self.tunnels.get(name).map(|object| &object.metadata),
         }
     }
 
@@ -242,9 +252,14 @@ pub struct InterfaceAddress {
 }
 
 impl InterfaceAddress {
+    /// The addresses that are reached without a next hop; `None` for a length that the family does not have.
+    pub fn on_link(&self) -> Option<Prefix> {
+        Prefix::containing(self.address, self.prefix_length).ok()
+    }
+
     /// Whether `other` is reached without a next hop.
     pub fn is_on_link(&self, other: IpAddr) -> bool {
-        Prefix::containing(self.address, self.prefix_length).is_ok_and(|block| block.contains(other))
+        self.on_link().is_some_and(|block| block.contains(other))
     }
 }
 

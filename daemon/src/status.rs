@@ -50,6 +50,11 @@ pub enum Observed {
         /// Routes in the forwarding table, connected ones included.
         routes: u32,
     },
+    /// A Tunnel that the workers were told of.
+    Tunnel {
+        /// Octets of the largest IP packet inside.
+        mtu: u32,
+    },
 }
 
 /// What a pass of the reconciler says of one object.

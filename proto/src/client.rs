@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::v1::diagnostics_client::DiagnosticsClient;
 use crate::v1::fabric_client::FabricClient;
+use crate::v1::tunnels_client::TunnelsClient;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "unix:///run/weft/weftd.sock";
@@ -27,6 +28,8 @@ pub struct Client {
     pub fabric: FabricClient<Channel>,
     /// Seeing into the running fabric.
     pub diagnostics: DiagnosticsClient<Channel>,
+    /// Keys of tunnels.
+    pub tunnels: TunnelsClient<Channel>,
 }
 
 /// Why there is no client, or no answer.
@@ -52,8 +55,10 @@ impl Client {
     pub fn connect(endpoint: &str) -> Result<Client, ClientError> {
         let channel = channel(socket_path(endpoint)?);
         let fabric = FabricClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS);
-        let diagnostics = DiagnosticsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_OCTETS);
-        Ok(Client { fabric, diagnostics })
+        let diagnostics =
+            DiagnosticsClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS);
+        let tunnels = TunnelsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_OCTETS);
+        Ok(Client { fabric, diagnostics, tunnels })
     }
 }
 

@@ -41,6 +41,7 @@ impl Words for Kind {
         (Self::Network, "Network"),
         (Self::Port, "Port"),
         (Self::Router, "Router"),
+        (Self::Tunnel, "Tunnel"),
     ];
 }
 

@@ -8,7 +8,7 @@ use crate::v1::{Condition, Kind, ObjectRef, Resource, resource};
 
 impl Kind {
     /// Every kind, in the order in which objects can be made: what is referred to comes first.
-    pub const ALL: [Kind; 4] = [Kind::Namespace, Kind::Router, Kind::Network, Kind::Port];
+    pub const ALL: [Kind; 5] = [Kind::Namespace, Kind::Router, Kind::Network, Kind::Port, Kind::Tunnel];
 
     /// The name in manifests and messages: "Port". Empty for `Unspecified`.
     pub fn name(self) -> &'static str {
@@ -18,6 +18,7 @@ impl Kind {
             Kind::Network => "Network",
             Kind::Port => "Port",
             Kind::Router => "Router",
+            Kind::Tunnel => "Tunnel",
         }
     }
 
@@ -29,6 +30,7 @@ impl Kind {
             Kind::Network => "network",
             Kind::Port => "port",
             Kind::Router => "router",
+            Kind::Tunnel => "tunnel",
         }
     }
 
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Network => "networks",
             Kind::Port => "ports",
             Kind::Router => "routers",
+            Kind::Tunnel => "tunnels",
         }
     }
 
@@ -51,6 +54,7 @@ impl Kind {
             Kind::Network => "net",
             Kind::Port => "po",
             Kind::Router => "rt",
+            Kind::Tunnel => "tun",
         }
     }
 
@@ -77,6 +81,7 @@ impl Resource {
             Some(resource::Kind::Network(_)) => Kind::Network,
             Some(resource::Kind::Port(_)) => Kind::Port,
             Some(resource::Kind::Router(_)) => Kind::Router,
+            Some(resource::Kind::Tunnel(_)) => Kind::Tunnel,
         }
     }
 
@@ -111,6 +116,7 @@ impl Resource {
             Some(resource::Kind::Network(it)) => of(&it.status, |status| &status.conditions),
             Some(resource::Kind::Port(it)) => of(&it.status, |status| &status.conditions),
             Some(resource::Kind::Router(it)) => of(&it.status, |status| &status.conditions),
+            Some(resource::Kind::Tunnel(it)) => of(&it.status, |status| &status.conditions),
         }
     }
 
@@ -133,6 +139,7 @@ impl Resource {
             Some(resource::Kind::Network(it)) => it.status = None,
             Some(resource::Kind::Port(it)) => it.status = None,
             Some(resource::Kind::Router(it)) => it.status = None,
+            Some(resource::Kind::Tunnel(it)) => it.status = None,
         }
         self
     }

@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod error_detail;
 pub mod kind;
 pub mod manifest;
+mod secret;
 
 pub use client::Client;
 

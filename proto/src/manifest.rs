@@ -152,6 +152,7 @@ impl Serialize for Resource {
             Some(resource::Kind::Network(it)) => entries(&mut map, &it.spec, &it.status)?,
             Some(resource::Kind::Port(it)) => entries(&mut map, &it.spec, &it.status)?,
             Some(resource::Kind::Router(it)) => entries(&mut map, &it.spec, &it.status)?,
+            Some(resource::Kind::Tunnel(it)) => entries(&mut map, &it.spec, &it.status)?,
         }
         map.end()
     }

@@ -11,11 +11,16 @@ use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use tonic_prost_build::Builder;
 
-const FILES: [&str; 3] = ["weft/v1/resources.proto", "weft/v1/fabric.proto", "weft/v1/diagnostics.proto"];
+const FILES: [&str; 4] =
+    ["weft/v1/resources.proto", "weft/v1/fabric.proto", "weft/v1/diagnostics.proto", "weft/v1/tunnels.proto"];
 
 /// Messages with a choice of contents: `Resource` is written by hand, in the manifest's shape, and
 /// `TraceRequest` is never shown.
 const WITHOUT_SERDE: [&str; 2] = ["Resource", "TraceRequest"];
+
+/// Messages with secrets: how they look in a log is written by hand.
+const WITHOUT_DEBUG: [&str; 3] =
+    [".weft.v1.WireGuard", ".weft.v1.WireGuardPeer", ".weft.v1.RotateKeyRequest"];
 
 #[test]
 fn committed_code_and_descriptors_are_those_of_the_proto_files() {
@@ -53,6 +58,7 @@ fn generate(descriptors: &FileDescriptorSet) -> Vec<u8> {
     fs::create_dir_all(&out).unwrap();
     let mut builder =
         tonic_prost_build::configure().out_dir(&out).emit_rerun_if_changed(false).btree_map(".");
+    builder = builder.skip_debug(WITHOUT_DEBUG);
     for file in descriptors.file.iter().filter(|file| file.package() == "weft.v1") {
         for message in file.message_type.iter().filter(|m| !WITHOUT_SERDE.contains(&m.name())) {
             builder = with_serde(builder, message, file.name() == FILES[0]);

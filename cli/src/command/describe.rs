@@ -90,6 +90,7 @@ fn take_tables(resource: &mut Resource) -> Option<PortCounters> {
         resource::Kind::Namespace(it) => it.status.as_mut()?.conditions.clear(),
         resource::Kind::Network(it) => it.status.as_mut()?.conditions.clear(),
         resource::Kind::Router(it) => it.status.as_mut()?.conditions.clear(),
+        resource::Kind::Tunnel(it) => it.status.as_mut()?.conditions.clear(),
         resource::Kind::Port(it) => {
             let status = it.status.as_mut()?;
             status.conditions.clear();

@@ -12,6 +12,8 @@ use super::{dropped, made, state};
 use crate::quantity::count;
 use crate::table::{Cell, Tone};
 
+mod tunnel;
+
 /// A title, and what stands below it.
 #[derive(Clone, Copy)]
 pub struct Column {
@@ -40,6 +42,7 @@ pub fn of(kind: Kind, wide: bool) -> Vec<Column> {
         Kind::Network => (&NETWORK, &NETWORK_WIDE),
         Kind::Port => (&PORT, &PORT_WIDE),
         Kind::Router => (&ROUTER, &ROUTER_WIDE),
+        Kind::Tunnel => (&tunnel::NARROW, &tunnel::WIDE),
     };
     if wide { [narrow, more].concat() } else { narrow.to_vec() }
 }

@@ -75,6 +75,7 @@ pub(super) fn kind(field: &str, number: i32) -> Result<Option<Kind>, Status> {
         Ok(v1::Kind::Network) => Ok(Some(Kind::Network)),
         Ok(v1::Kind::Port) => Ok(Some(Kind::Port)),
         Ok(v1::Kind::Router) => Ok(Some(Kind::Router)),
+        Ok(v1::Kind::Tunnel) => Ok(Some(Kind::Tunnel)),
         Err(_) => Err(wrong_field(field, format_args!("{number} is not a kind"))),
     }
 }
@@ -82,8 +83,9 @@ pub(super) fn kind(field: &str, number: i32) -> Result<Option<Kind>, Status> {
 /// The object that a kind and a name stand for; `path` is put before the names of wrong fields.
 pub(super) fn object(path: &str, number: i32, name: &str) -> Result<ObjectRef, Status> {
     let field = format!("{path}kind");
-    let kind = kind(&field, number)?
-        .ok_or_else(|| wrong_field(&field, "not given, one of Namespace, Network, Port, Router expected"))?;
+    let kind = kind(&field, number)?.ok_or_else(|| {
+        wrong_field(&field, "not given, one of Namespace, Network, Port, Router, Tunnel expected")
+    })?;
     let name = Name::new(name).map_err(|error| wrong_field(&format!("{path}name"), error))?;
     Ok(ObjectRef::new(kind, name))
 }
@@ -95,6 +97,7 @@ impl From<Kind> for v1::Kind {
             Kind::Network => v1::Kind::Network,
             Kind::Port => v1::Kind::Port,
             Kind::Router => v1::Kind::Router,
+            Kind::Tunnel => v1::Kind::Tunnel,
         }
     }
 }

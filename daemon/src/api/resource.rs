@@ -1,11 +1,13 @@
 //! A resource as the API shows it: what the user gave, what the reconciler saw, what is counted now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weft_proto::v1;
 
-use super::Node;
+use super::{Node, tunnel_status};
 use crate::dataplane::PortTotals;
+use crate::model::tunnel::ASSUMED_PATH;
 use crate::model::{Name, ObjectRef};
 use crate::status::{Observed, Report, Status};
 use crate::store::Picture;
@@ -30,6 +32,9 @@ pub(super) fn shown(
             it.status = Some(port(node, picture, &object.name, conditions, report));
         }
         Some(v1::resource::Kind::Router(it)) => it.status = Some(router(conditions, report)),
+        Some(v1::resource::Kind::Tunnel(it)) => {
+            it.status = tunnel(node, picture, &object.name, conditions, report);
+        }
         None => {}
     }
     resource
@@ -130,6 +135,24 @@ fn router(conditions: Vec<v1::Condition>, report: Option<Report>) -> v1::RouterS
     };
     let networks = networks.iter().map(Name::to_string).collect();
     v1::RouterStatus { conditions, observed_generation, networks, routes }
+}
+
+fn tunnel(
+    node: &Node,
+    picture: &Picture,
+    name: &Name,
+    conditions: Vec<v1::Condition>,
+    report: Option<Report>,
+) -> Option<v1::TunnelStatus> {
+    let tunnel = &picture.fabric.tunnels.get(name)?.spec;
+    let observed_generation = generation(report.as_ref());
+    let mtu = match report.and_then(|report| report.observed) {
+        Some(Observed::Tunnel { mtu }) => mtu,
+        _ => tunnel.inner_mtu(ASSUMED_PATH).get(),
+    };
+    let keys = picture.fabric.keys.get(name).map(Arc::as_ref);
+    let told = tunnel_status::status(tunnel, keys, mtu, node.dataplane.tunnel(name.as_str()));
+    Some(v1::TunnelStatus { conditions, observed_generation, ..told })
 }
 
 /// The counters of a Port as the API shows them.

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::violation::Violation;
-use super::{Attachment, Fabric, Kind, Name, Namespace, Network, Object, ObjectRef, Port, Router};
+use super::{Attachment, Fabric, Kind, Name, Namespace, Network, Object, ObjectRef, Port, Router, Tunnel};
 
 mod networks;
 mod ports;
 mod routers;
+mod tunnels;
 
 /// Everything that is wrong between the objects of `fabric`, ordered by field.
 pub fn fabric(fabric: &Fabric, touched: &BTreeSet<ObjectRef>) -> Vec<Violation> {
@@ -19,6 +20,7 @@ pub fn fabric(fabric: &Fabric, touched: &BTreeSet<ObjectRef>) -> Vec<Violation> 
     networks::check(fabric, touched, &mut found);
     ports::check(fabric, touched, &mut found);
     routers::check(fabric, &mut found);
+    tunnels::check(fabric, touched, &mut found);
     found.sort();
     found.dedup();
     found
@@ -74,9 +76,19 @@ pub fn referrers(fabric: &Fabric, object: &ObjectRef) -> Vec<ObjectRef> {
             .map(|(port, _)| ObjectRef::new(Kind::Port, port.clone()))
             .collect()
     };
+    let tunnels = |wanted: fn(&Tunnel, &Name) -> bool| {
+        let referring = live(&fabric.tunnels).filter(move |(_, tunnel)| wanted(&tunnel.spec, name));
+        referring.map(|(tunnel, _)| ObjectRef::new(Kind::Tunnel, tunnel.clone()))
+    };
     match object.kind {
         Kind::Namespace => ports(|port, name| port.attachment.namespace() == Some(name)),
-        Kind::Network => ports(|port, name| port.network == *name),
+        Kind::Network => {
+            let mut found = ports(|port, name| port.network == *name);
+            found.extend(tunnels(|tunnel, name| {
+                tunnel.segment().is_some_and(|segment| segment.network == *name)
+            }));
+            found
+        }
         Kind::Port => {
             let names_it = |network: &Network| network.services.static_macs.iter().any(|it| it.port == *name);
             let networks = live(&fabric.networks).filter(|(_, network)| names_it(&network.spec));
@@ -93,7 +105,11 @@ pub fn referrers(fabric: &Fabric, object: &ObjectRef) -> Vec<ObjectRef> {
         Kind::Router => live(&fabric.networks)
             .filter(|(_, network)| network.spec.router.as_ref() == Some(name))
             .map(|(network, _)| ObjectRef::new(Kind::Network, network.clone()))
+            .chain(tunnels(|tunnel, name| {
+                tunnel.carrier() == Some(name) || tunnel.link().is_some_and(|link| link.router == *name)
+            }))
             .collect(),
+        Kind::Tunnel => Vec::new(),
     }
 }
 

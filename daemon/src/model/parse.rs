@@ -19,6 +19,7 @@ mod port;
 mod router;
 mod services;
 mod switching;
+mod tunnel;
 
 pub(super) use network::reserved_end;
 
@@ -36,7 +37,10 @@ pub fn identity(index: usize, resource: &v1::Resource) -> Result<ObjectRef, Vec<
         Err(vec![Violation { field: format!("resources[{index}]: {path}"), description }])
     };
     let Some(kind) = kind_of(resource) else {
-        return wrong("kind", "not given, one of Namespace, Network, Port, Router expected".to_owned());
+        return wrong(
+            "kind",
+            "not given, one of Namespace, Network, Port, Router, Tunnel expected".to_owned(),
+        );
     };
     let metadata = resource.metadata.clone().unwrap_or_default();
     let name = match Name::new(&metadata.name) {
@@ -56,6 +60,7 @@ pub fn kind_of(resource: &v1::Resource) -> Option<Kind> {
         v1::resource::Kind::Network(_) => Some(Kind::Network),
         v1::resource::Kind::Port(_) => Some(Kind::Port),
         v1::resource::Kind::Router(_) => Some(Kind::Router),
+        v1::resource::Kind::Tunnel(_) => Some(Kind::Tunnel),
     }
 }
 
@@ -98,6 +103,10 @@ fn add(
         Some(v1::resource::Kind::Router(message)) => {
             let spec = router::parse(object, message.spec.as_ref())?;
             fabric.routers.insert(name, Object { metadata, spec });
+        }
+        Some(v1::resource::Kind::Tunnel(message)) => {
+            let spec = tunnel::parse(object, message.spec.as_ref())?;
+            fabric.tunnels.insert(name, Object { metadata, spec });
         }
         None => return Err(vec![Violation::new(object, "kind", "not given")]),
     }

@@ -29,6 +29,9 @@ pub enum ValueError {
     /// Out of range.
     #[error("{0} is not a VLAN id, 1 to 4094 expected")]
     VlanId(u32),
+    /// Out of range.
+    #[error("{0} is not a VNI, 0 to 16777215 expected")]
+    Vni(u32),
 }
 
 /// The kinds of resources, in the order in which they are listed.
@@ -42,11 +45,13 @@ pub enum Kind {
     Port,
     /// An L3 domain.
     Router,
+    /// A way to far ends.
+    Tunnel,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Kind; 4] = [Kind::Namespace, Kind::Network, Kind::Port, Kind::Router];
+    pub const ALL: [Kind; 5] = [Kind::Namespace, Kind::Network, Kind::Port, Kind::Router, Kind::Tunnel];
 
     /// The kind's name as users write it: "Port".
     pub fn as_str(self) -> &'static str {
@@ -55,6 +60,7 @@ impl Kind {
             Kind::Network => "Network",
             Kind::Port => "Port",
             Kind::Router => "Router",
+            Kind::Tunnel => "Tunnel",
         }
     }
 }
@@ -282,6 +288,28 @@ impl fmt::Display for VlanId {
     }
 }
 
+/// A VXLAN network identifier (RFC 7348 section 5): 24 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Vni(u32);
+
+impl Vni {
+    /// Takes 0 to 16777215.
+    pub fn new(id: u32) -> Result<Vni, ValueError> {
+        if id < 1 << 24 { Ok(Vni(id)) } else { Err(ValueError::Vni(id)) }
+    }
+
+    /// The identifier.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// What was given, bounded: a message never carries more than a line of it.
 fn shown(text: &str) -> String {
     const LIMIT: usize = 80;
@@ -324,6 +352,11 @@ mod tests {
         assert_eq!(VlanId::new(0).unwrap_err().to_string(), "0 is not a VLAN id, 1 to 4094 expected");
         assert_eq!(VlanId::new(70_000).unwrap_err(), ValueError::VlanId(70_000));
         assert_eq!(VlanId::new(4094).unwrap().get(), 4094);
+        assert_eq!(Vni::new(0xff_ffff).unwrap().get(), 16_777_215);
+        assert_eq!(
+            Vni::new(1 << 24).unwrap_err().to_string(),
+            "16777216 is not a VNI, 0 to 16777215 expected"
+        );
         assert_eq!(Mtu::new(67).unwrap_err().to_string(), "67 is not an MTU, 68 to 65520 octets expected");
         assert_eq!(Mtu::new(65_521).unwrap_err(), ValueError::Mtu(65_521));
         assert_eq!(Mtu::new(65_520).unwrap().get(), 65_520);

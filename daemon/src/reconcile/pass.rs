@@ -308,6 +308,8 @@ fn same_picture(one: &Fabric, other: &Fabric) -> bool {
     same_living(&one.ports, &other.ports)
         && same_living(&one.networks, &other.networks)
         && same_living(&one.routers, &other.routers)
+        && same_living(&one.tunnels, &other.tunnels)
+        && one.keys == other.keys
 }
 
 fn same_living<T: PartialEq>(one: &BTreeMap<Name, Object<T>>, other: &BTreeMap<Name, Object<T>>) -> bool {

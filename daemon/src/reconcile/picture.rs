@@ -11,6 +11,8 @@ use super::place::is_uplink;
 use super::sockets::{Sockets, Terms};
 use crate::model::{Fabric, Name, Network, Object, Port, Route, Router};
 
+pub mod tunnel;
+
 /// The stack's picture of `fabric` with the devices that are open.
 pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
     let ports = fabric.ports.iter().filter(|(_, port)| lives(port));
@@ -18,7 +20,7 @@ pub fn picture(fabric: &Fabric, sockets: &Sockets) -> FabricSpec {
     // Who watches is known by the wish: the Port that it watches may be without a device now.
     let watching: BTreeSet<&Name> = mirrors.map(|mirror| &mirror.to).collect();
     FabricSpec {
-        tunnels: Vec::new(),
+        tunnels: tunnel::tunnels(fabric),
         routers: fabric.routers.iter().filter(|(_, router)| lives(router)).map(router).collect(),
         networks: fabric.networks.iter().filter(|(_, network)| lives(network)).map(network).collect(),
         ports: ports

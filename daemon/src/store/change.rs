@@ -232,6 +232,10 @@ fn strip(resource: &mut v1::Resource) {
             it.status = None;
             it.spec.get_or_insert_default();
         }
+        Some(v1::resource::Kind::Tunnel(it)) => {
+            it.status = None;
+            it.spec.get_or_insert_default();
+        }
         None => {}
     }
 }

@@ -4,7 +4,7 @@
 pub struct Resource {
     #[prost(message, optional, tag = "1")]
     pub metadata: ::core::option::Option<Metadata>,
-    #[prost(oneof = "resource::Kind", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "resource::Kind", tags = "2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<resource::Kind>,
 }
 /// Nested message and enum types in `Resource`.
@@ -19,6 +19,8 @@ pub mod resource {
         Port(super::Port),
         #[prost(message, tag = "5")]
         Router(super::Router),
+        #[prost(message, tag = "6")]
+        Tunnel(super::Tunnel),
     }
 }
 /// What every resource carries. Clients set name and labels; the daemon sets the rest.
@@ -663,6 +665,275 @@ pub struct RouterStatus {
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub routes: u32,
 }
+/// An encapsulation by which a Network or a Router reaches far ends. Exactly one of vxlan, gre, gretap and wireguard
+/// says which.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Tunnel {
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub spec: ::core::option::Option<TunnelSpec>,
+    #[prost(message, optional, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub status: ::core::option::Option<TunnelStatus>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TunnelSpec {
+    /// The Network that it joins: required for vxlan and gretap, which carry Ethernet frames. Its far ends are like Ports
+    /// there, which exchange nothing with each other.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub network: ::prost::alloc::string::String,
+    /// The VLAN of the Network that the far ends are on, 1 to 4094; default: untagged.
+    #[prost(uint32, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
+    /// The Router that it joins: required for gre and wireguard, which carry IP packets.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub router: ::prost::alloc::string::String,
+    /// The Router's addresses on it, with prefix length: 198.18.9.1/24.
+    #[prost(string, repeated, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is reached by it beside those, in CIDR form; for gre only.
+    #[prost(string, repeated, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub routes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Octets of the largest IP packet inside; default: 1500 less what the encapsulation takes.
+    #[prost(uint32, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mtu: u32,
+    /// The address to speak from; default: the one that leads to the far end.
+    #[prost(string, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub local: ::prost::alloc::string::String,
+    /// What carries its datagrams; default: the node's own network. For vxlan only.
+    #[prost(message, optional, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub carrier: ::core::option::Option<TunnelCarrier>,
+    #[prost(message, optional, tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vxlan: ::core::option::Option<Vxlan>,
+    #[prost(message, optional, tag = "10")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub gre: ::core::option::Option<Gre>,
+    /// GRE with Ethernet frames inside.
+    #[prost(message, optional, tag = "11")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub gretap: ::core::option::Option<Gre>,
+    #[prost(message, optional, tag = "12")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub wireguard: ::core::option::Option<WireGuard>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelCarrier {
+    /// A Router, which may send them through another tunnel. Then `local` is required, an address of that Router.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub router: ::prost::alloc::string::String,
+}
+/// VXLAN (RFC 7348).
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Vxlan {
+    /// Names the segment, 0 to 16777215. Required.
+    #[prost(uint32, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vni: ::core::option::Option<u32>,
+    /// The UDP port that all ends listen on, 1 to 65535; default 4789.
+    #[prost(uint32, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port: u32,
+    /// The far ends. What goes to many is sent to each of them.
+    #[prost(message, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub remotes: ::prost::alloc::vec::Vec<VxlanRemote>,
+    /// Questions for neighbours that are known are answered here, and not sent through the tunnel.
+    #[prost(bool, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub suppress_neighbors: bool,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VxlanRemote {
+    /// Its address on the carrier. Required.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub address: ::prost::alloc::string::String,
+    /// MAC addresses that are there for good, beside those that are learned.
+    #[prost(string, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub macs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// GRE (RFC 2784, RFC 2890).
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gre {
+    /// The far end's address. Required.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub remote: ::prost::alloc::string::String,
+    /// Tells tunnels between the same two ends apart; both ends have the same.
+    #[prost(uint32, optional, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub key: ::core::option::Option<u32>,
+    /// A checksum over what is inside goes along. One that comes is verified in any case.
+    #[prost(bool, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub checksum: bool,
+    /// Packets are numbered, and such that come late are dropped.
+    #[prost(bool, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub sequence: bool,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct WireGuard {
+    /// The UDP port that it listens on, 1 to 65535; default 51820.
+    #[prost(uint32, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub listen_port: u32,
+    /// Base64. Written only: no answer has it. Not given: the one that there is stays, or one is made.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub private_key: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub peers: ::prost::alloc::vec::Vec<WireGuardPeer>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct WireGuardPeer {
+    /// What people call it; as metadata.name.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub name: ::prost::alloc::string::String,
+    /// Base64. Required.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub public_key: ::prost::alloc::string::String,
+    /// The one that it changes to; both are accepted.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub next_public_key: ::prost::alloc::string::String,
+    /// Base64, a secret that both sides have. Written only: no answer has it. Not given: the one that there is stays. Of
+    /// zeros: there is none any more.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub preshared_key: ::prost::alloc::string::String,
+    /// Where it is, ADDRESS:PORT or \[ADDRESS\]:PORT, until it is heard from elsewhere; default: it speaks first.
+    #[prost(string, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub endpoint: ::prost::alloc::string::String,
+    /// What is reached by it and what it may speak from, in CIDR form.
+    #[prost(string, repeated, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub allowed_prefixes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Seconds of silence after which it is sent something, 0 (never) to 65535; default 0.
+    #[prost(uint32, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub persistent_keepalive_seconds: u32,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TunnelStatus {
+    #[prost(message, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub conditions: ::prost::alloc::vec::Vec<Condition>,
+    #[prost(uint64, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub observed_generation: u64,
+    /// Octets of the largest IP packet inside, in use.
+    #[prost(uint32, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mtu: u32,
+    /// WireGuard: the public key that peers shall know it by.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub public_key: ::prost::alloc::string::String,
+    /// WireGuard: those before it, by which peers are let in until the rotation is finished.
+    #[prost(string, repeated, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub previous_public_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// WireGuard, VXLAN: the UDP port that it listens on.
+    #[prost(uint32, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub listen_port: u32,
+    /// The address that it speaks from, when that is known.
+    #[prost(string, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub local: ::prost::alloc::string::String,
+    /// Far ends, in the order of the spec.
+    #[prost(message, repeated, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub remotes: ::prost::alloc::vec::Vec<TunnelRemote>,
+}
+/// A far end. Octets are those of what is inside; `rx` is what came from there.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TunnelRemote {
+    /// What people call it, when they gave it a name.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub name: ::prost::alloc::string::String,
+    /// Its address, or of a WireGuard peer ADDRESS:PORT, where it was heard from last; empty when that is not known.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub address: ::prost::alloc::string::String,
+    /// WireGuard: the key that it is known by; the newer one once it has used that.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub public_key: ::prost::alloc::string::String,
+    /// WireGuard: when keys for a session were agreed on last.
+    #[prost(message, optional, tag = "4")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::timestamp"
+    )]
+    pub last_handshake: ::core::option::Option<::prost_types::Timestamp>,
+    /// WireGuard: how often that was since the daemon started.
+    #[prost(uint64, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub handshakes: u64,
+    #[prost(uint64, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub rx_packets: u64,
+    #[prost(uint64, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub rx_bytes: u64,
+    #[prost(uint64, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub tx_packets: u64,
+    #[prost(uint64, tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub tx_bytes: u64,
+    /// Octets of the largest packet that the way there takes, outer headers included; 0 when that was not heard of.
+    #[prost(uint32, tag = "10")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub path_mtu: u32,
+    /// Packets from or to it that were dropped, by reason.
+    #[prost(btree_map = "string, uint64", tag = "11")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub drops: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+}
 /// The kinds that exist. YAML and the command line use their plain names: "Namespace", "Network", ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -672,6 +943,7 @@ pub enum Kind {
     Network = 2,
     Port = 3,
     Router = 4,
+    Tunnel = 5,
 }
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -685,6 +957,7 @@ impl Kind {
             Self::Network => "KIND_NETWORK",
             Self::Port => "KIND_PORT",
             Self::Router => "KIND_ROUTER",
+            Self::Tunnel => "KIND_TUNNEL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -695,6 +968,7 @@ impl Kind {
             "KIND_NETWORK" => Some(Self::Network),
             "KIND_PORT" => Some(Self::Port),
             "KIND_ROUTER" => Some(Self::Router),
+            "KIND_TUNNEL" => Some(Self::Tunnel),
             _ => None,
         }
     }
@@ -2625,6 +2899,341 @@ pub mod diagnostics_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "weft.v1.Diagnostics";
     impl<T> tonic::server::NamedService for DiagnosticsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RotateKeyRequest {
+    /// The Tunnel.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub name: ::prost::alloc::string::String,
+    /// No new key: earlier ones are forgotten.
+    #[prost(bool, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub finish: bool,
+    /// The new key, Base64; default: the daemon makes one. Not with finish.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub private_key: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RotateKeyResponse {
+    /// The Tunnel as it now is; status.public_key is what peers shall know it by.
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub tunnel: ::core::option::Option<Resource>,
+}
+/// Generated client implementations.
+pub mod tunnels_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Tunnels changes the keys of WireGuard tunnels.
+    ///
+    /// Errors: NOT_FOUND names the object; FAILED_PRECONDITION says why it has no keys, or too many; INVALID_ARGUMENT as in
+    /// Fabric.
+    #[derive(Debug, Clone)]
+    pub struct TunnelsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl TunnelsClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> TunnelsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TunnelsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TunnelsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Introduces a new private key, with which the tunnel speaks from now on. Peers that know it by an earlier key are
+        /// let in until the rotation is finished. Returns when the keys are durable and the workers use them.
+        pub async fn rotate_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weft.v1.Tunnels/RotateKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("weft.v1.Tunnels", "RotateKey"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod tunnels_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TunnelsServer.
+    #[async_trait]
+    pub trait Tunnels: std::marker::Send + std::marker::Sync + 'static {
+        /// Introduces a new private key, with which the tunnel speaks from now on. Peers that know it by an earlier key are
+        /// let in until the rotation is finished. Returns when the keys are durable and the workers use them.
+        async fn rotate_key(
+            &self,
+            request: tonic::Request<super::RotateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateKeyResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Tunnels changes the keys of WireGuard tunnels.
+    ///
+    /// Errors: NOT_FOUND names the object; FAILED_PRECONDITION says why it has no keys, or too many; INVALID_ARGUMENT as in
+    /// Fabric.
+    #[derive(Debug)]
+    pub struct TunnelsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TunnelsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TunnelsServer<T>
+    where
+        T: Tunnels,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/weft.v1.Tunnels/RotateKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateKeySvc<T: Tunnels>(pub Arc<T>);
+                    impl<T: Tunnels> tonic::server::UnaryService<super::RotateKeyRequest>
+                    for RotateKeySvc<T> {
+                        type Response = super::RotateKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Tunnels>::rotate_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TunnelsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "weft.v1.Tunnels";
+    impl<T> tonic::server::NamedService for TunnelsServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

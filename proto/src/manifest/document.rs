@@ -5,7 +5,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use super::locate::{Step, path};
 use super::wording;
-use crate::v1::{Kind, Metadata, Namespace, Network, Port, Resource, Router, resource};
+use crate::v1::{Kind, Metadata, Namespace, Network, Port, Resource, Router, Tunnel, resource};
 use crate::{API_VERSION, encoding::Words};
 
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -58,6 +58,7 @@ fn read(document: &mut Mapping) -> Result<Resource, Wrong> {
         Kind::Network => resource::Kind::Network(Network { spec: spec(document)?, status: None }),
         Kind::Port => resource::Kind::Port(Port { spec: spec(document)?, status: None }),
         Kind::Router => resource::Kind::Router(Router { spec: spec(document)?, status: None }),
+        Kind::Tunnel => resource::Kind::Tunnel(Tunnel { spec: spec(document)?, status: None }),
         Kind::Unspecified => return Err(Wrong::field("kind", "missing")),
     };
     Ok(Resource { metadata: Some(metadata), kind: Some(kind) })

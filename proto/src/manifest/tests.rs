@@ -158,7 +158,7 @@ fn a_value_of_the_wrong_type_is_named_with_what_was_expected() {
 
 #[test]
 fn a_document_that_is_no_resource_is_refused() {
-    let kinds = "one of Namespace, Network, Port, Router expected";
+    let kinds = "one of Namespace, Network, Port, Router, Tunnel expected";
     for (text, expected) in [
         ("kind: Port", "Port: apiVersion: missing, weft.dev/v1 expected".to_owned()),
         ("apiVersion: v1", "apiVersion: \"v1\" is not supported, weft.dev/v1 expected".to_owned()),

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::{check_reference, live};
-use crate::model::{Fabric, Kind, Name, ObjectRef, Route, Router, Subnet, Violation};
+use crate::model::{
+    Fabric, InterfaceAddress, Kind, Name, ObjectRef, Route, Router, Subnet, TunnelForm, Violation,
+};
 
 pub(super) fn check(fabric: &Fabric, found: &mut Vec<Violation>) {
     for (name, router) in live(&fabric.routers) {
@@ -13,7 +15,8 @@ pub(super) fn check(fabric: &Fabric, found: &mut Vec<Violation>) {
         }
         let object = ObjectRef::new(Kind::Router, name.clone());
         let attached = attached(fabric, name);
-        check_routes(&object, "spec.routes", &spec.routes, &attached, found);
+        let links = links(fabric, name);
+        check_routes(&object, "spec.routes", &spec.routes, (&attached, &links), found);
         for (index, route) in spec.routes.iter().enumerate() {
             if let Some((network, _)) = attached.iter().find(|(_, subnet)| subnet.prefix == route.prefix) {
                 let path = format!("spec.routes[{index}].prefix");
@@ -23,7 +26,13 @@ pub(super) fn check(fabric: &Fabric, found: &mut Vec<Violation>) {
             }
         }
         for (index, table) in spec.tables.iter().enumerate() {
-            check_routes(&object, &format!("spec.tables[{index}].routes"), &table.routes, &attached, found);
+            check_routes(
+                &object,
+                &format!("spec.tables[{index}].routes"),
+                &table.routes,
+                (&attached, &links),
+                found,
+            );
         }
         check_rules(&object, spec, fabric, found);
     }
@@ -33,11 +42,14 @@ fn check_routes(
     object: &ObjectRef,
     path: &str,
     routes: &[Route],
-    attached: &[(&Name, &Subnet)],
+    (attached, links): (&[(&Name, &Subnet)], &[InterfaceAddress]),
     found: &mut Vec<Violation>,
 ) {
     for (index, route) in routes.iter().enumerate() {
         for (hop, next) in route.next_hops().iter().enumerate() {
+            if links.iter().any(|own| own.address != next.address && own.is_on_link(next.address)) {
+                continue;
+            }
             let Err(description) = is_neighbor(next.address, attached, &object.name) else { continue };
             let path = format!("{path}[{index}].nextHops[{hop}]");
             found.push(Violation::new(object, &path, description));
@@ -66,6 +78,15 @@ fn attached<'a>(fabric: &'a Fabric, router: &Name) -> Vec<(&'a Name, &'a Subnet)
         .filter(|(_, network)| network.spec.router.as_ref() == Some(router))
         .flat_map(|(name, network)| network.spec.subnets.iter().map(move |subnet| (name, subnet)))
         .collect()
+}
+
+/// The addresses of a Router on links to a single far end: whatever is sent there reaches it.
+fn links(fabric: &Fabric, router: &Name) -> Vec<InterfaceAddress> {
+    let links = live(&fabric.tunnels).filter_map(|(_, tunnel)| match &tunnel.spec.form {
+        TunnelForm::Gre { link, .. } if link.router == *router => Some(&link.addresses),
+        _ => None,
+    });
+    links.flatten().copied().collect()
 }
 
 fn is_neighbor(address: IpAddr, attached: &[(&Name, &Subnet)], router: &Name) -> Result<(), String> {

@@ -163,7 +163,7 @@ fn device(object: &ObjectRef, message: &v1::PortSpec, findings: &mut Findings<'_
     findings.value("spec.device", name)
 }
 
-fn addresses(texts: &[String], findings: &mut Findings<'_>) -> Vec<InterfaceAddress> {
+pub(super) fn addresses(texts: &[String], findings: &mut Findings<'_>) -> Vec<InterfaceAddress> {
     let mut addresses: Vec<InterfaceAddress> = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let path = format!("spec.addresses[{index}]");

@@ -363,7 +363,7 @@ fn an_identity_needs_kind_and_name_and_right_labels() {
     let told = |resource: &v1::Resource| crate::fixture::lines(&identity(3, resource).unwrap_err());
     assert_eq!(
         told(&v1::Resource::default()),
-        "resources[3]: kind: not given, one of Namespace, Network, Port, Router expected"
+        "resources[3]: kind: not given, one of Namespace, Network, Port, Router, Tunnel expected"
     );
     let mut resource = resources(&object("Router", "core", "")).remove(0);
     resource.metadata.as_mut().unwrap().labels.insert("a b".into(), "x\n".into());

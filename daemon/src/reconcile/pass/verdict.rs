@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{Outcome, Reconciliation, Settled};
-use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Port, Router};
+use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Port, Router, Tunnel};
 use crate::reconcile::error::told;
 use crate::reconcile::observe::kernel::remove_left_over;
 use crate::reconcile::observe::{Device, PlaceState, Refusal};
 use crate::reconcile::picture::lives;
+use crate::reconcile::picture::tunnel::mtu as tunnel_mtu;
 use crate::reconcile::place::{Place, host_end, is_uplink};
 use crate::reconcile::plan::{Subject, standing};
 use crate::reconcile::retry::Cause;
@@ -48,7 +49,7 @@ impl Reconciliation {
             match kind {
                 Kind::Port => self.retries.settled(&Subject::Port(name.clone())),
                 Kind::Namespace => self.retries.settled(&Subject::Namespace(name.clone())),
-                Kind::Network | Kind::Router => {}
+                Kind::Network | Kind::Router | Kind::Tunnel => {}
             }
         }
         outcome.gone = gone.into_iter().collect();
@@ -167,6 +168,8 @@ impl Reconciliation {
             let routers = fabric.routers.iter().filter(|(name, router)| !lives(router) && !hangs(name));
             let routers: Vec<_> = routers.map(|(name, _)| (Kind::Router, name.clone())).collect();
             gone.extend(routers);
+            let tunnels = fabric.tunnels.iter().filter(|(_, tunnel)| !lives(tunnel));
+            gone.extend(tunnels.map(|(name, _)| (Kind::Tunnel, name.clone())));
         }
         gone
     }
@@ -259,7 +262,7 @@ fn switched(network: &Network) -> String {
     format!("frames are switched{note}")
 }
 
-/// Networks and Routers live in the workers' picture alone.
+/// Networks, Routers and Tunnels live in the workers' picture alone.
 fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, Report)> {
     let trouble = || refused.map(|message| Refusal { reason: "PictureRefused", message: message.to_owned() });
     let mut reports = Vec::new();
@@ -274,7 +277,28 @@ fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, R
         let report = report(trouble(), well, Some(observed), router.metadata.generation);
         reports.push((Kind::Router, name.clone(), report));
     }
+    for (name, tunnel) in fabric.tunnels.iter().filter(|(_, tunnel)| lives(tunnel)) {
+        let trouble = without_keys(fabric, name, &tunnel.spec).or_else(trouble);
+        let observed = Some(Seen::Tunnel { mtu: tunnel_mtu(fabric, &tunnel.spec).get() });
+        let report = report(trouble, || carried(&tunnel.spec), observed, tunnel.metadata.generation);
+        reports.push((Kind::Tunnel, name.clone(), report));
+    }
     reports
+}
+
+/// What a Tunnel that is in the picture does.
+fn carried(tunnel: &Tunnel) -> String {
+    match tunnel.remotes().len() {
+        1 => format!("{} to one far end", tunnel.word()),
+        ends => format!("{} to {ends} far ends", tunnel.word()),
+    }
+}
+
+/// A Tunnel whose keys were lost is left out of the picture.
+fn without_keys(fabric: &Fabric, name: &Name, tunnel: &Tunnel) -> Option<Refusal> {
+    let missing = tunnel.wireguard().is_some() && !fabric.keys.contains_key(name);
+    let message = "the file with its private key is missing or cannot be read: rotate the key, or apply one";
+    missing.then(|| Refusal { reason: "KeyMissing", message: message.to_owned() })
 }
 
 fn router_state(fabric: &Fabric, name: &Name, router: &Router) -> Seen {
