@@ -98,8 +98,8 @@ mod tests {
         let keys = TunnelKeys::new(PrivateKey::new([1; 32]), vec![PrivateKey::new([2; 32])], BTreeMap::new());
         let wished = status(&tunnel, Some(&keys), 1440, None);
         assert_eq!((wished.mtu, wished.listen_port, wished.local.as_str()), (1440, 7, ""));
-        assert_eq!(wished.public_key, PrivateKey::new([1; 32]).public().to_string());
-        assert_eq!(wished.previous_public_keys, [PrivateKey::new([2; 32]).public().to_string()]);
+        assert_eq!(wished.public_key, PrivateKey::new([1; 32]).public_key().to_string());
+        assert_eq!(wished.previous_public_keys, [PrivateKey::new([2; 32]).public_key().to_string()]);
         let peer = &wished.remotes[0];
         assert_eq!((&*peer.name, &*peer.address, &*peer.public_key), ("a", "192.0.2.2:1", KEY));
         let end = EndReport {

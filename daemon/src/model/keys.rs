@@ -22,7 +22,7 @@ impl TunnelKeys {
         previous: Vec<PrivateKey>,
         preshared: BTreeMap<PublicKey, PresharedKey>,
     ) -> TunnelKeys {
-        let public = std::iter::once(&current).chain(&previous).map(PrivateKey::public).collect();
+        let public = std::iter::once(&current).chain(&previous).map(PrivateKey::public_key).collect();
         TunnelKeys { current, previous, public, preshared }
     }
 

@@ -43,8 +43,15 @@ pub(crate) enum Carried {
 /// How a tunnel encapsulates.
 #[derive(Debug)]
 pub(crate) enum Means {
-    Vxlan { vni: u32, port: u16 },
-    Gre(GreSpec),
+    Vxlan {
+        vni: u32,
+        port: u16,
+    },
+    /// Of Ethernet frames, or of IP packets.
+    Gre {
+        spec: GreSpec,
+        ethernet: bool,
+    },
     WireGuard(Ward),
 }
 
@@ -259,7 +266,10 @@ impl Config {
         };
         let means = match &tunnel.encapsulation {
             Encapsulation::Vxlan(vxlan) => Means::Vxlan { vni: vxlan.vni, port: vxlan.port },
-            Encapsulation::Gre(gre) => Means::Gre(gre.clone()),
+            Encapsulation::Gre(spec) => {
+                let ethernet = matches!(tunnel.joins, Joins::Network { .. });
+                Means::Gre { spec: spec.clone(), ethernet }
+            }
             Encapsulation::WireGuard(spec) => Means::WireGuard(ward(spec, tunnel, previous)),
         };
         Some(Tunnel { name: tunnel.name.as_str().into(), carrier, local: tunnel.local, means })
@@ -293,7 +303,7 @@ impl Tunnels {
                 self.vxlan.insert((carrier, *udp, *vni, remote), port);
                 self.vxlan_peers.entry((carrier, *udp, remote)).or_insert(port);
             }
-            Means::Gre(gre) => {
+            Means::Gre { spec: gre, .. } => {
                 self.gre.insert((remote, gre.key), port);
                 self.gre_peers.entry(remote).or_insert(port);
             }
@@ -307,7 +317,7 @@ impl Tunnel {
     pub fn ward(&self) -> Option<&Ward> {
         match &self.means {
             Means::WireGuard(ward) => Some(ward),
-            Means::Vxlan { .. } | Means::Gre(_) => None,
+            Means::Vxlan { .. } | Means::Gre { .. } => None,
         }
     }
 }

@@ -85,7 +85,7 @@ pub struct VxlanRemote {
     pub macs: Vec<MacAddr>,
 }
 
-/// GRE (RFC 2784, RFC 2890).
+/// GRE (RFC 2784, RFC 2890): of Ethernet frames where the tunnel joins a network, of IP packets where it joins a router.
 #[derive(Debug, Clone)]
 pub struct GreSpec {
     /// The far end's address on the carrier.
@@ -94,8 +94,6 @@ pub struct GreSpec {
     pub key: Option<u32>,
     /// A checksum over header and payload goes along. One that comes is verified in any case.
     pub checksum: bool,
-    /// It carries Ethernet frames: it joins a network, and not a router.
-    pub ethernet: bool,
     /// Packets are numbered, and such that come late are dropped.
     pub sequence: bool,
 }

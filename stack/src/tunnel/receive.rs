@@ -159,7 +159,9 @@ fn gre_inner(cx: &mut Context, arrival: &Arrival, packet: &[u8]) -> Result<Inner
     }
     let found = cx.config.port(port).and_then(|port| Some((port, port.far_end.as_ref()?)));
     let (end, far_end) = found.ok_or(Refusal::Done)?;
-    let Means::Gre(spec) = &cx.config.tunnels.list[far_end.tunnel].means else { return Err(Refusal::Done) };
+    let Means::Gre { spec, ethernet } = &cx.config.tunnels.list[far_end.tunnel].means else {
+        return Err(Refusal::Done);
+    };
     in_order(spec, far_end, &header).map_err(dropped)?;
     let octets = header.length()..packet.len();
     let inner = &packet[octets.clone()];
@@ -167,13 +169,13 @@ fn gre_inner(cx: &mut Context, arrival: &Arrival, packet: &[u8]) -> Result<Inner
         return Err(Refusal::Done);
     }
     match header.protocol {
-        gre::ETHERNET if spec.ethernet && inner.len() >= ethernet::HEADER_LENGTH => {
+        gre::ETHERNET if *ethernet && inner.len() >= ethernet::HEADER_LENGTH => {
             Ok(Inner { port, octets, packet: None })
         }
-        ethernet::IPV4 | ethernet::IPV6 if !spec.ethernet => {
+        ethernet::IPV4 | ethernet::IPV6 if !*ethernet => {
             Ok(Inner { port, octets, packet: Some(header.protocol) })
         }
-        gre::ETHERNET if spec.ethernet => Err(dropped(DropReason::TunnelMalformed)),
+        gre::ETHERNET if *ethernet => Err(dropped(DropReason::TunnelMalformed)),
         _ => Err(dropped(DropReason::TunnelProtocolUnknown)),
     }
 }

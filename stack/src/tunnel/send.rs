@@ -126,7 +126,11 @@ fn encapsulate(
             Ok(())
         }
         (Means::WireGuard(_), _) => Ok(()),
-        (Means::Gre(spec), _) => gre(cx, &frames, packet, spec, far_end, &heading(Underlay::Gre, 0, None)),
+        (Means::Gre { spec, ethernet }, _) => {
+            let inner = read_u16(packet.frame(), L3 - 2);
+            let (protocol, skipped) = if *ethernet { (gre::ETHERNET, 0) } else { (inner, L3) };
+            gre(cx, &frames, (protocol, skipped), spec, far_end, &heading(Underlay::Gre, 0, None))
+        }
     }
 }
 
@@ -153,13 +157,11 @@ fn by_socket(
 fn gre(
     cx: &mut Context,
     frames: &Frames,
-    packet: &Packet,
+    (protocol, skipped): (u16, usize),
     spec: &GreSpec,
     far_end: &FarEnd,
     heading: &Heading,
 ) -> Result<(), DropReason> {
-    let inner = read_u16(packet.frame(), L3 - 2);
-    let (protocol, skipped) = if spec.ethernet { (gre::ETHERNET, 0) } else { (inner, L3) };
     let count = frames.count() as u32;
     let first = if spec.sequence { far_end.numbers.sent.fetch_add(count, Relaxed) } else { 0 };
     let header = |position: usize| gre::Header {

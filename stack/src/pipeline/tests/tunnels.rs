@@ -132,8 +132,8 @@ fn vxlan(vni: u32, remotes: &[&str]) -> Encapsulation {
     Encapsulation::Vxlan(VxlanSpec { vni, port: 4789, remotes, suppress_neighbors: false })
 }
 
-fn gre(remote: &str, key: Option<u32>, ethernet: bool) -> GreSpec {
-    GreSpec { remote: remote.parse().unwrap(), key, checksum: true, sequence: true, ethernet }
+fn gre(remote: &str, key: Option<u32>) -> GreSpec {
+    GreSpec { remote: remote.parse().unwrap(), key, checksum: true, sequence: true }
 }
 
 /// Node a has a1 to a3, node b has b1; network `a` is stretched over both.
@@ -251,7 +251,7 @@ fn a_super_packet_is_one_run_of_datagrams_and_comes_out_as_it_was() {
 
 #[test]
 fn gre_carries_ethernet_with_key_checksum_and_numbers() {
-    let means = |remote: &str| Encapsulation::Gre(gre(remote, Some(7), true));
+    let means = |remote: &str| Encapsulation::Gre(gre(remote, Some(7)));
     let (mut a, mut b) = stretched(means(B), means(A));
     let frame = frame_to_b1(&a);
     let (_, first) = a.receive("a1", Packet::from_frame(&frame));
@@ -276,7 +276,7 @@ fn routed() -> (Node, Node) {
     let mut here = testing::two_networks();
     here.ports.truncate(3);
     let joins = on_router(&[("198.18.9.1", "198.18.9.0/30")], &["198.18.20.0/24"]);
-    here.tunnels = vec![tunnel("far", joins, Encapsulation::Gre(gre(B, None, false)))];
+    here.tunnels = vec![tunnel("far", joins, Encapsulation::Gre(gre(B, None)))];
     let mut there = testing::two_networks();
     let network: &mut NetworkSpec = &mut there.networks[0];
     network.subnets[0].prefix = "198.18.20.0/24".parse().unwrap();
@@ -285,7 +285,7 @@ fn routed() -> (Node, Node) {
     there.networks.truncate(1);
     there.ports = vec![testing::port("b1", "a", 20, 10)];
     let joins = on_router(&[("198.18.9.2", "198.18.9.0/30")], &["198.18.1.0/24"]);
-    there.tunnels = vec![tunnel("far", joins, Encapsulation::Gre(gre(A, None, false)))];
+    there.tunnels = vec![tunnel("far", joins, Encapsulation::Gre(gre(A, None)))];
     (Node::new(A, &here), Node::new(B, &there))
 }
 
@@ -376,7 +376,7 @@ fn ethernet_goes_through_vxlan_that_a_router_sends_through_another_tunnel() {
         spec.networks[0].router = None;
         spec.ports = vec![testing::port(port, "a", 1, host)];
         let link = on_router(&[(address.0, "198.18.9.0/30")], &[]);
-        let gre = tunnel("link", link, Encapsulation::Gre(gre(other, None, false)));
+        let gre = tunnel("link", link, Encapsulation::Gre(gre(other, None)));
         let over = TunnelSpec {
             carrier: Carrier::Router("core".into()),
             local: Some(address.0.parse().unwrap()),
