@@ -37,6 +37,7 @@ use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
 use crate::stage::loops::Guard;
 use crate::stage::mirror::Mirror;
+use crate::stage::neighbor::suppress::FarNeighbors;
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
 use crate::table::group::Groups;
@@ -195,6 +196,8 @@ pub(crate) struct Network {
     pub groups: Option<Arc<Groups>>,
     /// The stack asks for listeners itself.
     pub querier: bool,
+    /// Who is behind tunnels, where questions for them are answered here.
+    pub far_neighbors: Option<Arc<FarNeighbors>>,
     /// Ports that lead out of the node.
     pub uplinks: Vec<PortId>,
     /// VLANs that are known to be in use, ascending.

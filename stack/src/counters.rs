@@ -202,6 +202,10 @@ stack_counters! {
     group_queries,
     /// Multicast groups that were not taken in since the network, or the port, had too many.
     groups_full,
+    /// Questions for neighbours behind tunnels that were answered in their place.
+    questions_suppressed,
+    /// ICMP errors about datagrams of tunnels.
+    tunnel_errors,
     /// Datagrams from nobody that a tunnel here knows.
     tunnel_strangers,
 }

@@ -12,7 +12,7 @@ use crate::config::{Config, Port, PortId, PortVlans};
 use crate::counters::{StackCounters, Stage};
 use crate::offload::coalesce;
 use crate::packet::Packet;
-use crate::stage::neighbor::announce;
+use crate::stage::neighbor::{announce, suppress};
 use crate::stage::{
     Frame, Rejection, advertise, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast,
     neighbor, route, source, storm,
@@ -45,6 +45,7 @@ fn stages(
     cx.enter(Stage::Bridge);
     storm::group(cx, packet, frame, from)?;
     bridge::learn(cx, frame, from)?;
+    suppress::learn(cx, packet, frame, from);
     let interface = match bridge::decide(cx, packet, frame, from)? {
         bridge::Next::Port(to) => {
             cx.enter(Stage::Egress);
@@ -52,6 +53,9 @@ fn stages(
         }
         bridge::Next::Flood => {
             neighbor::overhear(cx, packet, frame, from);
+            if suppress::answer(cx, packet, frame, from) {
+                return Ok(Verdict::Answered);
+            }
             cx.enter(Stage::Egress);
             return multicast::flood(cx, packet, origin, frame, from);
         }

@@ -110,6 +110,7 @@ impl Config {
             gateway_mac: spec.gateway_mac,
             groups: groups(spec, before.map(|at| &previous.networks[at])),
             querier: spec.multicast.querier,
+            far_neighbors: None,
             uplinks: Vec::new(),
             vlans: Vec::new(),
             fdb: fdb.cloned().unwrap_or_else(|| Arc::new(Fdb::new(spec.max_macs))),

@@ -251,6 +251,7 @@ impl Config {
                 tunnels.enter(&built, id, address);
             }
             self.place_far_macs(tunnel);
+            self.place_far_neighbors(tunnel, previous);
             tunnels.list.push(built);
         }
         self.tunnels = tunnels;
@@ -273,6 +274,19 @@ impl Config {
             Encapsulation::WireGuard(spec) => Means::WireGuard(ward(spec, tunnel, previous)),
         };
         Some(Tunnel { name: tunnel.name.as_str().into(), carrier, local: tunnel.local, means })
+    }
+
+    /// Has questions for who is behind a tunnel answered here, where that is wanted.
+    fn place_far_neighbors(&mut self, tunnel: &TunnelSpec, previous: &Config) {
+        let suppresses =
+            matches!(&tunnel.encapsulation, Encapsulation::Vxlan(vxlan) if vxlan.suppress_neighbors);
+        let Joins::Network { network: name, .. } = &tunnel.joins else { return };
+        let network = self.networks.iter_mut().find(|network| *network.name == **name);
+        if let Some(network) = network.filter(|_| suppresses) {
+            let before = previous.networks.iter().find(|before| before.name == network.name);
+            let known = before.and_then(|before| before.far_neighbors.clone());
+            network.far_neighbors = Some(known.unwrap_or_default());
+        }
     }
 
     /// Takes in the stations that are behind far ends for good.

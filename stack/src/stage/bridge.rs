@@ -127,7 +127,7 @@ pub(crate) fn find<'a>(cx: &Context<'a>, interface: &Interface, mac: MacAddr) ->
 
 /// The port where a station is. A worker may still have learned it there while the port went away or
 /// changed its VLAN: then nobody knows.
-fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
+pub(crate) fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: MacAddr) -> Option<&'a Port> {
     let configured = network.stations.get(&(vlan, mac)).copied();
     let id = configured.or_else(|| network.fdb.lookup(cx.now, network.ageing, vlan, mac))?;
     open_port(cx, vlan, id)

@@ -8,6 +8,7 @@ pub mod announce;
 mod arp;
 mod discovery;
 pub mod proxy;
+pub mod suppress;
 
 use std::net::IpAddr;
 use std::time::Duration;

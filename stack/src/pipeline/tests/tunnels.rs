@@ -213,6 +213,35 @@ fn wrong_vnis_and_strangers_get_nothing_through_and_are_counted() {
     assert_eq!(b.fabric.counted("tunnel_strangers"), 1);
 }
 
+#[test]
+fn a_question_for_who_is_behind_a_tunnel_is_answered_in_its_place() {
+    let means = |remote: &str| {
+        let Encapsulation::Vxlan(spec) = vxlan(42, &[remote]) else { panic!() };
+        Encapsulation::Vxlan(VxlanSpec { suppress_neighbors: true, ..spec })
+    };
+    let (mut a, mut b) = stretched(means(B), means(A));
+    // Asked the first time, b1 answers itself; asked again, by another port, it need not.
+    let question = a.fabric.resolve("a1", "198.18.1.20");
+    let (frames, sent) = a.receive("a1", Packet::from_frame(&question));
+    assert_eq!((ports(&frames), sent.len()), (vec!["a2", "a3"], 1));
+    assert_eq!(ports(&b.hear(&a, &sent, None).0), ["b1"]);
+    let mut answer = b.fabric.resolve("b1", "198.18.1.10");
+    answer[..6].copy_from_slice(&testing::mac("a1").0);
+    answer[21] = 2;
+    answer[32..38].copy_from_slice(&testing::mac("a1").0);
+    let (_, sent) = b.receive("b1", Packet::from_frame(&answer));
+    assert_eq!(ports(&a.hear(&b, &sent, None).0), ["a1"]);
+    let question = a.fabric.resolve("a2", "198.18.1.20");
+    let (frames, sent) = a.receive("a2", Packet::from_frame(&question));
+    assert_eq!((ports(&frames), sent.len()), (vec!["a2"], 0));
+    let reply = frames[0].1.frame();
+    assert_eq!((&reply[22..28], &reply[28..32]), (&testing::mac("b1").0[..], &[198, 18, 1, 20][..]));
+    assert_eq!(a.fabric.counted("questions_suppressed"), 1);
+    // What nobody has said for long may be wrong.
+    a.fabric.now = a.fabric.now + Duration::from_secs(300);
+    assert_eq!(a.receive("a2", Packet::from_frame(&question)).1.len(), 1);
+}
+
 /// A TCP super-packet from a1 to b1, with its checksum left open.
 fn super_packet(payload: usize, size: u16) -> Packet {
     let mut frame = testing::tcp_frame(payload);

@@ -77,6 +77,18 @@ pub(super) fn announce(cx: &mut Context, gateway: &Interface, address: Ipv4Addr,
     request(cx, gateway, address, address, MacAddr::BROADCAST, delivery);
 }
 
+/// Answers a question in the place of who has `mac`.
+pub(super) fn answer_for(cx: &mut Context, question: &Message, mac: MacAddr, delivery: &Delivery) {
+    let reply = Message {
+        operation: Operation::Reply,
+        sender_mac: mac,
+        sender: question.target,
+        target_mac: question.sender_mac,
+        target: question.sender,
+    };
+    send(cx, &reply, question.sender_mac, delivery);
+}
+
 fn request(
     cx: &mut Context,
     gateway: &Interface,

@@ -123,6 +123,25 @@ fn answer(
     Ok(())
 }
 
+/// Answers a question for `target` in the place of who has `mac`, a router or not.
+pub(super) fn answer_for(
+    cx: &mut Context,
+    target: Ipv6Addr,
+    (mac, router): (MacAddr, bool),
+    (asker, asker_mac): (Ipv6Addr, MacAddr),
+    delivery: &Delivery,
+) {
+    let advertisement = Neighbor {
+        solicitation: false,
+        router,
+        solicited: true,
+        override_known: true,
+        target,
+        link_layer: Some(mac),
+    };
+    send(cx, &advertisement, target, asker, asker_mac, delivery);
+}
+
 /// Asks for `target`: all, or the one at `known`.
 pub(super) fn ask(
     cx: &mut Context,
