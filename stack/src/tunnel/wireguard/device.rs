@@ -156,6 +156,16 @@ impl Device {
         self.picture.load().peers().iter().map(|peer| status(peer)).collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn taken_indices(&self) -> usize {
+        self.shared.indices.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn admitted_sources(&self) -> usize {
+        self.admission.sources()
+    }
+
     /// What is known of the peer with this key.
     pub fn status_of(&self, key: &PublicKey) -> Option<PeerStatus> {
         self.picture.load().owner(key).map(|(peer, _)| status(peer))
