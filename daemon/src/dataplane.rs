@@ -7,7 +7,10 @@ mod live;
 mod port;
 mod report;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod tunnel;
+mod underlay;
 mod worker;
 
 use std::collections::HashMap;
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use weft_host::poll::Wake;
 use weft_stack::config::{Config, ConfigError, FabricSpec};
+use weft_stack::tunnel::Underlay;
 use weft_stack::verdict::DropReason;
 
 use live::Watchers;
@@ -32,7 +36,17 @@ pub use report::{
 };
 use snapshot::Snapshot;
 pub use tunnel::{EndReport, TunnelReport};
+pub use underlay::UnderlayIo;
 use worker::{Worker, WorkerCounters};
+
+/// What workers read and write.
+#[derive(Debug, Default)]
+pub struct OpenEnds {
+    /// Of ports, by name.
+    pub ports: HashMap<String, Arc<PortIo>>,
+    /// Of the node, by which tunnels reach their far ends.
+    pub underlays: HashMap<Underlay, Arc<UnderlayIo>>,
+}
 
 /// How many workers there are and how they wait.
 #[derive(Debug, Clone)]
@@ -104,7 +118,7 @@ impl Dataplane {
         let empty = Config::build(&FabricSpec::default(), None, count).map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
             generation: AtomicU64::new(empty.generation()),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(empty, &HashMap::new())),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(empty, OpenEnds::default())),
             stop: AtomicBool::new(false),
             busy_poll: Duration::from_micros(options.busy_poll_us.into()),
             start: Instant::now(),
@@ -133,18 +147,18 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Gives the workers a new picture. Returns when every worker uses it; from then on a removed
-    /// port's [`PortIo`] is referred to by nobody else. `io` holds the open ports by name; what is sent
-    /// to a port of `spec` without it is dropped.
+    /// Gives the workers a new picture. Returns when every worker uses it; from then on nobody else refers to
+    /// what is no longer among `ends`. What is to be sent by a port or an underlay of `spec` that is not among them
+    /// is dropped.
     ///
     /// # Errors
     /// The picture contradicts itself; the old one stays in use.
-    pub fn publish(&self, spec: FabricSpec, io: HashMap<String, Arc<PortIo>>) -> Result<(), ConfigError> {
+    pub fn publish(&self, spec: FabricSpec, ends: OpenEnds) -> Result<(), ConfigError> {
         let mut control = self.control();
         let previous = self.shared.snapshot.load_full();
         let config = Config::build(&spec, Some(&previous.config), self.workers.len())?;
         let generation = config.generation();
-        self.shared.snapshot.store(Arc::new(Snapshot::new(config, &io)));
+        self.shared.snapshot.store(Arc::new(Snapshot::new(config, ends)));
         self.shared.generation.store(generation, Ordering::Release);
         self.workers.iter().for_each(|worker| worker.wake.wake());
         control.wait_for(generation, self.workers.len());

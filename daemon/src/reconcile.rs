@@ -39,6 +39,7 @@ mod scope;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod underlays;
 
 /// How the reconciler works.
 #[derive(Debug, Clone)]
@@ -104,7 +105,7 @@ impl Reconciler {
         dataplane: Arc<Dataplane>,
         options: ReconcileOptions,
     ) -> Result<Reconciler, Error> {
-        let publish = Box::new(move |spec, io| dataplane.publish(spec, io));
+        let publish = Box::new(move |spec, ends| dataplane.publish(spec, ends));
         Reconciler::launch(store, status, publish, &options)
     }
 

@@ -4,33 +4,47 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weft_stack::config::{Config, PortId};
+use weft_stack::tunnel::Underlay;
 
+use super::OpenEnds;
 use super::port::PortIo;
+use super::underlay::UnderlayIo;
 
 /// One published state.
 pub(super) struct Snapshot {
     pub config: Arc<Config>,
     io: Vec<Option<Arc<PortIo>>>,
+    underlays: HashMap<Underlay, Arc<UnderlayIo>>,
 }
 
 impl Snapshot {
-    /// A snapshot of `config` with the devices of its ports, by name.
-    pub fn new(config: Config, by_name: &HashMap<String, Arc<PortIo>>) -> Snapshot {
+    /// A snapshot of `config` with the devices of its ports and the sockets of the node.
+    pub fn new(config: Config, ends: OpenEnds) -> Snapshot {
         let mut io = Vec::new();
         for port in config.ports() {
             let slot = port.id.slot();
             if io.len() <= slot {
                 io.resize(slot + 1, None);
             }
-            io[slot] = by_name.get(&*port.name).cloned();
+            io[slot] = ends.ports.get(&*port.name).cloned();
         }
-        Snapshot { config: Arc::new(config), io }
+        Snapshot { config: Arc::new(config), io, underlays: ends.underlays }
     }
 
     /// The device of a port, if the port exists.
     pub fn io(&self, port: PortId) -> Option<&Arc<PortIo>> {
         self.config.port(port)?;
         self.io.get(port.slot())?.as_ref()
+    }
+
+    /// The sockets of the node of one kind, if they are open.
+    pub fn underlay(&self, underlay: Underlay) -> Option<&Arc<UnderlayIo>> {
+        self.underlays.get(&underlay)
+    }
+
+    /// All sockets of the node.
+    pub fn underlays(&self) -> impl Iterator<Item = (Underlay, &Arc<UnderlayIo>)> {
+        self.underlays.iter().map(|(underlay, io)| (*underlay, io))
     }
 
     /// The worker, of `workers`, that owns a receive queue of a port that has `count` of them.

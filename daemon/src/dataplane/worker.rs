@@ -17,12 +17,16 @@ use weft_stack::batch::{Batch, Output, Send};
 use weft_stack::config::PortId;
 use weft_stack::packet::Packet;
 use weft_stack::time::Instant;
+use weft_stack::tunnel::Inbox;
 use weft_stack::verdict::DropReason;
 
 use super::Shared;
 use super::live::{self, Watcher};
 use super::port::{PortIo, Received, Refused, is_full};
 use super::snapshot::Snapshot;
+use underlay::Socket;
+
+mod underlay;
 
 /// The token of the eventfd by which the control side wakes a worker.
 const WAKE: u64 = u64::MAX;
@@ -93,7 +97,9 @@ pub(super) struct Worker {
     acknowledge: Sender<u64>,
     epoll: Epoll,
     queues: HashMap<u64, Queue>,
-    /// Tokens of the queues that had packets since the last sleep, the latest first.
+    sockets: HashMap<u64, Socket>,
+    inbox: Inbox,
+    /// Tokens of the queues and sockets that had packets since the last sleep, the latest first.
     hot: Vec<u64>,
     /// How long to look for more packets after the last one.
     patience: Duration,
@@ -125,6 +131,8 @@ impl Worker {
             acknowledge,
             epoll,
             queues: HashMap::new(),
+            sockets: HashMap::new(),
+            inbox: Inbox::new(),
             hot: Vec::with_capacity(HOT + 1),
             watching: Watching::default(),
             snapshot,
@@ -193,7 +201,11 @@ impl Worker {
         let count = self.hot.len().min(HOT);
         tokens[..count].copy_from_slice(&self.hot[..count]);
         for token in &tokens[..count] {
-            worked |= self.serve(now, *token);
+            worked |= if underlay::is_socket(*token) {
+                self.serve_socket(now, *token)
+            } else {
+                self.serve(now, *token)
+            };
         }
         worked
     }
@@ -242,6 +254,8 @@ impl Worker {
         for event in events.iter() {
             if event.token == WAKE {
                 self.wake.drain();
+            } else if underlay::is_socket(event.token) {
+                worked |= self.serve_event(now, event);
             } else {
                 worked |= self.serve(now, event.token);
             }
@@ -266,11 +280,7 @@ impl Worker {
                 worked = true;
                 self.heat(token);
                 add(&self.counters.rx_packets, self.batch.packets().len() as u64);
-                self.stack.process(now, port, &mut self.batch, &mut self.output);
-                if self.stack.has_live() {
-                    live::deliver(&self.watching.list, &self.snapshot.config, self.stack.take_live());
-                }
-                self.flush();
+                self.process(now, port);
             }
             match received {
                 Received::Some => {}
@@ -282,6 +292,15 @@ impl Worker {
             }
         }
         worked
+    }
+
+    /// Runs the batch, of a port, through the stack and carries out what comes of it.
+    fn process(&mut self, now: Instant, port: PortId) {
+        self.stack.process(now, port, &mut self.batch, &mut self.output);
+        if self.stack.has_live() {
+            live::deliver(&self.watching.list, &self.snapshot.config, self.stack.take_live());
+        }
+        self.flush();
     }
 
     fn count_refused(&self, port: PortId, refused: Refused) {
@@ -298,6 +317,7 @@ impl Worker {
     fn run_timers(&mut self, now: Instant) {
         if self.stack.poll_at().is_some_and(|at| at <= now) {
             self.batch.clear();
+            self.tell_wall();
             self.stack.poll(now, &mut self.output);
             self.flush();
         }
@@ -313,6 +333,7 @@ impl Worker {
             done += run;
         }
         add(&self.counters.tx_packets, done as u64);
+        self.send_datagrams();
         self.output.clear();
     }
 
@@ -370,6 +391,7 @@ impl Worker {
                 self.add_queue(token, Queue { port, io: io.clone(), index, large: false });
             }
         }
+        self.adopt_underlays(&snapshot);
         self.counters.queues.store(self.queues.len() as u64, Relaxed);
         self.stack.set_config(snapshot.config.clone());
         self.snapshot = snapshot;

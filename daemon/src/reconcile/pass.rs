@@ -21,17 +21,19 @@ use super::realize::{Done, realize};
 use super::retry::Retries;
 use super::scope::Scope;
 use super::sockets::{Closing, Sockets};
+use super::underlays::Underlays;
 use super::{ReconcileOptions, ReconcilerReport};
-use crate::dataplane::PortIo;
+use crate::dataplane::OpenEnds;
 use crate::model::{Fabric, Kind, Name, Object, Port};
 use crate::status::Report;
 
 mod look;
 mod reach;
+mod underlay;
 mod verdict;
 
 /// Gives the workers a picture; returns when all of them use it.
-pub type Publish = Box<dyn FnMut(FabricSpec, HashMap<String, Arc<PortIo>>) -> Result<(), ConfigError> + Send>;
+pub type Publish = Box<dyn FnMut(FabricSpec, OpenEnds) -> Result<(), ConfigError> + Send>;
 
 /// How often a plan is made anew before the rest is left for later: a rename, then what the kernel forgot on
 /// the way down, then what it removed along with an address.
@@ -58,6 +60,7 @@ pub struct Reconciliation {
     observed: Observed,
     fabric: Arc<Fabric>,
     sockets: Sockets,
+    underlays: Underlays,
     retries: Retries,
     publish: Publish,
     /// The workers' picture is not that of `fabric` and `sockets`.
@@ -97,6 +100,7 @@ impl Reconciliation {
             observed: Observed::default(),
             fabric: Arc::default(),
             sockets: Sockets::default(),
+            underlays: Underlays::default(),
             retries: Retries::new(options.retry_max),
             publish,
             unpublished: true,
@@ -132,8 +136,9 @@ impl Reconciliation {
         let scope = self.scope(&fabric, news, now);
         self.unpublished |= !same_picture(&self.fabric, &fabric);
         self.fabric = fabric;
-        self.forget();
         let mut settled = Settled::default();
+        self.open_underlays(&mut settled, now);
+        self.forget();
         self.drop_lost(news, &mut settled);
         if !scope.is_empty() {
             self.tally.passes += 1;
@@ -143,6 +148,7 @@ impl Reconciliation {
         }
         self.unpublished |= self.sockets.forget_paused();
         self.show(&mut settled);
+        self.close_underlays();
         self.count_failures(&settled);
         self.verdict(&scope, settled, now)
     }
@@ -254,7 +260,8 @@ impl Reconciliation {
         }
         settled.published = true;
         self.unpublished = false;
-        let answer = (self.publish)(picture(&self.fabric, &self.sockets), self.sockets.shared());
+        let ends = OpenEnds { ports: self.sockets.shared(), underlays: self.underlays.shared() };
+        let answer = (self.publish)(picture(&self.fabric, &self.sockets), ends);
         self.refused = answer.is_err();
         settled.refused_picture = answer.err().map(|error| told(&error));
         if let Some(error) = &settled.refused_picture {
@@ -279,6 +286,7 @@ impl Reconciliation {
             match subject {
                 Subject::Port(_) => self.tally.devices_created += 1,
                 Subject::Namespace(_) | Subject::Ports => self.tally.namespaces_created += 1,
+                Subject::Underlay(_) => {}
             }
         }
         let removed: BTreeSet<_> = done.removed.iter().collect();
@@ -286,6 +294,7 @@ impl Reconciliation {
             match subject {
                 Subject::Port(_) => self.tally.devices_removed += 1,
                 Subject::Namespace(_) | Subject::Ports => self.tally.namespaces_removed += 1,
+                Subject::Underlay(_) => {}
             }
             if !done.made.contains(subject) {
                 self.known.remove(subject);

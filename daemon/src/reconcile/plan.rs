@@ -9,6 +9,7 @@ use std::fmt;
 
 use weft_host::netns::NetNsId;
 use weft_stack::MacAddr;
+use weft_stack::tunnel::Underlay;
 
 use super::observe::{Device, DeviceKind, Observed, PlaceState, Refusal};
 use super::place::{Before, Place, host_end, is_uplink, is_veth};
@@ -32,6 +33,8 @@ pub enum Subject {
     Namespace(Name),
     /// A Port object, or a device left of one.
     Port(Name),
+    /// Sockets of the node that Tunnels need.
+    Underlay(Underlay),
 }
 
 impl fmt::Display for Subject {
@@ -40,6 +43,8 @@ impl fmt::Display for Subject {
             Subject::Ports => f.write_str("the namespace of veth host ends"),
             Subject::Namespace(name) => write!(f, "Namespace/{name}"),
             Subject::Port(name) => write!(f, "Port/{name}"),
+            Subject::Underlay(Underlay::Udp(port)) => write!(f, "UDP port {port}"),
+            Subject::Underlay(Underlay::Gre) => f.write_str("GRE sockets"),
         }
     }
 }

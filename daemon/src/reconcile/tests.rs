@@ -11,6 +11,7 @@ use lab::Lab;
 
 mod lab;
 mod running;
+mod tunnels;
 
 /// A namespace `web` with a TAP and a veth port that have all there is to have, and a host port.
 fn three_ports() -> Fabric {

@@ -36,11 +36,12 @@ impl Reconciliation {
 
     /// Forgets what is known of objects that are no more.
     pub(super) fn forget(&mut self) {
-        let fabric = &self.fabric;
+        let (fabric, underlays) = (&self.fabric, &self.underlays);
         let lasts = |subject: &Subject| match subject {
             Subject::Ports => true,
             Subject::Namespace(name) => fabric.namespaces.contains_key(name),
             Subject::Port(name) => fabric.ports.contains_key(name),
+            Subject::Underlay(underlay) => underlays.is_wanted(*underlay),
         };
         self.retries.retain(lasts);
         self.known.retain(lasts);

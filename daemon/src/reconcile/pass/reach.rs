@@ -34,6 +34,8 @@ impl Reconciliation {
                 Subject::Ports => drop(reach.places.insert(Place::Ports)),
                 Subject::Namespace(name) => drop(reach.places.insert(Place::Namespace(name.clone()))),
                 Subject::Port(name) => drop(reach.ports.insert(name.clone())),
+                // Nothing has to be looked at: opening tells.
+                Subject::Underlay(_) => {}
             }
         }
         reach.places.extend(changed.places.iter().cloned());

@@ -1,6 +1,6 @@
 //! A word on each object that was looked at, and what is gone for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{Outcome, Reconciliation, Settled};
@@ -15,6 +15,7 @@ use crate::reconcile::plan::{Subject, standing};
 use crate::reconcile::retry::Cause;
 use crate::reconcile::scope::Scope;
 use crate::reconcile::sockets::OpenPort;
+use crate::reconcile::underlays::underlay;
 use crate::status::{Observed as Seen, Report};
 
 /// What everything that is as wished says.
@@ -43,7 +44,8 @@ impl Reconciliation {
         }
         self.judge_ends(scope, &settled, now);
         if settled.published {
-            outcome.reports.extend(segment_reports(&fabric, settled.refused_picture.as_deref()));
+            let refused = settled.refused_picture.as_deref();
+            outcome.reports.extend(segment_reports(&fabric, refused, &self.complaints));
         }
         for (kind, name) in &gone {
             match kind {
@@ -263,7 +265,11 @@ fn switched(network: &Network) -> String {
 }
 
 /// Networks, Routers and Tunnels live in the workers' picture alone.
-fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, Report)> {
+fn segment_reports(
+    fabric: &Fabric,
+    refused: Option<&str>,
+    complaints: &BTreeMap<Subject, Refusal>,
+) -> Vec<(Kind, Name, Report)> {
     let trouble = || refused.map(|message| Refusal { reason: "PictureRefused", message: message.to_owned() });
     let mut reports = Vec::new();
     for (name, network) in fabric.networks.iter().filter(|(_, network)| lives(network)) {
@@ -278,7 +284,8 @@ fn segment_reports(fabric: &Fabric, refused: Option<&str>) -> Vec<(Kind, Name, R
         reports.push((Kind::Router, name.clone(), report));
     }
     for (name, tunnel) in fabric.tunnels.iter().filter(|(_, tunnel)| lives(tunnel)) {
-        let trouble = without_keys(fabric, name, &tunnel.spec).or_else(trouble);
+        let closed = underlay(&tunnel.spec).and_then(|it| complaints.get(&Subject::Underlay(it)).cloned());
+        let trouble = without_keys(fabric, name, &tunnel.spec).or(closed).or_else(trouble);
         let observed = Some(Seen::Tunnel { mtu: tunnel_mtu(fabric, &tunnel.spec).get() });
         let report = report(trouble, || carried(&tunnel.spec), observed, tunnel.metadata.generation);
         reports.push((Kind::Tunnel, name.clone(), report));
@@ -335,7 +342,7 @@ mod tests {
     fn a_network_without_a_router_says_that_its_gateway_is_silent() {
         let alone = "  subnets: [{prefix: 198.18.1.0/24, gateway: 198.18.1.1}]";
         let fabric = fixture::fabric(&fixture::object("Network", "front", alone));
-        let reports = segment_reports(&fabric, None);
+        let reports = segment_reports(&fabric, None, &BTreeMap::new());
         let (.., report) = &reports[0];
         assert!(report.ready);
         assert_eq!(report.message, "frames are switched; no gateway answers, as it hangs on no Router");

@@ -1,0 +1,251 @@
+//! What a worker does with the sockets by which tunnels reach their far ends: reading, sending, hearing of errors.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use weft_host::datagram::Message;
+use weft_host::poll::{Epoll, Event};
+use weft_stack::batch::Output;
+use weft_stack::time::Instant;
+use weft_stack::tunnel::{Datagram, Underlay};
+use weft_stack::verdict::DropReason;
+
+use super::{ROUNDS, Worker, add, drop_reason};
+use crate::dataplane::port::Received;
+use crate::dataplane::snapshot::Snapshot;
+use crate::dataplane::underlay::{End, UnderlayIo, is_long};
+
+/// Tokens of sockets have this bit, those of queues do not.
+const SOCKET: u64 = 1 << 63;
+
+/// Errors that are heard of one socket before others get their turn.
+const ERRORS: usize = 64;
+
+/// Octets of a quoted datagram that are looked at: routers quote no more (RFC 1812 section 4.3.2.3, RFC 4443
+/// section 2.4).
+const QUOTED: usize = 1280;
+
+/// Datagrams among which those for one socket are looked for: as many as a `u64` has bits.
+const WINDOW: usize = 64;
+
+/// A socket that this worker waits on.
+pub(super) struct Socket {
+    underlay: Underlay,
+    io: Arc<UnderlayIo>,
+    end: End,
+    /// Long runs of datagrams come.
+    long: bool,
+}
+
+/// Whether a token is that of a socket.
+pub(super) fn is_socket(token: u64) -> bool {
+    token & SOCKET != 0
+}
+
+fn token(underlay: Underlay, end: End) -> u64 {
+    let underlay = match underlay {
+        Underlay::Udp(port) => u64::from(port),
+        Underlay::Gre => 1 << 16,
+    };
+    SOCKET | underlay << 16 | u64::from(end.number())
+}
+
+impl Worker {
+    /// Sees to what epoll told of a socket.
+    pub(super) fn serve_event(&mut self, now: Instant, event: Event) -> bool {
+        if event.hangup {
+            self.hear_errors(now, event.token);
+        }
+        // Also without anything to read: reading forgets an error for which there was no room in the queue.
+        self.serve_socket(now, event.token)
+    }
+
+    /// Moves what a socket holds, a bounded number of rounds.
+    pub(super) fn serve_socket(&mut self, now: Instant, token: u64) -> bool {
+        let mut worked = false;
+        for _ in 0..ROUNDS {
+            let Some(socket) = self.sockets.get_mut(&token) else { return worked };
+            let underlay = socket.underlay;
+            let received = socket.io.receive(self.index, socket.end, &mut self.inbox, socket.long);
+            socket.long = is_long(&mut self.inbox);
+            if !self.inbox.is_empty() {
+                worked = true;
+                self.heat(token);
+                self.open_datagrams(now, underlay);
+            }
+            if received != Received::Some {
+                break;
+            }
+        }
+        worked
+    }
+
+    /// Tells the stack the time of the calendar, where there are tunnels that may want to know.
+    pub(super) fn tell_wall(&mut self) {
+        if self.snapshot.underlays().next().is_some() {
+            // Before 1970 it is not any time that a handshake could bear.
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.stack.set_wall(wall);
+        }
+    }
+
+    /// Runs what is in the datagrams through the stack, and sends what the tunnels themselves answer.
+    fn open_datagrams(&mut self, now: Instant, underlay: Underlay) {
+        self.tell_wall();
+        loop {
+            self.batch.clear();
+            let (inbox, batch, output) = (&mut self.inbox, &mut self.batch, &mut self.output);
+            let Some(port) = self.stack.receive(now, underlay, inbox, batch, output) else { break };
+            add(&self.counters.rx_packets, self.batch.packets().len() as u64);
+            self.process(now, port);
+        }
+        self.flush();
+    }
+
+    /// Tells the stack what became of datagrams that a socket has sent.
+    fn hear_errors(&mut self, _now: Instant, token: u64) {
+        let mut quoted = [0; QUOTED];
+        for _ in 0..ERRORS {
+            let Some(socket) = self.sockets.get(&token) else { return };
+            let Some(error) = socket.io.error(self.index, socket.end, &mut quoted) else { return };
+            tracing::trace!(underlay = ?socket.underlay, ?error, "a datagram did not arrive");
+        }
+    }
+
+    /// Sends the stack's datagrams, those for one socket together. Their order within a socket stays.
+    pub(super) fn send_datagrams(&mut self) {
+        let Worker { index, output, snapshot, sockets, epoll, counters, .. } = self;
+        let mut sender = Sender { worker: *index, snapshot, sockets, epoll };
+        for window in output.datagrams().chunks(WINDOW) {
+            let mut left = u64::MAX >> (WINDOW - window.len());
+            while let Some(first) = window.get(left.trailing_zeros() as usize) {
+                let io = snapshot.underlay(first.underlay);
+                let run = Run::take(window, &mut left, io);
+                match io {
+                    Some(io) => sender.send(&run, io, output),
+                    None => run.datagrams().for_each(|datagram| sender.count(datagram, DropReason::PortDown)),
+                }
+            }
+        }
+        add(&counters.tx_packets, output.datagrams().iter().map(|it| count(it, output)).sum());
+    }
+
+    /// Takes up the sockets of a snapshot that is to be this worker's.
+    pub(super) fn adopt_underlays(&mut self, snapshot: &Snapshot) {
+        let lives = |socket: &Socket| {
+            snapshot.underlay(socket.underlay).is_some_and(|io| Arc::ptr_eq(io, &socket.io))
+        };
+        for (token, socket) in self.sockets.extract_if(|_, socket| !lives(socket)) {
+            self.hot.retain(|known| *known != token);
+            if let Some(fd) = socket.io.fd(self.index, socket.end) {
+                // Closing the descriptor ends the registration too, should this fail.
+                let _ = self.epoll.remove(fd);
+            }
+        }
+        for (underlay, io) in snapshot.underlays() {
+            for end in io.read_by(self.index, snapshot.config.workers()) {
+                if let Some(fd) = io.fd(self.index, end) {
+                    wait_on(&mut self.sockets, &self.epoll, fd, (underlay, end), io);
+                }
+            }
+        }
+    }
+}
+
+/// What a worker sends datagrams with.
+struct Sender<'a> {
+    worker: usize,
+    snapshot: &'a Snapshot,
+    sockets: &'a mut HashMap<u64, Socket>,
+    epoll: &'a Epoll,
+}
+
+impl Sender<'_> {
+    fn send(&mut self, run: &Run<'_>, io: &Arc<UnderlayIo>, output: &Output) {
+        let Some(first) = run.datagrams().next() else { return };
+        let end = io.end_for(first.destination, first.entropy);
+        if let Some(fd) = io.open_now(end) {
+            wait_on(self.sockets, self.epoll, fd, (first.underlay, end), io);
+        }
+        let messages = run.datagrams().map(|datagram| message(datagram, output.octets(datagram)));
+        io.send((self.worker, end), messages, |position, error| {
+            if let Some(datagram) = run.datagrams().nth(position) {
+                (0..count(datagram, output)).for_each(|_| self.count(datagram, drop_reason(&error)));
+                tracing::trace!(destination = %datagram.destination, %error, "datagram refused by the socket");
+            }
+        });
+    }
+
+    fn count(&self, datagram: &Datagram, reason: DropReason) {
+        if let Some(port) = self.snapshot.config.port(datagram.port) {
+            port.counters(self.worker).drop(reason);
+        }
+    }
+}
+
+/// Datagrams of a window that leave by one socket.
+struct Run<'a> {
+    window: &'a [Datagram],
+    order: [u8; WINDOW],
+    count: usize,
+}
+
+impl<'a> Run<'a> {
+    /// Takes the first of those that are `left` (a bit for each of the window), of which there is one at least, and all
+    /// that leave by the same socket.
+    fn take(window: &'a [Datagram], left: &mut u64, io: Option<&Arc<UnderlayIo>>) -> Run<'a> {
+        let end = |datagram: &Datagram| io.map(|io| io.end_for(datagram.destination, datagram.entropy));
+        let first = &window[left.trailing_zeros() as usize];
+        let alike = |other: &Datagram| other.underlay == first.underlay && end(other) == end(first);
+        let mut run = Run { window, order: [0; WINDOW], count: 0 };
+        let mut rest = *left;
+        while rest != 0 {
+            let position = rest.trailing_zeros();
+            rest &= rest - 1;
+            if alike(&window[position as usize]) {
+                *left &= !(1 << position);
+                // Below WINDOW.
+                run.order[run.count] = position as u8;
+                run.count += 1;
+            }
+        }
+        run
+    }
+
+    fn datagrams(&self) -> impl Iterator<Item = &'a Datagram> {
+        self.order[..self.count].iter().map(|position| &self.window[usize::from(*position)])
+    }
+}
+
+/// How many datagrams a run of the output is.
+fn count(datagram: &Datagram, output: &Output) -> u64 {
+    match datagram.segment {
+        0 => 1,
+        segment => output.octets(datagram).len().div_ceil(segment) as u64,
+    }
+}
+
+fn message<'a>(datagram: &Datagram, octets: &'a [u8]) -> Message<'a> {
+    let Datagram { destination, local, tos, segment, .. } = *datagram;
+    Message { destination, local, tos, segment, octets }
+}
+
+/// Waits on a socket, for what it receives and for errors.
+fn wait_on(
+    sockets: &mut HashMap<u64, Socket>,
+    epoll: &Epoll,
+    fd: BorrowedFd<'_>,
+    (underlay, end): (Underlay, End),
+    io: &Arc<UnderlayIo>,
+) {
+    let token = token(underlay, end);
+    if sockets.contains_key(&token) {
+        return;
+    }
+    match epoll.add(fd, token) {
+        Ok(()) => drop(sockets.insert(token, Socket { underlay, io: Arc::clone(io), end, long: false })),
+        Err(error) => tracing::error!(%error, "cannot wait on a socket of a tunnel"),
+    }
+}

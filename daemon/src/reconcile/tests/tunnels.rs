@@ -1,0 +1,69 @@
+//! The sockets that Tunnels need.
+
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use super::lab::{self, Lab};
+use super::{fabric, name, object};
+use crate::model::{Carrier, Fabric, Kind, Segment, Tunnel, TunnelForm, Vni, Vxlan, VxlanRemote};
+use crate::reconcile::agenda::News;
+use crate::reconcile::pass::Outcome;
+use crate::status::Report;
+
+const PORT: u16 = 4789;
+
+fn tunneled() -> Fabric {
+    let remotes = vec![VxlanRemote { address: "192.0.2.2".parse().unwrap(), macs: Vec::new() }];
+    let vxlan = Vxlan {
+        vni: Vni::new(42).unwrap(),
+        port: NonZeroU16::new(PORT).unwrap(),
+        remotes,
+        suppress_neighbors: false,
+    };
+    let segment = Segment { network: name("net"), vlan: 0 };
+    let form = TunnelForm::Vxlan { segment, carrier: Carrier::Node, vxlan };
+    let mut fabric = fabric(&[], Vec::new());
+    fabric.networks.insert(name("net"), object("net", lab::network()));
+    fabric.tunnels.insert(name("far"), object("far", Tunnel { mtu: None, local: None, form }));
+    fabric
+}
+
+fn report(outcome: &Outcome) -> Option<&Report> {
+    outcome.reports.iter().find(|(kind, ..)| *kind == Kind::Tunnel).map(|(.., report)| report)
+}
+
+fn is_free() -> bool {
+    std::net::UdpSocket::bind(("0.0.0.0", PORT)).is_ok()
+}
+
+#[test]
+fn the_port_of_a_tunnel_is_open_while_there_is_one() {
+    let mut lab = Lab::new();
+    let mut fabric = tunneled();
+    let outcome = lab.pass(&fabric);
+    assert!(report(&outcome).unwrap().ready, "{outcome:?}");
+    assert!(!is_free());
+    fabric.tunnels.get_mut("far").unwrap().metadata.deleting = Some(std::time::SystemTime::UNIX_EPOCH);
+    assert_eq!(lab.pass(&fabric).gone, [(Kind::Tunnel, name("far"))]);
+    assert!(is_free());
+}
+
+#[test]
+fn a_tunnel_whose_port_is_used_by_others_says_so_and_is_there_when_it_is_free() {
+    let mut lab = Lab::new();
+    let fabric = tunneled();
+    let held = std::net::UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+    let outcome = lab.pass(&fabric);
+    let told = report(&outcome).unwrap();
+    assert_eq!((told.ready, told.reason), (false, "PortInUse"), "{told:?}");
+    assert!(told.message.contains("UDP port 4789"), "{told:?}");
+    let now = Instant::now();
+    assert!(lab.work.next_pass() <= now + Duration::from_millis(100));
+    let again = lab.pass_at(&fabric, &News::default(), now + Duration::from_millis(200));
+    assert!(report(&again).is_none(), "nothing new is to be told: {again:?}");
+    assert_eq!(lab.work.tally().failures, 2);
+    drop(held);
+    let outcome = lab.pass_at(&fabric, &News::default(), now + Duration::from_secs(2));
+    assert!(report(&outcome).unwrap().ready, "{outcome:?}");
+    assert!(!is_free());
+}
