@@ -15,6 +15,7 @@ use tonic_health::ServingStatus;
 use weft_proto::v1;
 use weft_proto::v1::diagnostics_server::DiagnosticsServer;
 use weft_proto::v1::fabric_server::FabricServer;
+use weft_proto::v1::tunnels_server::TunnelsServer;
 
 use crate::dataplane::Dataplane;
 use crate::error::{Error, Result};
@@ -25,6 +26,7 @@ use crate::store::Store;
 use diagnostics::DiagnosticsService;
 use fabric::FabricService;
 use socket::Socket;
+use tunnels::TunnelsService;
 
 mod answer;
 mod diagnostics;
@@ -33,6 +35,7 @@ mod live_trace;
 mod resource;
 mod socket;
 mod tunnel_status;
+mod tunnels;
 mod watching;
 
 /// The largest message in either direction, in bytes: some ten thousand resources.
@@ -87,15 +90,17 @@ impl Api {
         let fabric = FabricServer::new(FabricService::new(Arc::clone(&node)))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let diagnostics =
-            DiagnosticsServer::new(DiagnosticsService::new(node)).max_encoding_message_size(MAX_MESSAGE);
+        let diagnostics = DiagnosticsServer::new(DiagnosticsService::new(Arc::clone(&node)))
+            .max_encoding_message_size(MAX_MESSAGE);
+        let tunnels = TunnelsServer::new(TunnelsService::new(node)).max_encoding_message_size(MAX_MESSAGE);
         let server = Server::builder()
             .layer(InterceptorLayer::new(socket::check_peer(socket::own_uid()?)))
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .add_service(fabric)
-            .add_service(diagnostics);
+            .add_service(diagnostics)
+            .add_service(tunnels);
         let incoming = UnixListenerStream::new(self.socket.listener()?);
         let served = server.serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone, and with it the daemon.
@@ -144,7 +149,12 @@ async fn tell_readiness(
     status: Arc<StatusBoard>,
     revision: u64,
 ) {
-    let services = ["", v1::fabric_server::SERVICE_NAME, v1::diagnostics_server::SERVICE_NAME];
+    let services = [
+        "",
+        v1::fabric_server::SERVICE_NAME,
+        v1::diagnostics_server::SERVICE_NAME,
+        v1::tunnels_server::SERVICE_NAME,
+    ];
     for service in services {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }

@@ -105,6 +105,17 @@ pub enum Error {
     /// An object that is being taken down and shall be made again elsewhere.
     #[error("{0} is still being deleted; try again when it is gone")]
     Going(ObjectRef),
+    /// A Tunnel of another kind has no keys.
+    #[error("{0} has no keys, a Tunnel with wireguard expected")]
+    NoKeys(ObjectRef),
+    /// A rotation of keys was not finished, several times over.
+    #[error("{object} has {count} earlier keys by which peers are let in; finish the rotation first")]
+    TooManyKeys {
+        /// Whose keys.
+        object: ObjectRef,
+        /// How many of them it has beside the present one.
+        count: usize,
+    },
     /// The API's socket cannot be served.
     #[error("API socket {} cannot be {operation}", path.display())]
     Socket {

@@ -14,7 +14,7 @@ use weft_stack::config::{
 };
 use weft_stack::{MacAddr, Prefix};
 
-pub use keys::TunnelKeys;
+pub use keys::{GivenKeys, TunnelKeys};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
 pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni};
 pub use violation::Violation;

@@ -19,9 +19,12 @@ use crate::model::{Fabric, Kind, Name, ObjectRef};
 
 use change::Outcome;
 pub use change::{Applied, Change};
+use keys::KeyFolder;
 use records::Records;
+use weft_stack::tunnel::wireguard::PrivateKey;
 
 mod change;
+mod keys;
 mod records;
 
 /// One revision of everything: as the user gave it and as the daemon understands it.
@@ -47,10 +50,26 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
+/// A step of changing the key of a Tunnel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rotation {
+    /// It speaks with another key, this one or one that is made, and is still known by those before.
+    Begin(Option<PrivateKey>),
+    /// Those before are forgotten.
+    Finish,
+}
+
+/// What is on disk.
+#[derive(Debug)]
+struct Files {
+    records: Records,
+    keys: KeyFolder,
+}
+
 /// The wish, kept.
 #[derive(Debug)]
 pub struct Store {
-    records: Mutex<Records>,
+    files: Mutex<Files>,
     instance: String,
     picture: ArcSwap<Picture>,
     revision: watch::Sender<u64>,
@@ -61,14 +80,16 @@ impl Store {
     /// names the object when a stored one cannot be understood.
     pub fn open(state_dir: &Path) -> Result<Store> {
         let (records, loaded) = Records::open(state_dir)?;
-        let fabric = parse::fabric(&loaded.resources, loaded.revision).map_err(|found| {
+        let mut fabric = parse::fabric(&loaded.resources, loaded.revision).map_err(|found| {
             let first = found.into_iter().next();
             let (object, reason) = first.map(|wrong| (wrong.field, wrong.description)).unwrap_or_default();
             Error::StateObject { path: records.path().to_owned(), object, reason }
         })?;
+        let (folder, keys) = KeyFolder::open(state_dir, &fabric)?;
+        fabric.keys = keys;
         let picture = Picture { resources: loaded.resources, fabric: Arc::new(fabric) };
         Ok(Store {
-            records: Mutex::new(records),
+            files: Mutex::new(Files { records, keys: folder }),
             instance: loaded.instance,
             picture: ArcSwap::from_pointee(picture),
             revision: watch::Sender::new(loaded.revision),
@@ -102,23 +123,30 @@ impl Store {
 
     /// Makes, changes and prunes, all or nothing. On disk when it returns.
     pub fn apply(&self, wish: Wish, adoptable: Adoptable<'_>) -> Result<Applied> {
-        let mut records = self.lock();
+        let mut files = self.lock();
         let before = self.picture();
         let dry_run = wish.dry_run;
         let outcome = change::apply(&before, wish, SystemTime::now(), adoptable)?;
         let changes = outcome.changes.clone();
-        let revision = if dry_run { self.revision() } else { self.commit(&mut records, outcome)? };
+        let revision = if dry_run { self.revision() } else { self.commit(&mut files, outcome)? };
         Ok(Applied { changes, revision })
     }
 
     /// Marks objects for deletion, all or none, and returns those that were there and the revision. On disk
     /// when it returns.
     pub fn delete(&self, objects: &[ObjectRef], ignore_missing: bool) -> Result<(Vec<ObjectRef>, u64)> {
-        let mut records = self.lock();
+        let mut files = self.lock();
         let outcome = change::delete(&self.picture(), objects, ignore_missing, SystemTime::now())?;
         let deleted = outcome.changes.iter().map(|(object, _)| object.clone()).collect();
-        let revision = self.commit(&mut records, outcome)?;
+        let revision = self.commit(&mut files, outcome)?;
         Ok((deleted, revision))
+    }
+
+    /// Changes the key of a Tunnel, and returns the revision. On disk when it returns.
+    pub fn rotate(&self, object: &ObjectRef, rotation: Rotation) -> Result<u64> {
+        let mut files = self.lock();
+        let outcome = change::rotate(&self.picture(), object, rotation)?;
+        self.commit(&mut files, outcome)
     }
 
     /// Forgets a tombstone. Does nothing to an object that was applied again meanwhile.
@@ -128,27 +156,34 @@ impl Store {
 
     /// Forgets several tombstones in one transaction.
     pub fn purge_all(&self, objects: &[ObjectRef]) -> Result<()> {
-        let mut records = self.lock();
+        let mut files = self.lock();
         let outcome = change::purge(&self.picture(), objects)?;
-        self.commit(&mut records, outcome).map(|_| ())
+        self.commit(&mut files, outcome).map(|_| ())
     }
 
     /// Writes what an outcome changed, then shows it.
-    fn commit(&self, records: &mut Records, outcome: Outcome) -> Result<u64> {
+    fn commit(&self, files: &mut Files, outcome: Outcome) -> Result<u64> {
         let revision = outcome.fabric.revision;
         if outcome.written.is_empty() {
             return Ok(revision);
         }
-        records.write(&outcome.resources, &outcome.written, revision)?;
+        let with_keys = outcome.written.iter().any(|object| object.kind == Kind::Tunnel);
+        if with_keys {
+            files.keys.prepare(&outcome.fabric, &outcome.keys_written)?;
+        }
+        files.records.write(&outcome.resources, &outcome.written, revision)?;
+        if with_keys {
+            files.keys.commit(&outcome.fabric, &outcome.keys_written);
+        }
         let picture = Picture { resources: outcome.resources, fabric: Arc::new(outcome.fabric) };
         self.picture.store(Arc::new(picture));
         self.revision.send_replace(revision);
         Ok(revision)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Records> {
+    fn lock(&self) -> MutexGuard<'_, Files> {
         // A transaction that a panic ended was not committed, and the picture is stored after it.
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

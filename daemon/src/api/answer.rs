@@ -16,7 +16,9 @@ impl From<Error> for Status {
         match error {
             Error::Refused(violations) => error_detail::invalid_argument(fitting(violations)),
             Error::NotFound(_) => Status::not_found(error.to_string()),
-            Error::InUse { .. } => Status::failed_precondition(error.to_string()),
+            Error::InUse { .. } | Error::NoKeys(_) | Error::TooManyKeys { .. } => {
+                Status::failed_precondition(error.to_string())
+            }
             Error::Going(_) => Status::unavailable(error.to_string()),
             other => {
                 let mut message = other.to_string();

@@ -17,7 +17,7 @@ use crate::reconcile::Marks;
 use crate::store::{Change, Wish};
 
 /// How long Apply and Delete wait for the kernel to follow.
-const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 /// The service.
 pub(super) struct FabricService {
@@ -27,17 +27,6 @@ pub(super) struct FabricService {
 impl FabricService {
     pub fn new(node: Arc<Node>) -> FabricService {
         FabricService { node }
-    }
-
-    /// Runs what reads and writes files where it does not hold up the other requests.
-    async fn blocking<T, F>(&self, work: F) -> Result<T, Status>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Node) -> crate::error::Result<T> + Send + 'static,
-    {
-        let node = Arc::clone(&self.node);
-        let result = tokio::task::spawn_blocking(move || work(&node)).await;
-        Ok(result.map_err(|error| Status::internal(format!("the request failed: {error}")))??)
     }
 
     /// Waits until none of these objects is left.
@@ -62,6 +51,17 @@ impl FabricService {
     }
 }
 
+/// Runs what reads and writes files where it does not hold up the other requests.
+pub(super) async fn blocking<T, F>(node: &Arc<Node>, work: F) -> Result<T, Status>
+where
+    T: Send + 'static,
+    F: FnOnce(&Node) -> crate::error::Result<T> + Send + 'static,
+{
+    let node = Arc::clone(node);
+    let result = tokio::task::spawn_blocking(move || work(&node)).await;
+    Ok(result.map_err(|error| Status::internal(format!("the request failed: {error}")))??)
+}
+
 #[tonic::async_trait]
 impl Fabric for FabricService {
     type WatchStream = ReceiverStream<Result<v1::WatchEvent, Status>>;
@@ -69,17 +69,16 @@ impl Fabric for FabricService {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
         let v1::ApplyRequest { resources, dry_run, prune, no_wait } = request.into_inner();
         let wish = Wish { resources, prune, dry_run };
-        let applied = self
-            .blocking(move |node| {
-                let marks = Marks::new(node.store.instance());
-                let applied = node.store.apply(wish, &|path| adoptable(path, &marks))?;
-                if !dry_run {
-                    // Also when the client has gone meanwhile: the wish is stored.
-                    node.realizer.wake();
-                }
-                Ok(applied)
-            })
-            .await?;
+        let applied = blocking(&self.node, move |node| {
+            let marks = Marks::new(node.store.instance());
+            let applied = node.store.apply(wish, &|path| adoptable(path, &marks))?;
+            if !dry_run {
+                // Also when the client has gone meanwhile: the wish is stored.
+                node.realizer.wake();
+            }
+            Ok(applied)
+        })
+        .await?;
         if !dry_run && !no_wait && !self.node.status.wait_for(applied.revision, WAIT).await {
             tracing::warn!(revision = applied.revision, "Apply answers before the kernel was tried");
         }
@@ -128,13 +127,12 @@ impl Fabric for FabricService {
             answer::object(&format!("objects[{index}]."), object.kind, &object.name)
         };
         let objects = objects.iter().enumerate().map(named).collect::<Result<Vec<_>, _>>()?;
-        let (deleted, revision) = self
-            .blocking(move |node| {
-                let deleted = node.store.delete(&objects, ignore_missing)?;
-                node.realizer.wake();
-                Ok(deleted)
-            })
-            .await?;
+        let (deleted, revision) = blocking(&self.node, move |node| {
+            let deleted = node.store.delete(&objects, ignore_missing)?;
+            node.realizer.wake();
+            Ok(deleted)
+        })
+        .await?;
         if !no_wait {
             self.gone(&deleted).await?;
         }

@@ -17,6 +17,7 @@ use crate::status::Report;
 use daemon::{Daemon, LIMIT, next, reference};
 
 mod daemon;
+mod tunnels;
 
 #[tokio::test]
 async fn what_is_applied_is_tried_and_shown_with_its_status() {

@@ -22,6 +22,7 @@ mod switching;
 mod tunnel;
 
 pub(super) use network::reserved_end;
+pub use tunnel::take_secrets;
 
 /// Stored resources by name, as the user gave them.
 pub type Resources = BTreeMap<ObjectRef, Arc<v1::Resource>>;

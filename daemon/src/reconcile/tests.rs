@@ -251,3 +251,33 @@ fn a_route_in_the_way_is_named_and_the_rest_of_the_port_works() {
     assert_eq!(lab.picture().ports.len(), 1);
     assert_eq!(lab.work.tally().failures, 1);
 }
+
+#[test]
+fn tunnels_are_in_the_picture_while_they_live_and_have_their_keys() {
+    use crate::fixture;
+    use weft_stack::tunnel::wireguard::PrivateKey;
+    let mut lab = Lab::new();
+    let gre = fixture::object("Tunnel", "g", "  router: core\n  gre: {remote: 192.0.2.2}");
+    let wireguard = fixture::object("Tunnel", "w", "  router: core\n  wireguard: {}");
+    let yaml = format!("{}{gre}{wireguard}", fixture::object("Router", "core", ""));
+    let mut fabric = fixture::fabric(&yaml);
+    let told = |outcome: &super::pass::Outcome| {
+        let tunnels = outcome.reports.iter().filter(|(kind, ..)| *kind == Kind::Tunnel);
+        tunnels.map(|(_, name, report)| format!("{name} {}", report.reason)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&lab.pass(&fabric)), ["g Realized", "w KeyMissing"]);
+    assert_eq!(lab.picture().tunnels.len(), 1);
+    let keys = |number| {
+        let key = PrivateKey::new([number; 32]);
+        std::sync::Arc::new(crate::model::TunnelKeys::new(key, Vec::new(), Default::default()))
+    };
+    for number in [1, 2] {
+        fabric.keys.insert(name("w"), keys(number));
+        assert_eq!(told(&lab.pass(&fabric)), ["g Realized", "w Realized"], "another key is another picture");
+    }
+    assert_eq!((lab.picture().tunnels.len(), lab.pictures()), (2, 3));
+    fabric.tunnels.get_mut("w").unwrap().metadata.deleting = Some(std::time::SystemTime::now());
+    let outcome = lab.pass(&fabric);
+    assert_eq!(outcome.gone, [(Kind::Tunnel, name("w"))]);
+    assert_eq!(lab.picture().tunnels.len(), 1);
+}

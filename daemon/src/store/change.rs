@@ -1,15 +1,18 @@
 //! From one picture and a request to the next picture: no disk, no clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use weft_proto::v1;
 
-use super::{Adoptable, Picture, Wish, has_labels, records};
+use super::{Adoptable, Picture, Rotation, Wish, has_labels, keys, records};
 use crate::error::{Error, Result};
 use crate::model::parse::{self, Resources};
-use crate::model::{Fabric, Kind, Namespace, ObjectRef, Violation, check};
+use crate::model::{Fabric, GivenKeys, Kind, Name, Namespace, ObjectRef, TunnelKeys, Violation, check};
+
+/// The most earlier keys of a Tunnel by which peers are let in: each is one more that a handshake is tried with.
+const MAX_PREVIOUS_KEYS: usize = 3;
 
 /// What became of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(super) struct Outcome {
     pub changes: Vec<(ObjectRef, Change)>,
     /// The objects whose record differs, or is gone.
     pub written: BTreeSet<ObjectRef>,
+    /// The Tunnels whose keys differ.
+    pub keys_written: BTreeSet<Name>,
 }
 
 /// The next picture while it is worked out.
@@ -50,6 +55,8 @@ struct Draft {
     now: SystemTime,
     changes: Vec<(ObjectRef, Change)>,
     written: BTreeSet<ObjectRef>,
+    keys: BTreeMap<Name, Arc<TunnelKeys>>,
+    keys_written: BTreeSet<Name>,
 }
 
 pub(super) fn apply(
@@ -60,9 +67,9 @@ pub(super) fn apply(
 ) -> Result<Outcome> {
     let named = identify(wish.resources)?;
     let mut draft = Draft::of(before, now);
-    let touched: BTreeSet<ObjectRef> = named.iter().map(|(object, _)| object.clone()).collect();
-    for (object, resource) in named {
-        draft.put(object, resource)?;
+    let touched: BTreeSet<ObjectRef> = named.iter().map(|(object, ..)| object.clone()).collect();
+    for (object, resource, given) in named {
+        draft.put(object, resource, given)?;
     }
     let mut pruned = Vec::new();
     if !wish.prune.is_empty() {
@@ -102,6 +109,37 @@ pub(super) fn delete(
     Ok(outcome)
 }
 
+pub(super) fn rotate(before: &Picture, object: &ObjectRef, rotation: Rotation) -> Result<Outcome> {
+    let tunnel = before.fabric.tunnels.get(&object.name).filter(|_| object.kind == Kind::Tunnel);
+    let tunnel = tunnel.ok_or_else(|| Error::NotFound(vec![object.clone()]))?;
+    if tunnel.metadata.deleting.is_some() {
+        return Err(Error::Going(object.clone()));
+    }
+    if tunnel.spec.wireguard().is_none() {
+        return Err(Error::NoKeys(object.clone()));
+    }
+    let old = before.fabric.keys.get(&object.name);
+    let new = match (rotation, old) {
+        (Rotation::Finish, Some(old)) => old.finished(),
+        (Rotation::Finish, None) => return Draft::of(before, SystemTime::UNIX_EPOCH).finish(before),
+        (Rotation::Begin(given), Some(old)) => old.rotated(given.map_or_else(keys::made, Ok)?),
+        (Rotation::Begin(private), None) => {
+            GivenKeys { private, ..GivenKeys::default() }.merged(None, keys::made)?
+        }
+    };
+    if new.previous().len() > MAX_PREVIOUS_KEYS {
+        let count = new.previous().len() - 1;
+        return Err(Error::TooManyKeys { object: object.clone(), count });
+    }
+    let mut draft = Draft::of(before, SystemTime::UNIX_EPOCH);
+    if old.is_none_or(|old| **old != new) {
+        draft.change_keys(object, new);
+    }
+    let outcome = draft.finish(before)?;
+    let wrong = check::fabric(&outcome.fabric, &BTreeSet::from([object.clone()]));
+    if wrong.is_empty() { Ok(outcome) } else { Err(Error::Refused(wrong)) }
+}
+
 pub(super) fn purge(before: &Picture, objects: &[ObjectRef]) -> Result<Outcome> {
     let mut draft = Draft::of(before, SystemTime::UNIX_EPOCH);
     for object in objects {
@@ -121,16 +159,25 @@ impl Draft {
             now,
             changes: Vec::new(),
             written: BTreeSet::new(),
+            keys: before.fabric.keys.clone(),
+            keys_written: BTreeSet::new(),
         }
     }
 
     /// Puts an object where it was, or as a new one. A tombstone comes to a new life.
-    fn put(&mut self, object: ObjectRef, given: v1::Resource) -> Result<()> {
+    fn put(&mut self, object: ObjectRef, given: v1::Resource, secrets: Option<GivenKeys>) -> Result<()> {
         let before = self.resources.get(&object).filter(|resource| !is_going(resource));
+        let known = self.keys.get(&object.name).filter(|_| before.is_some() && object.kind == Kind::Tunnel);
+        let keys = secrets.map(|secrets| secrets.merged(known.map(Arc::as_ref), keys::made)).transpose()?;
+        let new_keys = keys.filter(|keys| known.is_none_or(|known| **known != *keys));
         let (metadata, change) = match before.and_then(|old| Some((old, old.metadata.clone()?))) {
-            Some((old, metadata)) => self.renewed(old, metadata, &given),
+            Some((old, metadata)) => self.renewed(old, metadata, &given, new_keys.is_some()),
             None => (self.fresh(&object, &given)?, Change::Created),
         };
+        if let Some(keys) = new_keys {
+            self.keys.insert(object.name.clone(), Arc::new(keys));
+            self.keys_written.insert(object.name.clone());
+        }
         if change != Change::Unchanged {
             let resource = v1::Resource { metadata: Some(metadata), kind: given.kind };
             self.resources.insert(object.clone(), Arc::new(resource));
@@ -145,9 +192,11 @@ impl Draft {
         old: &v1::Resource,
         mut metadata: v1::Metadata,
         given: &v1::Resource,
+        new_keys: bool,
     ) -> (v1::Metadata, Change) {
         let labels = given.metadata.as_ref().map(|given| given.labels.clone()).unwrap_or_default();
-        let same_spec = old.kind == given.kind;
+        // Keys are a part of the spec, though they are kept elsewhere.
+        let same_spec = old.kind == given.kind && !new_keys;
         if same_spec && metadata.labels == labels {
             return (metadata, Change::Unchanged);
         }
@@ -169,6 +218,18 @@ impl Draft {
         })
     }
 
+    /// Gives a Tunnel that is there other keys.
+    fn change_keys(&mut self, object: &ObjectRef, keys: TunnelKeys) {
+        let Some(resource) = self.resources.get_mut(object) else { return };
+        let metadata = Arc::make_mut(resource).metadata.get_or_insert_default();
+        metadata.generation += 1;
+        metadata.revision = self.revision;
+        self.keys.insert(object.name.clone(), Arc::new(keys));
+        self.keys_written.insert(object.name.clone());
+        self.written.insert(object.clone());
+        self.changes.push((object.clone(), Change::Updated));
+    }
+
     /// Makes a tombstone; one that is there already stays as it is.
     fn bury(&mut self, object: &ObjectRef) {
         self.changes.push((object.clone(), Change::Deleted));
@@ -184,8 +245,16 @@ impl Draft {
     /// Reads the whole as the model. Without a change the revision stays.
     fn finish(self, before: &Picture) -> Result<Outcome> {
         let revision = if self.written.is_empty() { before.fabric.revision } else { self.revision };
-        let fabric = parse::fabric(&self.resources, revision).map_err(Error::Refused)?;
-        Ok(Outcome { resources: self.resources, fabric, changes: self.changes, written: self.written })
+        let mut fabric = parse::fabric(&self.resources, revision).map_err(Error::Refused)?;
+        let speaks = |name: &Name| fabric.tunnels.get(name).is_some_and(|it| it.spec.wireguard().is_some());
+        fabric.keys = self.keys.into_iter().filter(|(name, _)| speaks(name)).collect();
+        Ok(Outcome {
+            resources: self.resources,
+            fabric,
+            changes: self.changes,
+            written: self.written,
+            keys_written: self.keys_written,
+        })
     }
 }
 
@@ -194,8 +263,11 @@ fn is_going(resource: &v1::Resource) -> bool {
     resource.metadata.as_ref().is_some_and(|metadata| metadata.deleting.is_some())
 }
 
-/// The objects of a request by name, their status dropped and an absent spec filled in.
-fn identify(resources: Vec<v1::Resource>) -> Result<Vec<(ObjectRef, v1::Resource)>> {
+/// An object of a request, and the secrets that came with it.
+type Named = (ObjectRef, v1::Resource, Option<GivenKeys>);
+
+/// The objects of a request by name, their status and secrets taken out and an absent spec filled in.
+fn identify(resources: Vec<v1::Resource>) -> Result<Vec<Named>> {
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     let mut named = Vec::with_capacity(resources.len());
@@ -206,7 +278,10 @@ fn identify(resources: Vec<v1::Resource>) -> Result<Vec<(ObjectRef, v1::Resource
                     wrong.push(Violation::new(&object, "metadata.name", "given twice in one request"));
                 }
                 strip(&mut resource);
-                named.push((object, resource));
+                match parse::take_secrets(&object, &mut resource) {
+                    Ok(given) => named.push((object, resource, given)),
+                    Err(found) => wrong.extend(found),
+                }
             }
             Err(found) => wrong.extend(found),
         }

@@ -224,8 +224,7 @@ struct Raw {
 
 /// An identifier that no other object has or had (RFC 9562 version 4).
 pub(super) fn random_id() -> Result<String> {
-    let mut bytes =
-        random::<16>().map_err(|source| Error::File { path: RANDOM.into(), operation: "read", source })?;
+    let mut bytes = random::<16>().map_err(no_randomness)?;
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = hex(&bytes);
@@ -235,7 +234,13 @@ pub(super) fn random_id() -> Result<String> {
 /// Where random bytes come from.
 const RANDOM: &str = "/dev/urandom";
 
-fn random<const N: usize>() -> io::Result<[u8; N]> {
+/// What it means that there are none.
+pub(super) fn no_randomness(source: io::Error) -> Error {
+    Error::File { path: RANDOM.into(), operation: "read", source }
+}
+
+/// Octets that nobody can guess.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open(RANDOM)?.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -8,10 +8,10 @@ use super::*;
 use crate::fixture::{BASE, object, port, resources};
 
 /// A folder of this test's own; removed when it ends.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("weft-store-{}-{number}", std::process::id()));
@@ -19,8 +19,12 @@ impl Folder {
         Folder(path.join("state"))
     }
 
-    fn open(&self) -> Store {
+    pub fn open(&self) -> Store {
         Store::open(&self.0).unwrap()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -299,7 +303,7 @@ fn a_stored_object_that_cannot_be_understood_is_named() {
     let store = folder.open();
     apply(&store, &format!("{BASE}{}", port("web", "")));
     {
-        let mut records = store.lock();
+        let mut files = store.lock();
         let mut resources = store.picture().resources.clone();
         let web = reference("Port/web");
         if let Some(v1::resource::Kind::Port(port)) =
@@ -307,7 +311,7 @@ fn a_stored_object_that_cannot_be_understood_is_named() {
         {
             port.spec.as_mut().unwrap().vlan = 5000;
         }
-        records.write(&resources, &std::collections::BTreeSet::from([web]), 2).unwrap();
+        files.records.write(&resources, &std::collections::BTreeSet::from([web]), 2).unwrap();
     }
     drop(store);
     let error = Store::open(&folder.0).unwrap_err().to_string();

@@ -22,6 +22,7 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
     for (object, tunnel) in blamed_last(Kind::Tunnel, &fabric.tunnels, touched) {
         check_references(&object, tunnel, fabric, found);
         check_local(&object, tunnel, fabric, found);
+        check_keys(&object, tunnel, fabric, found);
         if let Some(network) = tunnel.segment().and_then(|segment| fabric.networks.get(&segment.network)) {
             check_mtu(&object, tunnel, &network.spec, found);
         }
@@ -55,6 +56,19 @@ fn check_local(object: &ObjectRef, tunnel: &Tunnel, fabric: &Fabric, found: &mut
     if !own.any(|claim| claim.value == local) {
         let text = format!("{local} is not an address of Router/{router}");
         found.push(Violation::new(object, "spec.local", text));
+    }
+}
+
+/// Nobody is a peer of itself.
+fn check_keys(object: &ObjectRef, tunnel: &Tunnel, fabric: &Fabric, found: &mut Vec<Violation>) {
+    let (Some(wireguard), Some(keys)) = (tunnel.wireguard(), fabric.keys.get(&object.name)) else { return };
+    for (index, peer) in wireguard.peers.iter().enumerate() {
+        for (key, field) in peer.keys().zip(["publicKey", "nextPublicKey"]) {
+            if keys.public().contains(&key) {
+                let path = format!("spec.wireguard.peers[{index}].{field}");
+                found.push(Violation::new(object, &path, format_args!("{key} is this Tunnel's own key")));
+            }
+        }
     }
 }
 

@@ -17,7 +17,10 @@ use crate::model::{
     Vxlan, VxlanRemote,
 };
 
+mod secrets;
 mod wireguard;
+
+pub use secrets::take_secrets;
 
 /// RFC 7348 section 5.
 const VXLAN_PORT: NonZeroU16 = NonZeroU16::new(4789).unwrap();
