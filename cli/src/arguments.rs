@@ -8,8 +8,10 @@ use weft_proto::client::DEFAULT_ENDPOINT;
 use weft_proto::v1::Kind;
 
 pub use trace::{Block, Trace};
+pub use tunnel::{Import, Rotate, TunnelCommand};
 
 mod trace;
+mod tunnel;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -19,7 +21,7 @@ const EXIT_CODES: &str = "Exit codes:
   4  an object does not exist
   5  applied, but something is not ready";
 
-/// Controls a Weft daemon: declare namespaces, networks, ports and routers, and see what they do.
+/// Controls a Weft daemon: declare namespaces, networks, ports, routers and tunnels, and see what they do.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Arguments {
@@ -52,6 +54,12 @@ pub enum Command {
     Top(Top),
     /// Show the state of the daemon
     Status(StatusArguments),
+    /// Import tunnels from other programs, and change their keys
+    Tunnel {
+        /// What to do.
+        #[command(subcommand)]
+        command: TunnelCommand,
+    },
     /// Print the completion script of a shell
     Completion {
         /// The shell
@@ -97,7 +105,7 @@ pub enum Format {
 /// Arguments of `weft get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// namespaces (ns), networks (net), ports (po), routers (rt) or all
+    /// namespaces (ns), networks (net), ports (po), routers (rt), tunnels (tun) or all
     #[arg(value_parser = scope)]
     pub kind: Scope,
     /// Only these; default all
@@ -113,7 +121,7 @@ pub struct Get {
 /// Arguments of `weft describe`.
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// namespace (ns), network (net), port (po) or router (rt)
+    /// namespace (ns), network (net), port (po), router (rt) or tunnel (tun)
     #[arg(value_parser = kind)]
     pub kind: Kind,
     /// The object's name
@@ -124,7 +132,7 @@ pub struct Describe {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").args(["kind", "files"]).required(true))]
 pub struct Delete {
-    /// namespace (ns), network (net), port (po) or router (rt)
+    /// namespace (ns), network (net), port (po), router (rt) or tunnel (tun)
     #[arg(value_parser = kind, requires = "names")]
     pub kind: Option<Kind>,
     /// Names of the objects
@@ -154,7 +162,7 @@ pub enum WatchFormat {
 /// Arguments of `weft watch`.
 #[derive(Debug, Args)]
 pub struct Watch {
-    /// namespaces (ns), networks (net), ports (po), routers (rt) or all
+    /// namespaces (ns), networks (net), ports (po), routers (rt), tunnels (tun) or all
     #[arg(value_parser = scope, default_value = "all")]
     pub kind: Scope,
     /// Only objects with these labels: KEY=VALUE[,KEY=VALUE]
@@ -239,7 +247,7 @@ impl Scope {
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
-    let expected = "a kind is namespace (ns), network (net), port (po) or router (rt)";
+    let expected = "a kind is namespace (ns), network (net), port (po), router (rt) or tunnel (tun)";
     Kind::from_any_name(text).ok_or_else(|| expected.to_owned())
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::CommandFactory;
 use weft_proto::Client;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, TunnelCommand};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -18,6 +18,7 @@ mod get;
 mod status;
 mod top;
 mod trace;
+mod tunnel;
 mod watch;
 
 /// Runs the command of these arguments.
@@ -36,6 +37,12 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Error>
         Command::Trace(arguments) => trace::run(client, arguments, output).await,
         Command::Top(arguments) => top::run(client, arguments, output).await,
         Command::Status(arguments) => status::run(client, arguments, output).await,
+        Command::Tunnel { command: TunnelCommand::Import(arguments) } => {
+            tunnel::import(client, arguments, output).await
+        }
+        Command::Tunnel { command: TunnelCommand::Rotate(arguments) } => {
+            tunnel::rotate(client, arguments, output).await
+        }
         Command::Completion { shell } => completion(shell, output),
     }
 }

@@ -23,6 +23,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A configuration of another program that makes no resource.
+    #[error("{}", .0.join("; "))]
+    Import(Vec<String>),
     /// A folder or file that declares nothing.
     #[error("no resources in {0}")]
     Nothing(String),
@@ -74,6 +77,7 @@ impl Error {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Error::Manifest(errors) => errors.iter().map(ToString::to_string).collect(),
+            Error::Import(errors) => errors.clone(),
             Error::Missing(objects) => objects.iter().map(|object| format!("there is no {object}")).collect(),
             Error::Call(status) => call_lines(status),
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),

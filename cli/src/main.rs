@@ -22,6 +22,7 @@ mod quantity;
 mod table;
 mod usage;
 mod view;
+mod wg_quick;
 
 /// The exit code when the arguments are wrong.
 const WRONG_USAGE: u8 = 2;

@@ -5,6 +5,8 @@ use weft_proto::v1::{Kind, PortCounters, Resource, resource};
 use crate::quantity::age;
 use crate::table::{Cell, Table, Tone};
 
+pub use columns::{far_end, joins, tunnel, word};
+
 mod columns;
 pub mod rates;
 

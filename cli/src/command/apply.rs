@@ -14,20 +14,26 @@ use crate::table::{Tone, toned};
 use crate::view;
 
 /// Applies the files' resources and prints a line for each object.
-pub async fn run(mut client: Client, arguments: Apply, output: &mut Output) -> Result<(), Error> {
-    let request = ApplyRequest {
+pub async fn run(client: Client, arguments: Apply, output: &mut Output) -> Result<(), Error> {
+    let wish = ApplyRequest {
         resources: files::read(&arguments.files)?,
         dry_run: arguments.dry_run,
         prune: arguments.labels.unwrap_or_default().0,
         no_wait: arguments.no_wait,
     };
-    let results = client.fabric.apply(request).await?.into_inner().results;
-    let waited = !arguments.dry_run && !arguments.no_wait;
+    request(client, wish, output).await
+}
+
+/// Sends a request and prints a line for each object.
+pub async fn request(mut client: Client, wish: ApplyRequest, output: &mut Output) -> Result<(), Error> {
+    let dry_run = wish.dry_run;
+    let waited = !dry_run && !wish.no_wait;
+    let results = client.fabric.apply(wish).await?.into_inner().results;
     let mut not_ready = Vec::new();
     for result in &results {
         let object = view::object(result.kind(), &result.name);
         let reason = result.resource.as_ref().filter(|_| waited).and_then(view::not_ready);
-        let line = line(result, &object, arguments.dry_run, output.colour);
+        let line = line(result, &object, dry_run, output.colour);
         match reason {
             None => writeln!(output, "{line}")?,
             Some(reason) => {

@@ -12,18 +12,23 @@ use crate::quantity::{age, count, octets};
 use crate::table::{Cell, Table, Tone, toned};
 use crate::view;
 
+mod tunnel;
+
 /// Prints everything about one object.
 pub async fn run(mut client: Client, arguments: Describe, output: &mut Output) -> Result<(), Error> {
     let request = GetRequest { kind: arguments.kind.into(), name: arguments.name };
     let mut resource = client.fabric.get(request).await?.into_inner();
     head(&resource, output)?;
+    tunnel::glance(&resource, output)?;
     let conditions = conditions(&resource);
+    let far_ends = tunnel::far_ends(&resource);
     let counters = take_tables(&mut resource);
     sections(&resource, output)?;
     if !conditions.is_empty() {
         writeln!(output, "Conditions:")?;
         conditions.write(output)?;
     }
+    far_ends.map_or(Ok(()), |ends| tunnel::print(&ends, output))?;
     counters.map_or(Ok(()), |counters| print_counters(&counters, output))
 }
 
@@ -90,7 +95,11 @@ fn take_tables(resource: &mut Resource) -> Option<PortCounters> {
         resource::Kind::Namespace(it) => it.status.as_mut()?.conditions.clear(),
         resource::Kind::Network(it) => it.status.as_mut()?.conditions.clear(),
         resource::Kind::Router(it) => it.status.as_mut()?.conditions.clear(),
-        resource::Kind::Tunnel(it) => it.status.as_mut()?.conditions.clear(),
+        resource::Kind::Tunnel(it) => {
+            let status = it.status.as_mut()?;
+            status.conditions.clear();
+            status.remotes.clear();
+        }
         resource::Kind::Port(it) => {
             let status = it.status.as_mut()?;
             status.conditions.clear();

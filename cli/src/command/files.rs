@@ -30,7 +30,7 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Resource>, Error> {
 }
 
 /// What messages call a file.
-fn called(file: &Path) -> Cow<'_, str> {
+pub fn called(file: &Path) -> Cow<'_, str> {
     if is_stdin(file) { Cow::Borrowed("stdin") } else { file.to_string_lossy() }
 }
 
@@ -56,7 +56,8 @@ fn is_manifest(file: &Path) -> bool {
     matches!(extension, Some("yaml" | "yml" | "json")) && file.is_file()
 }
 
-fn text(file: &Path) -> Result<String, Error> {
+/// The text of a file or of stdin.
+pub fn text(file: &Path) -> Result<String, Error> {
     let text = match is_stdin(file) {
         true => {
             let mut text = String::new();

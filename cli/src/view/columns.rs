@@ -12,6 +12,8 @@ use super::{dropped, made, state};
 use crate::quantity::count;
 use crate::table::{Cell, Tone};
 
+pub use tunnel::{far_end, joins, tunnel, word};
+
 mod tunnel;
 
 /// A title, and what stands below it.

@@ -1,8 +1,9 @@
 //! The tables and states that people see.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
-use weft_proto::v1::{Condition, Metadata, Port, PortStatus, resource};
+use weft_proto::v1::{Condition, Metadata, Port, PortStatus, Tunnel, TunnelRemote, TunnelStatus, resource};
 
 use super::*;
 use crate::output::tests::captured;
@@ -90,4 +91,57 @@ fn the_state_is_the_reason_when_something_is_wrong() {
     assert_eq!(not_ready(&resource).unwrap(), "NamespaceMissing: /proc/42/ns/net does not exist");
     resource.metadata = Some(Metadata { deleting: Some(Default::default()), ..Default::default() });
     assert_eq!(state(&resource).0, "Deleting");
+}
+
+fn wireguard() -> Resource {
+    let text =
+        "{apiVersion: weft.dev/v1, kind: Tunnel, metadata: {name: wg}, spec: {router: core, wireguard: {}}}";
+    let mut resource = resources(text).remove(0);
+    let Some(resource::Kind::Tunnel(Tunnel { status, .. })) = &mut resource.kind else { panic!() };
+    let half_an_hour_and = |days: u64| SystemTime::now() - Duration::from_secs(days * 86_400 + 1800);
+    let end = |name: &str, days| TunnelRemote {
+        name: name.into(),
+        address: "192.0.2.2:51820".into(),
+        last_handshake: Some(half_an_hour_and(days).into()),
+        rx_bytes: 1024,
+        tx_bytes: 7,
+        ..Default::default()
+    };
+    *status = Some(TunnelStatus {
+        conditions: vec![Condition { r#type: "Ready".into(), status: true, ..Default::default() }],
+        mtu: 1440,
+        listen_port: 51820,
+        remotes: vec![
+            end("far", 5),
+            end("", 3),
+            TunnelRemote { public_key: "0123456789".into(), ..Default::default() },
+        ],
+        ..Default::default()
+    });
+    resource
+}
+
+#[test]
+fn a_tunnel_is_seen_at_a_glance() {
+    assert_eq!(
+        printed(Kind::Tunnel, &wireguard(), false, false),
+        "NAME  KIND       JOINS        FAR-ENDS                      STATE  HANDSHAKE  RX     TX\n\
+         wg    wireguard  router/core  far,192.0.2.2:51820,01234567  Ready  3d0h ago   2.0Ki  14\n"
+    );
+    let wide = printed(Kind::Tunnel, &wireguard(), true, false);
+    assert!(wide.contains("MTU   LOCAL  PORT   PUBLIC-KEY  DROPS  AGE\n"), "{wide}");
+}
+
+#[test]
+fn tunnels_are_called_by_what_tells_them_apart() {
+    let told = |spec: &str| {
+        let text =
+            format!("{{apiVersion: weft.dev/v1, kind: Tunnel, metadata: {{name: t}}, spec: {{{spec}}}}}");
+        let (spec, _) = tunnel(&resources(&text)[0]);
+        format!("{} {}", word(&spec), joins(&spec))
+    };
+    assert_eq!(told("network: front, vlan: 7, vxlan: {vni: 0}"), "vxlan 0 network/front@7");
+    assert_eq!(told("network: front, gretap: {}"), "gretap network/front");
+    assert_eq!(told("router: core, gre: {key: 9}"), "gre 9 router/core");
+    assert_eq!(told(""), " ");
 }

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use weft_proto::error_detail::{Violation, invalid_argument};
 use weft_proto::v1::diagnostics_server::{Diagnostics, DiagnosticsServer};
 use weft_proto::v1::fabric_server::{Fabric, FabricServer};
+use weft_proto::v1::tunnels_server::{Tunnels, TunnelsServer};
 use weft_proto::v1::*;
 
 /// A running fake; its socket goes with it.
@@ -31,7 +32,8 @@ impl Fake {
         let state = State::default();
         let server = tonic::transport::Server::builder()
             .add_service(FabricServer::new(state.clone()))
-            .add_service(DiagnosticsServer::new(state));
+            .add_service(DiagnosticsServer::new(state.clone()))
+            .add_service(TunnelsServer::new(state));
         runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
         Fake { folder, _runtime: runtime }
     }
@@ -75,6 +77,30 @@ impl State {
 /// The resource as the daemon would answer it: broken objects are not ready, others are.
 fn with_status(mut resource: Resource) -> Resource {
     let broken = resource.name().starts_with("broken");
+    if let Some(resource::Kind::Tunnel(Tunnel {
+        spec: Some(TunnelSpec { wireguard: Some(own), .. }),
+        status,
+    })) = &mut resource.kind
+    {
+        let public_key = told_of(&std::mem::take(&mut own.private_key));
+        let remote = |peer: &WireGuardPeer| TunnelRemote {
+            address: peer.endpoint.clone(),
+            public_key: peer.public_key.clone(),
+            rx_bytes: 2048,
+            drops: [("replayed".into(), 2)].into(),
+            ..Default::default()
+        };
+        let condition = Condition { r#type: "Ready".into(), status: true, ..Default::default() };
+        *status = Some(TunnelStatus {
+            conditions: vec![condition],
+            mtu: 1440,
+            public_key,
+            previous_public_keys: vec!["old".into()],
+            remotes: own.peers.iter().map(remote).collect(),
+            ..Default::default()
+        });
+        return resource;
+    }
     let Some(resource::Kind::Namespace(namespace)) = &mut resource.kind else { return resource };
     let (reason, message) = if broken { ("NamespaceMissing", "/x does not exist") } else { ("Realized", "") };
     namespace.status = Some(NamespaceStatus {
@@ -147,6 +173,27 @@ impl Fabric for State {
             self.all().iter().map(|it| event(EventType::Present, Some(it.clone()))).collect();
         events.push(event(EventType::Synced, None));
         Ok(Response::new(Box::pin(tokio_stream::iter(events.into_iter().map(Ok)))))
+    }
+}
+
+/// What the fake puts in the place of a private key: it shows that one came, and which.
+fn told_of(secret: &str) -> String {
+    if secret.is_empty() { String::new() } else { format!("public of {secret}") }
+}
+
+#[tonic::async_trait]
+impl Tunnels for State {
+    async fn rotate_key(
+        &self,
+        request: Request<RotateKeyRequest>,
+    ) -> Result<Response<RotateKeyResponse>, Status> {
+        let RotateKeyRequest { name, finish, private_key } = request.into_inner();
+        let public_key = if private_key.is_empty() { "new".to_owned() } else { told_of(&private_key) };
+        let previous_public_keys = if finish { vec![] } else { vec!["old".to_owned()] };
+        let status = TunnelStatus { public_key, previous_public_keys, ..Default::default() };
+        let metadata = Some(Metadata { name, ..Default::default() });
+        let kind = Some(resource::Kind::Tunnel(Tunnel { spec: None, status: Some(status) }));
+        Ok(Response::new(RotateKeyResponse { tunnel: Some(Resource { metadata, kind }) }))
     }
 }
 

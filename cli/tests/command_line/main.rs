@@ -8,6 +8,7 @@ use std::process::{Output, Stdio};
 use fake::Fake;
 
 mod fake;
+mod tunnels;
 
 fn namespace(name: &str) -> String {
     format!("---\napiVersion: weft.dev/v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")

@@ -11,7 +11,7 @@ pub const NARROW: [Column; 8] = [
     NAME,
     column("KIND", |it| word(&tunnel(it).0).into()),
     column("JOINS", |it| joins(&tunnel(it).0).into()),
-    column("FAR-ENDS", |it| list(tunnel(it).1.remotes.iter().map(called))),
+    column("FAR-ENDS", |it| list(tunnel(it).1.remotes.iter().map(far_end))),
     STATE,
     column("HANDSHAKE", |it| handshake(&tunnel(it).1.remotes).into()),
     column("RX", |it| total(it, |end| end.rx_bytes)),
@@ -61,7 +61,7 @@ pub fn joins(spec: &TunnelSpec) -> String {
 }
 
 /// What a far end is called: its name, its address, or the beginning of its key.
-pub fn called(end: &TunnelRemote) -> String {
+pub fn far_end(end: &TunnelRemote) -> String {
     match (end.name.as_str(), end.address.as_str()) {
         ("", "") => end.public_key.chars().take(8).collect(),
         ("", address) => address.to_owned(),
