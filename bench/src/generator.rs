@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use weft_testkit::iperf3;
 
 use crate::scenario::Generator;
 use crate::site::Site;
 
 /// TCP port of both generators.
-const PORT: u16 = 5201;
+const PORT: u16 = iperf3::PORT;
 
 /// What one run gave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,21 +31,9 @@ pub fn run(generator: Generator, site: &Site) -> Result<Sample> {
 }
 
 fn tcp_streams(site: &Site, address: SocketAddr, streams: u32, time: Duration) -> Result<Sample> {
-    let server = site.sink().spawn("iperf3 --server --one-off")?;
-    site.sink().wait_for_listener(PORT)?;
-    let (host, seconds) = (address.ip(), time.as_secs());
-    let client = format!("iperf3 --client {host} --port {PORT} --time {seconds} --parallel {streams} --json");
-    let report = site.source().run(&client)?.ok()?;
-    server.wait()?.ok()?;
-    received(&report)
-}
-
-fn received(report: &str) -> Result<Sample> {
-    let report: Value = serde_json::from_str(report).context("the report of iperf3")?;
-    let received = &report["end"]["sum_received"];
-    let bits = received["bits_per_second"].as_f64().context("iperf3 tells no received rate")?;
-    let octets = received["bytes"].as_f64().context("iperf3 tells no received octets")?;
-    Ok(Sample { figure: bits / 1e9, octets })
+    let options = format!("--time {} --parallel {streams}", time.as_secs());
+    let report = iperf3::run(&site.source(), &site.sink(), &address.ip().to_string(), &options)?;
+    Ok(Sample { figure: report.rate()? / 1e9, octets: report.octets()? })
 }
 
 fn round_trip(site: &Site, address: SocketAddr, time: Duration) -> Result<Sample> {
@@ -66,18 +54,6 @@ mod tests {
 
     use super::*;
     use crate::scenario::{Comparison, Peer};
-
-    #[test]
-    fn the_receivers_rate_is_read_in_gbit_per_second() {
-        let report = r#"{"end": {"sum_received": {"bits_per_second": 2.5e10, "bytes": 9e9},
-                                 "sum_sent": {"bits_per_second": 9e10, "bytes": 3e10}}}"#;
-        assert_eq!(received(report).unwrap(), Sample { figure: 25.0, octets: 9e9 });
-    }
-
-    #[test]
-    fn a_report_without_a_rate_is_an_error() {
-        assert!(received(r#"{"error": "unable to connect"}"#).is_err());
-    }
 
     #[test]
     fn a_stream_over_the_kernel_bridge_is_measured() {

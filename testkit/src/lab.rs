@@ -24,12 +24,17 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const HOLDER: &str = "mount -t tmpfs -o mode=0755 tmpfs /run && mkdir -p /run/netns /run/lab \
     && ip link set lo up && echo ready && exec sleep infinity";
 
+/// Where the daemon's log is kept in the lab.
+const LOG: &str = "/run/lab/weftd.log";
+
 /// Becomes the daemon, whose path is `$0`, with its log kept in the lab.
 const DAEMON: &str = "exec \"$0\" --config /run/lab/weftd.toml >>/run/lab/weftd.log 2>&1";
 
 /// How a lab's daemon is configured.
 #[derive(Debug, Clone)]
 pub struct LabOptions {
+    /// What the lab is called in messages.
+    pub name: String,
     /// Worker threads of the daemon.
     pub workers: u32,
     /// Level of the daemon's log.
@@ -43,6 +48,7 @@ pub struct LabOptions {
 impl Default for LabOptions {
     fn default() -> Self {
         LabOptions {
+            name: "the node".into(),
             workers: 2,
             log_level: "info".into(),
             log_format: "text".into(),
@@ -58,6 +64,7 @@ pub struct Lab {
     daemon: Option<Process>,
     holder: Process,
     environment: Vec<(String, String)>,
+    name: String,
 }
 
 impl Lab {
@@ -70,6 +77,7 @@ impl Lab {
     pub fn start_with(options: &LabOptions) -> Result<Lab> {
         let mut lab = Lab::empty()?;
         lab.environment = options.environment.clone();
+        lab.name = options.name.clone();
         let LabOptions { workers, log_level, log_format, .. } = options;
         let text = format!(
             "state_dir = \"/run/lab/state\"\nworkers = {workers}\n\
@@ -100,7 +108,7 @@ impl Lab {
         command.args(["sh", "-c", HOLDER]);
         let mut holder = Process::spawn(command, "the lab's holder", None)?;
         holder.wait_for("ready").context("a lab needs root, to make namespaces")?;
-        Ok(Lab { daemon: None, holder, environment: Vec::new() })
+        Ok(Lab { daemon: None, holder, environment: Vec::new(), name: "a lab".into() })
     }
 
     /// Where a file of the lab is found from outside.
@@ -180,7 +188,7 @@ impl Lab {
 
     /// All that the daemon has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.path("/run/lab/weftd.log")).unwrap_or_default()
+        fs::read_to_string(self.path(LOG)).unwrap_or_default()
     }
 
     /// Runs `weft` with these arguments.
@@ -245,7 +253,7 @@ impl Lab {
     fn print_log(&self) {
         let log = self.log();
         let tail = log.lines().rev().take(200).collect::<Vec<_>>();
-        eprintln!("--- the daemon's log, at most its last 200 lines");
+        eprintln!("--- the daemon's log of {}, at most its last 200 lines", self.name);
         tail.iter().rev().for_each(|line| eprintln!("{line}"));
     }
 
@@ -257,7 +265,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.path(LOG).exists() {
             self.print_log();
         }
     }

@@ -4,22 +4,33 @@
 //! the command line and real programs run. Nothing in it is visible outside, and it disappears with the
 //! process that made it, also when that panics or is killed. Needs root.
 //!
+//! [`Nodes`] are several labs on one [`Wire`], and [`mod@peer`] holds other implementations of what is to be tested between
+//! them.
+//!
 //! This crate starts programs and reads what they say; what is expected of them is the tests' business.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod binaries;
 pub mod frame;
+pub mod iperf3;
 pub mod kernel;
 pub mod lab;
 pub mod manifest;
+pub mod node;
+pub mod peer;
 pub mod process;
 pub mod raw;
+pub mod sniffer;
 pub mod topology;
 pub mod wait;
+pub mod wire;
 
 pub use lab::{Lab, LabOptions, Place};
 pub use manifest::Manifest;
+pub use node::{Node, Nodes};
 pub use process::{Output, Process};
+pub use sniffer::Sniffer;
 pub use topology::PortKind;
 pub use wait::wait_until;
+pub use wire::{Family, Plug, Wire};

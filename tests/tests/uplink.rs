@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use weft_testkit::raw::{Capture, send};
 use weft_testkit::topology::{self, A_MAC, A4};
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Lab, Manifest, PortKind};
+use weft_testkit::{Lab, Manifest, PortKind, iperf3};
 
 const SOON: Duration = Duration::from_secs(20);
 /// The host outside.
@@ -64,25 +64,12 @@ fn a_container_and_a_host_behind_the_card_reach_each_other() {
             lab.apply(&manifest().with("Port", "wan", "queues", json!(queues)))?;
             lab.container("a").reaches(OUTSIDE4)?;
             lab.container("outside").reaches(A4)?;
-            transfer(lab, "")?;
-            transfer(lab, "--reverse")?;
+            iperf3::streams(&lab.container("a"), &lab.container("outside"), OUTSIDE4, 1e8)?;
         }
         let promiscuous = lab.node().run("ip -details link show dev nic0")?.ok()?;
         ensure!(promiscuous.contains("promiscuity 2"), "promiscuous by two sockets: {promiscuous}");
         Ok(())
     });
-}
-
-/// A TCP stream of a second at some speed.
-fn transfer(lab: &Lab, options: &str) -> Result<()> {
-    let server = lab.container("outside").spawn("iperf3 --server --one-off")?;
-    lab.container("outside").wait_for_listener(5201)?;
-    let line = format!("iperf3 --client {OUTSIDE4} --time 1 --json {options}");
-    let report: Value = serde_json::from_str(&lab.container("a").run(&line)?.ok()?)?;
-    server.wait()?.ok()?;
-    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().context("bits_per_second")?;
-    ensure!(rate > 1e8, "{options}: only {rate} bit/s");
-    Ok(())
 }
 
 /// A frame to all with a payload of its own, behind the tag of VLAN 7 if it is `tagged`.

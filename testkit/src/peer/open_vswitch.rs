@@ -1,0 +1,165 @@
+//! Open vSwitch with its userspace datapath, which needs no kernel module: GRE of Ethernet frames and of IP packets (RFC
+//! 2784, RFC 2890). Its database and its sockets are in the lab's own `/run`.
+//!
+//! Checksum and sequence number together are not for it: it sums the header up before it writes the number into it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::node::Node;
+use crate::peer;
+use crate::process::Process;
+use crate::wait::retry_until;
+use crate::wire::{self, Wire};
+
+/// The device in the peer's namespace that the tunnel ends on.
+pub const DEVICE: &str = "br-int";
+/// The device that is on the wire in place of the peer's own.
+const UNDERLAY: &str = "br-phy";
+
+/// A GRE tunnel's wish.
+#[derive(Debug, Clone, Copy)]
+pub struct Gre {
+    /// The far end.
+    pub remote: IpAddr,
+    /// Tells it apart from others.
+    pub key: Option<u32>,
+    /// With a checksum.
+    pub checksum: bool,
+    /// With sequence numbers.
+    pub sequence: bool,
+    /// IP packets instead of Ethernet frames.
+    pub packets: bool,
+}
+
+impl Gre {
+    /// A tunnel of Ethernet frames without any option.
+    pub fn plain(remote: IpAddr) -> Gre {
+        Gre { remote, key: None, checksum: false, sequence: false, packets: false }
+    }
+
+    /// Octets before the IP packet inside.
+    pub fn overhead(&self) -> u32 {
+        let options = [self.key.is_some(), self.checksum, self.sequence];
+        let outer = if self.remote.is_ipv4() { 20 } else { 40 };
+        let frame = if self.packets { 0 } else { 14 };
+        outer + 4 + 4 * options.into_iter().filter(|on| *on).count() as u32 + frame
+    }
+
+    fn options(&self) -> Vec<String> {
+        let mut options = vec![format!("options:remote_ip={}", self.remote)];
+        options.extend(self.key.map(|key| format!("options:key={key}")));
+        options.extend(self.checksum.then(|| "options:csum=true".into()));
+        options.extend(self.sequence.then(|| "options:seq=true".into()));
+        options.extend(self.packets.then(|| "options:packet_type=legacy_l3".into()));
+        options
+    }
+}
+
+/// A running Open vSwitch.
+#[derive(Debug)]
+pub struct OpenVSwitch {
+    // The switch ends before its database.
+    _switch: Process,
+    _database: Process,
+}
+
+impl OpenVSwitch {
+    /// Starts the programs and lets them have the node's end of the wire.
+    pub fn start(wire: &Wire, node: &Node) -> Result<OpenVSwitch> {
+        node.must("mkdir -p /run/openvswitch")?;
+        let socket = "/run/openvswitch/db.sock";
+        node.must("ovsdb-tool create /run/lab/conf.db /usr/share/openvswitch/vswitch.ovsschema")?;
+        let line = format!("ovsdb-server /run/lab/conf.db --remote=punix:{socket}");
+        let database = node.node().spawn(&line)?;
+        retry_until(Duration::from_secs(10), "the database of Open vSwitch", || {
+            node.must("ovs-vsctl --no-wait --timeout=1 init")
+        })?;
+        let line = format!("ovs-vswitchd unix:{socket} --disable-system --pidfile");
+        let switch = node.node().spawn(&line)?;
+        for line in [
+            format!("ip address flush dev {}", wire::DEVICE),
+            format!("ovs-vsctl --timeout=10 add-br {UNDERLAY} -- set bridge {UNDERLAY} datapath_type=netdev"),
+            format!("ovs-vsctl --timeout=10 add-port {UNDERLAY} {}", wire::DEVICE),
+            format!("ip link set {UNDERLAY} up"),
+        ] {
+            node.must(&line)?;
+        }
+        wire.address(node, &node.at, UNDERLAY)?;
+        Ok(OpenVSwitch { _switch: switch, _database: database })
+    }
+
+    /// Makes a tunnel; [`DEVICE`] gets `addresses`, with prefix lengths, and an MTU for what `underlay_mtu` leaves.
+    pub fn gre(&self, node: &Node, gre: &Gre, underlay_mtu: u32, addresses: &[&str]) -> Result<()> {
+        let mtu = underlay_mtu - gre.overhead();
+        let options = gre.options().join(" ");
+        node.must(&format!(
+            "ovs-vsctl --timeout=10 add-br {DEVICE} -- set bridge {DEVICE} datapath_type=netdev \
+             -- add-port {DEVICE} gre0 -- set interface gre0 type=gre {options} \
+             -- set interface {DEVICE} mtu_request={mtu}"
+        ))?;
+        if gre.packets {
+            // Nobody answers for neighbours, and what comes has no Ethernet header to be addressed by.
+            node.must(&format!("ip link set {DEVICE} arp off"))?;
+            self.join_packets(node)?;
+        }
+        peer::address(node, DEVICE, addresses)
+    }
+
+    /// What a switch cannot find out about a port without MAC addresses.
+    fn join_packets(&self, node: &Node) -> Result<()> {
+        let link = node.must(&format!("ip -o link show dev {DEVICE}"))?;
+        let mac = link.split("link/ether ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let mac = mac.with_context(|| format!("a MAC address expected: {link}"))?;
+        node.must(&format!("ovs-ofctl del-flows {DEVICE}"))?;
+        for protocol in ["ip", "ipv6"] {
+            for flow in [
+                format!("in_port=gre0,{protocol},actions=mod_dl_dst:{mac},LOCAL"),
+                format!("in_port=LOCAL,{protocol},actions=output:gre0"),
+            ] {
+                node.must(&format!("ovs-ofctl add-flow {DEVICE} {flow}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iperf3;
+    use crate::sniffer::Sniffer;
+    use crate::wire::Family;
+
+    /// Two switches with this tunnel between them.
+    fn meet(family: Family, wish: &dyn Fn(IpAddr) -> Gre) {
+        let wire = Wire::link(1500).unwrap();
+        let [a, b] = [(); 2].map(|()| Node::bare(&wire).unwrap());
+        let [at_a, at_b] = [&a, &b].map(|node| OpenVSwitch::start(&wire, node).unwrap());
+        let (to_b, to_a) = (wish(b.address(family)), wish(a.address(family)));
+        at_a.gre(&a, &to_b, 1500, &["198.18.1.1/24", "2001:db8:1::1/64"]).unwrap();
+        at_b.gre(&b, &to_a, 1500, &["198.18.1.2/24", "2001:db8:1::2/64"]).unwrap();
+        let soon = Duration::from_secs(10);
+        retry_until(soon, "the far end", || a.node().reaches("198.18.1.2")).unwrap();
+        let sniffer = Sniffer::start(&wire, &a, "ip proto 47 or ip6 proto 47").unwrap();
+        a.node().reaches("2001:db8:1::2").unwrap();
+        sniffer.finish().unwrap().is_sound(&a.address(family).to_string()).unwrap();
+        iperf3::streams(&a.node(), &b.node(), "198.18.1.2", 1e7).unwrap();
+    }
+
+    #[test]
+    fn two_switches_reach_each_other_by_frames_with_a_key_and_a_checksum() {
+        for family in Family::BOTH {
+            meet(family, &|remote| Gre { key: Some(7), checksum: true, ..Gre::plain(remote) });
+        }
+    }
+
+    #[test]
+    fn two_switches_reach_each_other_by_packets_with_sequence_numbers() {
+        for family in Family::BOTH {
+            meet(family, &|remote| Gre { sequence: true, packets: true, ..Gre::plain(remote) });
+        }
+    }
+}
