@@ -38,6 +38,7 @@ bless: ## Write the generated code anew from proto/
 
 bench: ## Measure Weft beside its peers; SCENARIO=id for one, RUNS=n for fewer or more runs
 	@scripts/install-deps bench
+	@scripts/bench-peers
 	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
 	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --runs $(RUNS) $(if $(SCENARIO),--scenario $(SCENARIO))
 

@@ -53,12 +53,13 @@ mod tests {
     use weft_testkit::PortKind;
 
     use super::*;
-    use crate::scenario::{Comparison, Peer};
+    use crate::scenario::{Comparison, Fabric, Peer};
 
     #[test]
     fn a_stream_over_the_kernel_bridge_is_measured() {
         let generator = Generator::TcpStreams { streams: 1, time: Duration::from_secs(1) };
-        let comparison = Comparison { peer: Peer::KernelBridge, port: PortKind::Tap, generator };
+        let (peer, fabric) = (Peer::KernelBridge, Fabric::Network);
+        let comparison = Comparison { peer, fabric, port: PortKind::Tap, generator };
         let site = Site::peer(&comparison).unwrap();
         let sample = run(generator, &site).unwrap();
         assert!(sample.figure > 0.1 && sample.octets > 1e7, "{sample:?}");

@@ -36,7 +36,7 @@ struct Arguments {
     #[arg(long, value_name = "ID", global = true)]
     scenario: Vec<String>,
     /// Runs of each side.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Where the report is written.
     #[arg(long, default_value = "target/bench/report.json")]
@@ -54,6 +54,8 @@ enum Command {
     /// Send messages back to back and print the median round trip in microseconds.
     #[command(hide = true)]
     Request { address: SocketAddr, seconds: u64 },
+    /// Measure the peers alone, without Weft.
+    Peers,
     /// Count the instructions that the stack executes for a packet; needs valgrind.
     Instructions,
     /// Put rounds of packets of the scenario's first load through the stack.
@@ -70,6 +72,7 @@ fn main() -> Result<()> {
             let median = round_trip::request(address, Duration::from_secs(seconds))?;
             Ok(writeln!(out, "{median:.3}")?)
         }
+        Some(Command::Peers) => peers(&arguments),
         Some(Command::Instructions) => instructions(&arguments),
         Some(Command::Execute { id, rounds }) => stack::execute(
             &main_load(&id).with_context(|| format!("{id} is not of the stack alone"))?,
@@ -91,6 +94,20 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let mut out = std::io::stdout();
     write!(out, "\n{}", report.tables())?;
     writeln!(out, "\nreport: {}", arguments.report.display())?;
+    Ok(())
+}
+
+/// Prints one line for each scenario with a peer.
+fn peers(arguments: &Arguments) -> Result<()> {
+    let mut out = std::io::stdout();
+    for scenario in chosen(&arguments.scenario)? {
+        if let Work::Beside(comparison) = &scenario.work {
+            let figures = measure::peer(comparison, arguments.runs).context(scenario.id)?;
+            let middle = statistics::median(&figures).unwrap_or_default();
+            let (unit, peer) = (comparison.generator.unit(), comparison.peer.name());
+            writeln!(out, "{:22} {middle:.2} {unit} ({peer}): {figures:.2?}", scenario.id)?;
+        }
+    }
     Ok(())
 }
 

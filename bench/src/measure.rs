@@ -75,6 +75,12 @@ fn alone(
     })
 }
 
+/// Runs the peer's side alone.
+pub fn peer(comparison: &Comparison, runs: u32) -> Result<Vec<f64>> {
+    let site = Site::peer(comparison)?;
+    (0..runs).map(|_| Ok(generator::run(comparison.generator, &site)?.figure)).collect()
+}
+
 /// Runs both sides `runs` times, alternating.
 fn alternate(scenario: &Scenario, comparison: &Comparison, runs: u32) -> Result<Outcome> {
     let sites = [Site::weft(comparison)?, Site::peer(comparison)?];

@@ -22,6 +22,23 @@ pub enum Better {
 pub enum Peer {
     /// The kernel's bridge with veth pairs.
     KernelBridge,
+    /// The kernel's vxlan device.
+    KernelVxlan,
+    /// Open vSwitch with its userspace datapath, and GRE of Ethernet frames.
+    OpenVSwitch,
+    /// A WireGuard in userspace.
+    WireGuard(WireGuardProgram),
+}
+
+/// A WireGuard program that `wg` configures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireGuardProgram {
+    /// Its name in the report.
+    pub name: &'static str,
+    /// Its file, which `scripts/bench-peers` gets.
+    pub file: &'static str,
+    /// Its arguments before the device's name.
+    pub options: &'static [&'static str],
 }
 
 impl Peer {
@@ -29,11 +46,34 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::KernelBridge => "kernel bridge + veth",
+            Peer::KernelVxlan => "kernel vxlan",
+            Peer::OpenVSwitch => "Open vSwitch, netdev",
+            Peer::WireGuard(program) => program.name,
         }
     }
 }
 
-/// What makes the traffic, and so what a run measures. It runs from container `a` to container `b`.
+/// What joins the two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fabric {
+    /// A Network of one node.
+    Network,
+    /// A tunnel between two nodes.
+    Tunnel(Encapsulation),
+}
+
+/// How a tunnel encapsulates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// Ethernet frames in UDP.
+    Vxlan,
+    /// Ethernet frames in GRE.
+    Gretap,
+    /// IP packets, encrypted, in UDP.
+    WireGuard,
+}
+
+/// What makes the traffic, and so what a run measures. It runs from one end to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generator {
     /// iperf3: this many TCP streams; the receiver's Gbit/s.
@@ -98,6 +138,8 @@ pub enum Work {
 pub struct Comparison {
     /// Whom Weft is compared with.
     pub peer: Peer,
+    /// What joins the two ends.
+    pub fabric: Fabric,
     /// How Weft attaches the two containers.
     pub port: PortKind,
     /// What makes the traffic.
@@ -114,13 +156,36 @@ pub struct Reference {
 }
 
 const STREAM: Generator = Generator::TcpStreams { streams: 1, time: Duration::from_secs(3) };
+const STREAMS: Generator = Generator::TcpStreams { streams: 4, time: Duration::from_secs(3) };
 const ROUND_TRIP: Generator = Generator::RoundTrip { time: Duration::from_secs(2) };
+
+const WIREGUARD_GO: Peer = Peer::WireGuard(WireGuardProgram {
+    name: "wireguard-go",
+    file: "wireguard-go",
+    options: &["--foreground"],
+});
 
 /// The middle of the 132 to 136 clocks that FD.io's reports give for `ip4base` on one core.
 const VPP: Option<Reference> = Some(Reference { name: "VPP, published: 132 to 136", figure: 134.0 });
 
 const fn bridge(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
-    Scenario { id, about, work: Work::Beside(Comparison { peer: Peer::KernelBridge, port, generator }) }
+    let fabric = Fabric::Network;
+    Scenario {
+        id,
+        about,
+        work: Work::Beside(Comparison { peer: Peer::KernelBridge, fabric, port, generator }),
+    }
+}
+
+const fn tunnel(
+    id: &'static str,
+    about: &'static str,
+    encapsulation: Encapsulation,
+    peer: Peer,
+    generator: Generator,
+) -> Scenario {
+    let fabric = Fabric::Tunnel(encapsulation);
+    Scenario { id, about, work: Work::Beside(Comparison { peer, fabric, port: PortKind::Tap, generator }) }
 }
 
 const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) -> Scenario {
@@ -140,6 +205,11 @@ pub const SCENARIOS: &[Scenario] = &[
     bridge("l2-rr", "round trips on one Network, tap to tap", PortKind::Tap, ROUND_TRIP),
     bridge("l2-tcp1-veth", "one TCP stream on one Network, veth to veth", PortKind::Veth, STREAM),
     bridge("l2-rr-veth", "round trips on one Network, veth to veth", PortKind::Veth, ROUND_TRIP),
+    tunnel("wg-tcp1", "one TCP stream over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, STREAM),
+    tunnel("wg-tcp4", "four TCP streams over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, STREAMS),
+    tunnel("wg-rr", "round trips over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, ROUND_TRIP),
+    tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Encapsulation::Vxlan, Peer::KernelVxlan, STREAM),
+    tunnel("gre-tcp1", "one TCP stream over GRE", Encapsulation::Gretap, Peer::OpenVSwitch, STREAM),
     stack("stack-l2-64", "the stack alone: 64-byte frames, bridged", &[L2, L2.one_flow()]),
     Scenario {
         id: "stack-v4-64",

@@ -1,4 +1,7 @@
-//! Where a scenario runs: containers `a` and `b`, joined by Weft or by its peer.
+//! Where a scenario runs: two ends, joined by Weft or by its peer. On one node they are containers; over a tunnel each is
+//! on a node of its own.
+
+mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,49 +11,82 @@ use weft_testkit::topology::{NEAR_B4, one_network};
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Lab, LabOptions, Place, kernel};
 
-use crate::scenario::{Comparison, Peer};
+use crate::scenario::{Comparison, Fabric, Peer};
+use crate::site::tunnel::Nodes;
 
-/// A lab whose two containers reach each other.
-pub struct Site {
-    lab: Lab,
+/// Two ends that reach each other.
+pub enum Site {
+    /// Containers `a` and `b` of one node.
+    Containers(Box<Lab>),
+    /// Ends of a tunnel.
+    Nodes(Box<Nodes>),
 }
 
 impl Site {
-    /// The scenario's containers on a Network of Weft.
+    /// The scenario's ends on Weft.
     pub fn weft(comparison: &Comparison) -> Result<Site> {
-        let options = LabOptions { workers: 0, log_level: "warn".into(), ..LabOptions::default() };
-        let lab = Lab::start_with(&options)?;
-        lab.apply(&one_network(comparison.port, comparison.port))?;
-        Site { lab }.reachable()
-    }
-
-    /// The scenario's containers on its peer.
-    pub fn peer(comparison: &Comparison) -> Result<Site> {
-        let lab = match comparison.peer {
-            Peer::KernelBridge => kernel::one_bridge()?,
+        let site = match comparison.fabric {
+            Fabric::Network => {
+                let lab = Lab::start_with(&options())?;
+                lab.apply(&one_network(comparison.port, comparison.port))?;
+                Site::Containers(Box::new(lab))
+            }
+            Fabric::Tunnel(encapsulation) => {
+                Site::Nodes(Box::new(Nodes::weft(encapsulation, comparison.port)?))
+            }
         };
-        Site { lab }.reachable()
+        site.reachable()
     }
 
-    /// The container where traffic begins.
+    /// The scenario's ends on its peer.
+    pub fn peer(comparison: &Comparison) -> Result<Site> {
+        let site = match comparison.peer {
+            Peer::KernelBridge => Site::Containers(Box::new(kernel::one_bridge()?)),
+            Peer::KernelVxlan => Site::Nodes(Box::new(Nodes::kernel_vxlan()?)),
+            Peer::OpenVSwitch => Site::Nodes(Box::new(Nodes::open_vswitch()?)),
+            Peer::WireGuard(program) => Site::Nodes(Box::new(Nodes::wireguard(&program)?)),
+        };
+        site.reachable()
+    }
+
+    /// Where traffic begins.
     pub fn source(&self) -> Place<'_> {
-        self.lab.container("a")
+        match self {
+            Site::Containers(lab) => lab.container("a"),
+            Site::Nodes(nodes) => nodes.end(0),
+        }
     }
 
-    /// The container where traffic ends.
+    /// Where traffic ends.
     pub fn sink(&self) -> Place<'_> {
-        self.lab.container("b")
+        match self {
+            Site::Containers(lab) => lab.container("b"),
+            Site::Nodes(nodes) => nodes.end(1),
+        }
     }
 
     /// Where the sink is reached.
     pub fn sink_address(&self, port: u16) -> Result<SocketAddr> {
-        Ok(SocketAddr::new(NEAR_B4.parse::<IpAddr>()?, port))
+        Ok(SocketAddr::new(self.sink_host().parse::<IpAddr>()?, port))
+    }
+
+    fn sink_host(&self) -> &str {
+        match self {
+            Site::Containers(_) => NEAR_B4,
+            Site::Nodes(nodes) => nodes.sink_host(),
+        }
     }
 
     fn reachable(self) -> Result<Site> {
-        retry_until(Duration::from_secs(10), "the containers to reach each other", || {
-            self.source().run(&format!("ping -n -c 1 -W 1 {NEAR_B4}"))?.ok()
+        let ping = format!("ping -n -c 1 -W 1 {}", self.sink_host());
+        retry_until(Duration::from_secs(20), "the ends to reach each other", || {
+            self.source().run(&ping)?.ok()
         })?;
         Ok(self)
     }
+}
+
+/// Weft as it is configured by default, and without a word.
+fn options() -> LabOptions {
+    LabOptions { workers: 0, log_level: "warn".into(), ..LabOptions::default() }
 }

@@ -23,6 +23,7 @@ pub mod process;
 pub mod raw;
 pub mod sniffer;
 pub mod topology;
+pub mod tunnel;
 pub mod wait;
 pub mod wire;
 
