@@ -4,11 +4,20 @@
 //! On a *segment* (VXLAN, GRETAP) all are on one Network: container N has 198.18.1.N and 2001:db8:1::N. On a *link*
 //! (GRE, WireGuard) node N has a Network of its own behind a Router, 198.18.N.0/24 and 2001:db8:N::/64 with container
 //! .10 and ::10, and is 198.18.9.N and 2001:db8:9::N itself.
+//!
+//! What every tunnel has to carry from one [`End`] to another is here as well, since it is the same for all of them.
 
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::iperf3;
+use crate::lab::{Lab, Place};
 use crate::manifest::Manifest;
+use crate::process::Output;
 use crate::topology::PortKind;
+use crate::wait::retry_until;
 use crate::wire::Family;
 
 /// The container of each node.
@@ -92,6 +101,122 @@ pub fn link(number: u8, port: PortKind, mtu: u32, kind: &str, encapsulation: Val
 
 fn container(kind: PortKind, addresses: &[String]) -> Value {
     json!({ "network": "front", "namespace": CONTAINER, "type": kind.name(), "addresses": addresses })
+}
+
+/// Where traffic inside a tunnel begins and ends, and what it is reached by.
+#[derive(Debug, Clone)]
+pub struct End<'a> {
+    /// The namespace.
+    pub place: Place<'a>,
+    /// Its IPv4 address.
+    pub v4: String,
+    /// Its IPv6 address.
+    pub v6: String,
+}
+
+impl<'a> End<'a> {
+    /// The end of node `number` on a segment.
+    pub fn on_segment(place: Place<'a>, number: u8) -> End<'a> {
+        End { place, v4: on_segment(number, Family::V4), v6: on_segment(number, Family::V6) }
+    }
+
+    /// The container of node `number` behind a link.
+    pub fn behind_link(place: Place<'a>, number: u8) -> End<'a> {
+        End { place, v4: behind_link(number, Family::V4), v6: behind_link(number, Family::V6) }
+    }
+
+    /// The end of far end `number` on a link.
+    pub fn on_link(place: Place<'a>, number: u8) -> End<'a> {
+        End { place, v4: on_link(number, Family::V4), v6: on_link(number, Family::V6) }
+    }
+
+    /// Its address of this family.
+    pub fn address(&self, family: Family) -> &str {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    /// One echo request with these options of ping.
+    pub fn ping(&self, to: &str, options: &str) -> Result<Output> {
+        self.place.run(&format!("ping -n -c 1 -W 2 {options} {to}"))
+    }
+
+    /// Waits until the other end answers.
+    pub fn meets(&self, other: &End<'_>) -> Result<()> {
+        for family in Family::BOTH {
+            let to = other.address(family);
+            retry_until(SOON, "the far end to answer", || self.ping(to, "")?.ok())?;
+        }
+        Ok(())
+    }
+
+    /// Wants no answer from the other end.
+    pub fn misses(&self, other: &End<'_>) -> Result<()> {
+        Family::BOTH.into_iter().try_for_each(|family| self.place.does_not_reach(other.address(family)))
+    }
+}
+
+/// Longest time that a tunnel may take to come up, or to recover.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Wants both ends to reach each other by small packets, by such that fit `mtu` exactly, and by fragments.
+pub fn carries_packets(a: &End<'_>, b: &End<'_>, mtu: u32) -> Result<()> {
+    a.meets(b)?;
+    for (from, to) in [(a, b), (b, a)] {
+        for (family, headers) in [(Family::V4, 28), (Family::V6, 48)] {
+            let to = to.address(family);
+            from.place.reaches(to)?;
+            from.ping(to, &format!("-M do -s {}", mtu - headers))?
+                .ok()
+                .context("a packet as large as the MTU")?;
+            from.ping(to, "-s 4000")?.ok().context("fragments")?;
+        }
+    }
+    Ok(())
+}
+
+/// Wants streams and datagrams both ways to arrive, of which some are sent as fragments; streams faster than `bits`.
+pub fn carries_traffic(a: &End<'_>, b: &End<'_>, bits: f64) -> Result<()> {
+    for family in Family::BOTH {
+        iperf3::streams(&a.place, &b.place, b.address(family), bits)?;
+    }
+    iperf3::datagrams(&a.place, &b.place, &b.v4, 1200)?;
+    iperf3::datagrams(&a.place, &b.place, &b.v4, 4000)
+}
+
+/// Wants packets with a mark of congestion on the outside to tell so inside, where the sender understands it, and to be
+/// dropped where not (RFC 6040 section 4.2). `marked` has to hear `from` with marks put on all on the way.
+pub fn tells_congestion(from: &End<'_>, marked: &End<'_>, device: &str) -> Result<()> {
+    for (family, filter) in [
+        (Family::V4, "icmp[icmptype] == icmp-echo and ip[1] & 3 == 3"),
+        (Family::V6, "icmp6[icmp6type] == icmp6-echo and ip6[1] & 0x30 == 0x30"),
+    ] {
+        let watch = ["tcpdump", "--immediate-mode", "-n", "-c", "1", "-i", device, filter];
+        let mut watcher = marked.place.spawn_with_input(&watch, None)?;
+        watcher.wait_for("listening on")?;
+        let to = marked.address(family);
+        from.ping(to, "-Q 2")?;
+        watcher.wait()?.ok().with_context(|| format!("no mark of congestion came to {to}"))?;
+        ensure!(!from.ping(to, "-Q 0")?.success(), "{to} answered what met congestion and cannot tell");
+    }
+    Ok(())
+}
+
+/// Packets of the Tunnel that were dropped for this reason, over all of its far ends.
+pub fn drops(lab: &Lab, reason: &str) -> Result<u64> {
+    let object = lab.get("tunnel", TUNNEL)?;
+    let remotes = object["status"]["remotes"].as_array().cloned().unwrap_or_default();
+    Ok(remotes.iter().filter_map(|remote| remote["drops"][reason].as_u64()).sum())
+}
+
+/// Waits until packets of the Tunnel were dropped for this reason.
+pub fn wait_for_drops(lab: &Lab, reason: &str) -> Result<()> {
+    retry_until(SOON, &format!("the counter {reason}"), || {
+        ensure!(drops(lab, reason)? > 0, "{}", lab.get("tunnel", TUNNEL)?["status"]);
+        Ok(())
+    })
 }
 
 #[cfg(test)]
