@@ -15,7 +15,7 @@ SECONDS ?= 60
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Build, then show a fabric of two networks and four containers at work
+demo: ## Build, then show a fabric of two nodes at work, with containers and a tunnel
 	@scripts/install-deps demo
 	cargo build --locked --release --bin weftd --bin weft
 	@WEFT_BIN_DIR=$(BENCH_BIN_DIR) scripts/demo
