@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn public(number: u8) -> PublicKey {
-        private(number).public()
+        private(number).public_key()
     }
 
     fn made() -> Result<PrivateKey, Infallible> {

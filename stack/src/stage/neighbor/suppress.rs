@@ -20,7 +20,7 @@ use crate::stage::egress::{Delivery, Targets};
 use crate::stage::{Frame, Layer3};
 use crate::time::Instant;
 use crate::trace::step;
-use crate::wire::arp::{Message, Operation};
+use crate::wire::arp::Operation;
 use crate::wire::icmpv6::Neighbor;
 use crate::wire::{icmpv6, ipv6};
 
