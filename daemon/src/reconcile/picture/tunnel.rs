@@ -177,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_vxlan_in_wireguard_has_the_mtu_that_it_says() {
+        let fabric = fabric(include_str!("../../../../examples/tunnels.yaml"));
+        let worked_out = {
+            let tunnel = &fabric.tunnels["overlay"].spec;
+            tunnel.inner_mtu(path(&fabric, tunnel))
+        };
+        assert_eq!(worked_out, fabric.networks["shared"].spec.mtu);
+    }
+
+    #[test]
     fn a_tunnel_that_is_going_is_left_out() {
         let gre = object("Tunnel", "g", "  router: core\n  gre: {remote: 192.0.2.2}");
         let mut fabric = fabric(&format!("{BASE}{gre}"));

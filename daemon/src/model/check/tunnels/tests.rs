@@ -196,3 +196,14 @@ fn a_next_hop_may_be_at_the_end_of_a_gre_tunnel() {
         assert_eq!(route(hop), format!("Router/core: spec.routes[0].nextHops[0]: {hop} {outside}"));
     }
 }
+
+#[test]
+fn the_tunnels_of_the_documents_are_right() {
+    let documents = include_str!("../../../../../docs/resources.md");
+    let blocks = documents.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let tunnels: Vec<&str> = blocks.filter(|block| block.contains("kind: Tunnel")).collect();
+    assert_eq!(tunnels.len(), 3);
+    let main = object("Router", "main", "");
+    assert_eq!(wrong(&format!("{main}---\n{}", tunnels.join("---\n"))), "");
+    assert_eq!(wrong(include_str!("../../../../../examples/tunnels.yaml")), "");
+}
