@@ -201,3 +201,6 @@ impl Jar {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,8 @@ use crate::Prefix;
 use crate::config::WireGuardSpec;
 use crate::time::Instant;
 
-/// Peers whose timers are looked at in one poll: a handshake takes some 150 microseconds.
+/// Peers whose timers are looked at in one poll: the handshakes that may begin take
+/// a good part of a millisecond each in the worst case.
 const PEERS_PER_POLL: usize = 16;
 
 /// One end of WireGuard tunnels.
@@ -130,9 +131,10 @@ impl Device {
     /// Does what is due for some peers. To be called when [`Device::poll_at`] has come, by any worker; if that is still
     /// in the past afterwards, there is more to do.
     pub fn poll(&self, moment: Moment, events: &mut Vec<Event>) {
-        let picture = self.picture.load();
         for _ in 0..PEERS_PER_POLL {
             let Some(id) = self.shared.schedule.due(moment.now) else { return };
+            // Looked at after the number was found: a peer is in the picture before it is in the queue.
+            let picture = self.picture.load();
             match picture.peer(id) {
                 Some(peer) => peer.run(moment, picture.locals(), events),
                 None => self.shared.schedule.forget(id),

@@ -59,7 +59,7 @@ pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
 mod tests {
     use super::*;
 
-    /// RFC 7693 appendix B, and the keyed vectors that go along with the reference code (blake2s, key 00..1f, in "").
+    /// RFC 7693 appendix B.
     #[test]
     fn the_hash_is_blake2s() {
         let expected = [

@@ -8,6 +8,7 @@ mod rotation;
 mod scale;
 mod sessions;
 mod silence;
+mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -86,8 +86,10 @@ impl Peer {
             return;
         }
         self.abandon(state);
-        let Some(message) = self.begin(state, moment, locals) else { return };
-        events.push(Event::Transmit(Transmit::new(endpoint, HANDSHAKE_TOS, message)));
+        // Where it cannot be made, since a key is none of Curve25519's, another may do next time.
+        if let Some(message) = self.begin(state, moment, locals) {
+            events.push(Event::Transmit(Transmit::new(endpoint, HANDSHAKE_TOS, message)));
+        }
         self.sent_handshake(state, moment.now);
         let jitter = jitter::between((self.id, moment.now.as_nanos(), 1), Duration::ZERO, JITTER);
         self.arm(Timer::Retransmit, moment.now + REKEY_TIMEOUT + jitter);

@@ -62,6 +62,8 @@ impl Peer {
                 }
             }
             Timer::Keepalive => self.keep_alive(state, now, events),
+            // It may have been turned off since.
+            Timer::Persistent if self.settings.load().keepalive.is_zero() => {}
             Timer::Persistent => {
                 // Set again now, since nothing may go: while the peer cannot be reached, it is tried again by this.
                 self.traversed(now);

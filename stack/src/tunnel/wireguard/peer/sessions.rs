@@ -47,7 +47,10 @@ impl Peer {
         terms: Terms,
         keys: &Keys,
     ) -> Result<Arc<Session>, Refusal> {
-        let session = Arc::new(Session::new(terms, keys).ok_or(Refusal::AuthenticationFailed)?);
+        let Some(session) = Session::new(terms, keys).map(Arc::new) else {
+            self.shared.indices.remove(terms.local_index);
+            return Err(Refusal::AuthenticationFailed);
+        };
         let entry = Entry::Session(Arc::clone(self), Arc::clone(&session));
         self.shared.indices.replace(terms.local_index, entry);
         let unheard = state.sessions.next.take();

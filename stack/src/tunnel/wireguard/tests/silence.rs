@@ -51,7 +51,12 @@ fn a_peer_that_wants_to_stay_reachable_speaks_every_interval() {
     assert_eq!(net.count(0, Kind::Data) - before, 4);
     net.seconds(1_000);
     assert!(net.passes(1, 0), "and it can be reached");
-    assert!(net.count(1, Kind::Initiation) == 0);
+    assert_eq!(net.count(1, Kind::Initiation), 0);
+    net.configure(0, &spec(1, vec![peer(2, 1)]));
+    net.seconds(30);
+    let before = net.sent.len();
+    net.seconds(1_000);
+    assert_eq!(net.sent.len(), before, "until it is told not to any more");
 }
 
 #[test]
