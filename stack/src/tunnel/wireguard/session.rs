@@ -126,19 +126,26 @@ impl Session {
 
     /// Seals a packet where it lies. The slot is the message: 16 octets for the header, the packet of `length` octets,
     /// padding up to [`padded`], 16 octets for the tag. `counter` is one of the numbers that were reserved, and is used
-    /// once. The slot's octets are of no use if it is refused, which is when the slot is too short.
+    /// once. It is refused if the slot is too short; then nothing of the packet is left in it.
     #[inline]
     pub fn seal(&self, counter: u64, slot: &mut [u8], length: usize) -> Result<(), Refusal> {
-        let Some(sealed) = slot.len().checked_sub(OVERHEAD).filter(|sealed| length <= *sealed) else {
-            return Err(Refusal::Malformed);
-        };
+        let sealed = slot.len().checked_sub(OVERHEAD).filter(|sealed| length <= *sealed);
+        let made = sealed.and_then(|sealed| self.seal_padded(counter, slot, length, sealed));
+        made.ok_or_else(|| {
+            slot.fill(0);
+            Refusal::Malformed
+        })
+    }
+
+    #[inline]
+    fn seal_padded(&self, counter: u64, slot: &mut [u8], length: usize, sealed: usize) -> Option<()> {
         let header = DataHeader { receiver: self.terms.remote_index, counter };
         slot[..HEADER_LENGTH].copy_from_slice(&header.emit());
         let (packet, tag) = slot[HEADER_LENGTH..].split_at_mut(sealed);
         packet[length..].fill(0);
         let made = self.sealing.seal_in_place_separate_tag(nonce(counter), Aad::empty(), packet);
-        tag.copy_from_slice(made.map_err(|_| Refusal::Malformed)?.as_ref());
-        Ok(())
+        tag.copy_from_slice(made.ok()?.as_ref());
+        Some(())
     }
 
     /// Opens a data message where it lies: where in it the packet is, with its padding. Nothing: it keeps alive.

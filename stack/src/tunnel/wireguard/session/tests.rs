@@ -150,6 +150,9 @@ fn a_slot_that_is_too_short_is_refused() {
     assert_eq!(a.seal(0, &mut [0; 31], 0), Err(Refusal::Malformed));
     assert_eq!(a.seal(0, &mut [0; 40], 9), Err(Refusal::Malformed));
     assert_eq!(a.seal(0, &mut [0; 40], 8), Ok(()));
+    let mut slot = [7; 40];
+    assert!(a.seal(0, &mut slot, 9).is_err());
+    assert_eq!(slot, [0; 40], "what is not sealed must not leave");
 }
 
 proptest! {
