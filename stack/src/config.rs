@@ -20,6 +20,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 pub use build::ConfigError;
+pub use far_end::TunnelView;
 pub(crate) use far_end::{Carried, FarEnd, Means, Tunnels};
 pub(crate) use interface::Interface;
 pub(crate) use router::{Router, Target};

@@ -89,6 +89,8 @@ pub(crate) struct Limits {
     pub leaves: TokenBucket,
     /// Refusals of TCP connections to a gateway.
     pub resets: TokenBucket,
+    /// Words of routers on the way that a tunnel's path carries less than was thought.
+    pub path_mtus: TokenBucket,
 }
 
 impl Limits {
@@ -102,6 +104,7 @@ impl Limits {
             advertisements: TokenBucket::new(50, 50),
             leaves: TokenBucket::new(50, 100),
             resets: TokenBucket::new(2_000, 400),
+            path_mtus: TokenBucket::new(100, 100),
         }
     }
 

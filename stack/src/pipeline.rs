@@ -19,7 +19,7 @@ use crate::stage::{
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
-use crate::tunnel::{Inbox, Underlay, peers, receive, send};
+use crate::tunnel::{Inbox, Underlay, UnderlayError, peers, receive, send, trouble};
 use crate::verdict::{DropReason, Verdict};
 
 pub(crate) use state::{CachedNeighbor, State};
@@ -272,6 +272,15 @@ impl Stack {
         mirror::sent(&mut cx, batch.packets(), first);
         send::transmit(&mut cx, batch.packets_mut(), first);
         count_unsent(&config, self.worker, output);
+    }
+
+    /// Takes note of what a socket of the node was told of a datagram that it had sent: the way to a far end may carry
+    /// less than was thought.
+    pub fn underlay_error(&mut self, now: Instant, underlay: Underlay, error: &UnderlayError) {
+        let config = self.config.clone();
+        let mut output = Output::new();
+        let mut cx = context(now, self.worker, &config, &mut self.state, &mut output);
+        trouble::hear(&mut cx, underlay, error);
     }
 
     /// Tells the stack the time of the calendar, since 1970, which WireGuard's handshakes bear. It may jump. Call it

@@ -18,6 +18,8 @@ pub mod segment;
 pub mod source;
 pub mod storm;
 
+use std::net::IpAddr;
+
 use crate::verdict::DropReason;
 use crate::wire::vlan::Tci;
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6};
@@ -51,6 +53,15 @@ impl Frame {
         match &self.network {
             Layer3::Ipv4(ip) => Some(ip.total_length),
             Layer3::Ipv6(ip) => Some(ip.total_length),
+            Layer3::Arp(_) | Layer3::Other => None,
+        }
+    }
+
+    /// Whom the IP packet is for; `None`: there is none.
+    pub fn destination(&self) -> Option<IpAddr> {
+        match &self.network {
+            Layer3::Ipv4(ip) => Some(ip.destination.into()),
+            Layer3::Ipv6(ip) => Some(ip.destination.into()),
             Layer3::Arp(_) | Layer3::Other => None,
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod path;
 pub(crate) mod peers;
 pub(crate) mod receive;
 pub(crate) mod send;
+pub(crate) mod trouble;
 pub mod wireguard;
 
-pub use datagram::{Datagram, Inbox, Underlay};
+pub use datagram::{Datagram, Inbox, Underlay, UnderlayError};

@@ -25,6 +25,7 @@ pub(super) fn status(
         previous_public_keys: public.collect(),
         listen_port: listen_port(tunnel),
         local: local.map(|address| address.to_string()).unwrap_or_default(),
+        drops: named(report.drops),
         remotes: wished(tunnel).into_iter().map(|wish| remote(wish, ends.next())).collect(),
         ..Default::default()
     }
@@ -110,9 +111,14 @@ mod tests {
             drops: vec![("replayed", 2)],
             ..Default::default()
         };
-        let report =
-            TunnelReport { mtu: Some(1300), local: Some("192.0.2.1".parse().unwrap()), ends: vec![end] };
+        let report = TunnelReport {
+            mtu: Some(1300),
+            local: Some("192.0.2.1".parse().unwrap()),
+            ends: vec![end],
+            drops: vec![("packet_too_big", 4)],
+        };
         let told = status(&tunnel, None, 1440, Some(report));
+        assert_eq!(told.drops["packet_too_big"], 4);
         assert_eq!((told.mtu, told.local.as_str(), told.public_key.as_str()), (1300, "192.0.2.1", ""));
         let peer = &told.remotes[0];
         assert_eq!((&*peer.name, &*peer.address, &*peer.public_key), ("a", "[2001:db8::9]:5", NEXT));

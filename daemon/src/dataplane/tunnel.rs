@@ -1,11 +1,13 @@
 //! What the packet side tells of tunnels.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
-use weft_stack::tunnel::wireguard::PublicKey;
+use weft_stack::time::Instant;
+use weft_stack::tunnel::wireguard::{PeerStatus, PublicKey};
 
-use super::Dataplane;
+use super::{Dataplane, PortTotals};
 
 /// A tunnel at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +18,8 @@ pub struct TunnelReport {
     pub local: Option<IpAddr>,
     /// Its far ends, in the order of its description.
     pub ends: Vec<EndReport>,
+    /// Drops by reason, those above zero, over all of them.
+    pub drops: Vec<(&'static str, u64)>,
 }
 
 /// A far end of a tunnel at one moment; numbers are of all workers together.
@@ -45,7 +49,51 @@ pub struct EndReport {
 
 impl Dataplane {
     /// A tunnel of the running picture; `None` when it is not there.
-    pub fn tunnel(&self, _name: &str) -> Option<TunnelReport> {
-        None
+    pub fn tunnel(&self, name: &str) -> Option<TunnelReport> {
+        let snapshot = self.shared.snapshot.load_full();
+        let now = self.shared.now();
+        let view = snapshot.config.tunnel(name, now)?;
+        let mut drops = BTreeMap::new();
+        let mut totals = Vec::new();
+        for port in &view.ports {
+            let of_port = self.port_totals(&port.name).unwrap_or_default();
+            of_port.drops.iter().for_each(|(reason, count)| *drops.entry(*reason).or_default() += count);
+            totals.push(of_port);
+        }
+        let ends = match view.peers {
+            Some(peers) => peers.into_iter().map(|peer| self.peer(peer, now)).collect(),
+            None => totals.into_iter().zip(view.paths).map(|(totals, path)| end(totals, path)).collect(),
+        };
+        let mtu = view.mtu.and_then(|mtu| u32::try_from(mtu).ok());
+        Some(TunnelReport { mtu, local: None, ends, drops: drops.into_iter().collect() })
+    }
+
+    /// What is known of a WireGuard peer, with its times by the calendar.
+    fn peer(&self, peer: PeerStatus, now: Instant) -> EndReport {
+        let at = |then: Instant| SystemTime::now().checked_sub(now.since(then));
+        EndReport {
+            endpoint: peer.endpoint,
+            public_key: peer.remote_key.or(peer.keys.last().copied()),
+            last_handshake: peer.last_handshake.and_then(at),
+            handshakes: peer.handshakes,
+            rx_packets: peer.received_packets,
+            rx_bytes: peer.received_octets,
+            tx_packets: peer.sent_packets,
+            tx_bytes: peer.sent_octets,
+            path_mtu: None,
+            drops: Vec::new(),
+        }
+    }
+}
+
+fn end(totals: PortTotals, path: Option<usize>) -> EndReport {
+    EndReport {
+        rx_packets: totals.rx_packets,
+        rx_bytes: totals.rx_bytes,
+        tx_packets: totals.tx_packets,
+        tx_bytes: totals.tx_bytes,
+        path_mtu: path.and_then(|mtu| u32::try_from(mtu).ok()),
+        drops: totals.drops,
+        ..EndReport::default()
     }
 }

@@ -881,6 +881,13 @@ pub struct TunnelStatus {
     #[prost(message, repeated, tag = "8")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub remotes: ::prost::alloc::vec::Vec<TunnelRemote>,
+    /// Packets that came by it or were to leave by it, and were dropped, by reason.
+    #[prost(btree_map = "string, uint64", tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub drops: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
 }
 /// A far end. Octets are those of what is inside; `rx` is what came from there.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -926,7 +933,7 @@ pub struct TunnelRemote {
     #[prost(uint32, tag = "10")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub path_mtu: u32,
-    /// Packets from or to it that were dropped, by reason.
+    /// Packets from or to it that were dropped, by reason; those of a WireGuard tunnel are told of the tunnel alone.
     #[prost(btree_map = "string, uint64", tag = "11")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub drops: ::prost::alloc::collections::BTreeMap<

@@ -9,14 +9,14 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use super::{
-    Carrier, Config, Encapsulation, FabricSpec, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, PortId,
-    PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED, WireGuardSpec,
+    Carrier, Config, Encapsulation, FabricSpec, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, Port,
+    PortId, PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED, WireGuardSpec,
 };
 use crate::time::Instant;
 use crate::tunnel::Underlay;
 use crate::tunnel::path::PathMtu;
 use crate::tunnel::peers::Ward;
-use crate::tunnel::wireguard::Device;
+use crate::tunnel::wireguard::{Device, PeerStatus};
 use crate::{MacAddr, Prefix};
 
 /// A tunnel takes what a device with all offloads takes.
@@ -26,6 +26,8 @@ const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub name: Arc<str>,
+    /// Its far ends, in the order of the description.
+    pub ports: Vec<PortId>,
     pub carrier: Carried,
     pub local: Option<IpAddr>,
     pub means: Means,
@@ -232,13 +234,38 @@ fn link(tunnel: &TunnelSpec, router: &str, addresses: &[(IpAddr, Prefix)], route
     Link { network, routes, far: mac(&tunnel.name) }
 }
 
+/// What is known of a tunnel.
+#[derive(Debug)]
+pub struct TunnelView {
+    /// The ports that are its far ends, in the order of its description.
+    pub ports: Vec<Arc<Port>>,
+    /// Octets of the largest IP packet that the way to each of these is known to carry inside.
+    pub paths: Vec<Option<usize>>,
+    /// Octets of the largest IP packet inside, where a way is known to carry less than the description says.
+    pub mtu: Option<usize>,
+    /// The peers of a WireGuard tunnel, in the order of its description.
+    pub peers: Option<Vec<PeerStatus>>,
+}
+
 impl Config {
+    /// What is known at `now` of the tunnel of this name; `None`: there is none.
+    pub fn tunnel(&self, name: &str, now: Instant) -> Option<TunnelView> {
+        let position = self.tunnels.list.iter().position(|tunnel| *tunnel.name == *name)?;
+        let tunnel = &self.tunnels.list[position];
+        let ports = tunnel.ports.iter().filter_map(|id| self.port(*id).cloned());
+        let ports: Vec<_> = ports.collect();
+        let path = |port: &Arc<Port>| port.far_end.as_ref().and_then(|far_end| far_end.path.get(now));
+        let paths: Vec<_> = ports.iter().map(path).collect();
+        let mtu = paths.iter().flatten().min().copied();
+        Some(TunnelView { ports, paths, mtu, peers: tunnel.ward().map(|ward| ward.device.status()) })
+    }
+
     /// Tells the ports that are far ends so, now that all are there. `spec` is what they were made of.
     pub(super) fn place_far_ends(&mut self, spec: &FabricSpec, previous: &Config) {
         let mut tunnels = Tunnels::default();
         for tunnel in &spec.tunnels {
             let position = tunnels.list.len();
-            let Some(built) = self.build_tunnel(spec, tunnel, previous) else { continue };
+            let Some(mut built) = self.build_tunnel(spec, tunnel, previous) else { continue };
             for (name, address) in far_ends(tunnel) {
                 let Some(id) = self.port_by_name(&name).map(|port| port.id) else { continue };
                 let before = previous.port(id).and_then(|port| port.far_end.clone());
@@ -249,6 +276,7 @@ impl Config {
                     port.far_end = Some(FarEnd { tunnel: position, address, path, numbers });
                 }
                 tunnels.enter(&built, id, address);
+                built.ports.push(id);
             }
             self.place_far_macs(tunnel);
             self.place_far_neighbors(tunnel, previous);
@@ -273,7 +301,13 @@ impl Config {
             }
             Encapsulation::WireGuard(spec) => Means::WireGuard(ward(spec, tunnel, previous)),
         };
-        Some(Tunnel { name: tunnel.name.as_str().into(), carrier, local: tunnel.local, means })
+        Some(Tunnel {
+            name: tunnel.name.as_str().into(),
+            ports: Vec::new(),
+            carrier,
+            local: tunnel.local,
+            means,
+        })
     }
 
     /// Has questions for who is behind a tunnel answered here, where that is wanted.

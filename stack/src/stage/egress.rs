@@ -120,7 +120,10 @@ pub(crate) fn to_port(
     let mtu = port.mtu_now(cx.now);
     if segment_length(packet) > mtu {
         step!(cx, "egress", "larger than the {mtu} octets of port {}", port.name);
-        return Err(DropReason::FrameTooLong.into());
+        return match port.far_end {
+            Some(_) => narrow(cx, packet, frame, port, mtu),
+            None => Err(DropReason::FrameTooLong.into()),
+        };
     }
     let tag = port.vlans.tag(frame.vlan, frame.tag);
     send(cx, packet, origin, (port, tag), &mut None)?;
@@ -129,6 +132,33 @@ pub(crate) fn to_port(
         None => step!(cx, "egress", "to port {}", port.name),
     }
     Ok(Verdict::Forwarded { port: port.id, tag, rewrite: None })
+}
+
+/// Sends a bridged frame by a tunnel whose way does not carry it whole: its packet in pieces, if it may be cut. Its
+/// sender is told otherwise, since it cannot know of the way.
+fn narrow(
+    cx: &mut Context,
+    packet: &mut Packet,
+    frame: &Frame,
+    port: &Port,
+    mtu: usize,
+) -> Result<Verdict, Rejection> {
+    let delivery = Delivery {
+        tag: frame.tag,
+        targets: Targets::One(port),
+        ..Delivery::on(&cx.config.networks[port.network], frame.vlan)
+    };
+    let length = segment_length(packet);
+    match &frame.network {
+        Layer3::Ipv4(_) | Layer3::Ipv6(_) if must_fragment(cx, frame, length, mtu)? => {
+            match packet.offload.gso {
+                Some(_) => segment::fragment(cx, packet, mtu, &delivery),
+                None => fragment::split(cx, packet, mtu, &delivery),
+            }
+            Ok(Verdict::Forwarded { port: port.id, tag: None, rewrite: None })
+        }
+        _ => Err(DropReason::FrameTooLong.into()),
+    }
 }
 
 /// Sends a bridged frame to ports of its VLAN, but not to the one it came from.

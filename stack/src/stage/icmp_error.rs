@@ -10,7 +10,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::reply::{Cause, WayBack};
+use super::reply::Cause;
 use super::{Answer, Frame, L3, Layer3};
 use crate::batch::Origin;
 use crate::config::{Interface, Port};
@@ -19,19 +19,46 @@ use crate::offload::segment::Segments;
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::trace::step;
+use crate::wire::vlan::Tci;
 use crate::wire::{ethernet, icmpv4, icmpv6, ipv4, ipv6};
 
 const TTL: u8 = 64;
 
 /// Sends the error `answer` about `packet`, which came in by `from` and whose headers are in `frame`, to its source.
 pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port, answer: Answer) {
-    let Some(cause) = Cause::of(cx, frame, from).filter(|_| !frame.own) else { return };
-    let Some(destination) = whom(packet, &cause, answer) else { return };
-    let Some(WayBack { hop, speaker: source }) = cause.way_back(cx) else { return };
-    if !allow(cx, destination) {
+    if frame.own {
         return;
     }
-    let mtu = from.mtu.min(cx.config.interfaces[hop.interface].mtu);
+    let cause = Cause::of(cx, frame, from);
+    let Some(destination) = whom(packet, frame, cause.map(|cause| cause.interface), answer) else { return };
+    let way = match cause {
+        Some(cause) => cause.way_back(cx).map(|way| (way.speaker, Some((cause, way.hop)))),
+        // Where nobody routes, only a tunnel has something to tell. It does in the place of whom the packet is for.
+        None => frame.destination().map(|speaker| (speaker, None)),
+    };
+    let Some((source, way)) = way.filter(|_| allow(cx, destination)) else { return };
+    let out = way.map_or(from.mtu, |(_, hop)| cx.config.interfaces[hop.interface].mtu);
+    let (origin, mut made) = compose(cx, packet, frame, answer, source, from.mtu.min(out));
+    match answer {
+        Answer::V4(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
+        Answer::V6(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
+    }
+    match way {
+        Some((cause, hop)) => cause.answer(cx, &mut made, origin, hop),
+        None => cx.output.push(origin, from.id, from.vlans.tag(frame.vlan, Tci::default())),
+    }
+    cx.output.put(origin, made);
+}
+
+/// Makes the error, of `mtu` octets at most, as a frame that goes back to where the packet came from.
+fn compose(
+    cx: &mut Context,
+    packet: &Packet,
+    frame: &Frame,
+    answer: Answer,
+    source: IpAddr,
+    mtu: usize,
+) -> (Origin, Packet) {
     let image = wire_image(cx, packet, frame);
     let original = match &image {
         Some((_, image)) => &image.frame()[L3..],
@@ -48,21 +75,20 @@ pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port
         // Not of one family: whom() has let none through.
         _ => made.reset(L3),
     }
-    match answer {
-        Answer::V4(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
-        Answer::V6(error) => step!(cx, "icmp", "{error} from {source} to {destination}"),
-    }
-    ethernet::Header { ethertype: frame.ethernet.ethertype, ..Default::default() }.emit(made.frame_mut());
-    cause.answer(cx, &mut made, origin, hop);
-    cx.output.put(origin, made);
+    let header = ethernet::Header {
+        destination: frame.ethernet.source,
+        source: frame.ethernet.destination,
+        ethertype: frame.ethernet.ethertype,
+    };
+    header.emit(made.frame_mut());
     if let Some((origin, image)) = image {
         cx.output.put(origin, image);
     }
+    (origin, made)
 }
 
 /// To whom the error is told. `None`: nobody may be told.
-fn whom(packet: &Packet, cause: &Cause, answer: Answer) -> Option<IpAddr> {
-    let Cause { frame, interface, .. } = *cause;
+fn whom(packet: &Packet, frame: &Frame, interface: Option<&Interface>, answer: Answer) -> Option<IpAddr> {
     match (answer, &frame.network) {
         (Answer::V4(_), Layer3::Ipv4(header)) if may_tell_v4(packet, frame, header, interface) => {
             Some(header.source.into())
@@ -74,7 +100,7 @@ fn whom(packet: &Packet, cause: &Cause, answer: Answer) -> Option<IpAddr> {
     }
 }
 
-fn may_tell_v4(packet: &Packet, frame: &Frame, header: &ipv4::Header, interface: &Interface) -> bool {
+fn may_tell_v4(packet: &Packet, frame: &Frame, header: &ipv4::Header, interface: Option<&Interface>) -> bool {
     let about_error = header.protocol == ipv4::ICMP
         && frame.transport(packet.frame()).first().is_none_or(|kind| icmpv4::is_error(*kind));
     !about_error
@@ -82,7 +108,7 @@ fn may_tell_v4(packet: &Packet, frame: &Frame, header: &ipv4::Header, interface:
         && !frame.ethernet.destination.is_multicast()
         && ipv4::is_routable(header.destination)
         && ipv4::is_routable(header.source)
-        && !interface.is_broadcast(header.source)
+        && !interface.is_some_and(|interface| interface.is_broadcast(header.source))
 }
 
 fn may_tell_v6(packet: &Packet, frame: &Frame, header: &ipv6::Header, error: icmpv6::Error) -> bool {

@@ -162,6 +162,19 @@ pub struct Arrival {
     pub segment: usize,
 }
 
+/// What a socket of the node was told of a datagram that it had sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnderlayError<'a> {
+    /// To whom the datagram went.
+    pub destination: SocketAddr,
+    /// It was too long for the way: octets of the largest IP packet that gets through.
+    pub mtu: Option<u32>,
+    /// The node itself says so, and not somebody who may be anybody.
+    pub by_node: bool,
+    /// The beginning of the datagram as it is quoted, without IP and UDP headers.
+    pub quote: &'a [u8],
+}
+
 /// Datagrams that were received in one round, in buffers that are used again and again.
 #[derive(Debug, Default)]
 pub struct Inbox {

@@ -63,7 +63,7 @@ pub(super) fn seal(
             step!(cx, "tunnel", "{count} messages sealed for the peer at {}", reservation.endpoint.remote);
             let heading = heading(ward, &reservation.endpoint, ecn::of_frame(packet.frame()), port.id);
             let octets = seal_all(cx, ward, frames, &reservation, &heading)?;
-            peer.sent(cx.now, octets, true);
+            peer.sent(cx.now, octets, count.into());
         }
         None => {
             step!(cx, "tunnel", "no session with the peer: {count} packets wait for one");
@@ -130,7 +130,7 @@ impl Run {
             source: std::net::SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0),
             local: std::net::Ipv4Addr::UNSPECIFIED.into(),
             octets: 0,
-            data: false,
+            packets: 0,
         };
         self.0 = Some((receiver, peer, session, nobody));
         Ok(())
@@ -191,7 +191,7 @@ fn open_data(
     if opened.is_empty() {
         return Ok(None);
     }
-    received.data = true;
+    received.packets += 1;
     let inner = wireguard::Inner::parse(&message[opened.clone()])?;
     if !ward.device.allows(peer, inner.source) {
         return Err(Refusal::SourceNotAllowed);

@@ -5,11 +5,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use weft_host::datagram::Message;
+use weft_host::datagram::{Message, SocketErrorKind};
 use weft_host::poll::{Epoll, Event};
 use weft_stack::batch::Output;
 use weft_stack::time::Instant;
-use weft_stack::tunnel::{Datagram, Underlay};
+use weft_stack::tunnel::{Datagram, Underlay, UnderlayError};
 use weft_stack::verdict::DropReason;
 
 use super::{ROUNDS, Worker, add, drop_reason};
@@ -105,12 +105,23 @@ impl Worker {
     }
 
     /// Tells the stack what became of datagrams that a socket has sent.
-    fn hear_errors(&mut self, _now: Instant, token: u64) {
+    fn hear_errors(&mut self, now: Instant, token: u64) {
         let mut quoted = [0; QUOTED];
         for _ in 0..ERRORS {
             let Some(socket) = self.sockets.get(&token) else { return };
             let Some(error) = socket.io.error(self.index, socket.end, &mut quoted) else { return };
-            tracing::trace!(underlay = ?socket.underlay, ?error, "a datagram did not arrive");
+            let underlay = socket.underlay;
+            tracing::trace!(?underlay, ?error, "a datagram did not arrive");
+            let heard = UnderlayError {
+                destination: error.destination,
+                mtu: match error.kind {
+                    SocketErrorKind::TooBig { mtu } => Some(mtu).filter(|mtu| *mtu > 0),
+                    _ => None,
+                },
+                by_node: error.offender.is_none(),
+                quote: error.quoted,
+            };
+            self.stack.underlay_error(now, underlay, &heard);
         }
     }
 

@@ -541,3 +541,40 @@ fn wireguard_lets_nothing_through_that_is_not_the_peers() {
     a.receive("a1", Packet::from_frame(&ping));
     assert_eq!(a.fabric.dropped("far", DropReason::WireguardNoPeer), 1);
 }
+
+#[test]
+fn a_way_that_carries_less_is_told_to_senders_and_packets_that_may_be_cut_are() {
+    let (mut a, _) = stretched(vxlan(42, &[B]), vxlan(42, &[A]));
+    let long = |a: &mut Node, dont_fragment: bool| {
+        let frame = a.fabric.frame("a1", |spec| {
+            spec.destination = "198.18.1.20".parse().unwrap();
+            spec.destination_mac = Some(testing::mac("b1"));
+            spec.length = Some(1400);
+            spec.dont_fragment = dont_fragment;
+        });
+        a.receive("a1", Packet::from_frame(&frame))
+    };
+    assert_eq!(long(&mut a, true).1.len(), 1, "it fits");
+    let error = |quote: &'static [u8]| crate::tunnel::UnderlayError {
+        destination: format!("{B}:4789").parse().unwrap(),
+        mtu: Some(1350),
+        by_node: false,
+        quote,
+    };
+    let (now, underlay) = (a.fabric.now, Underlay::Udp(4789));
+    // Who does not know what was sent is not believed.
+    a.fabric.stack.underlay_error(now, underlay, &error(&[8, 0, 0, 0, 0, 0, 43, 0]));
+    a.fabric.stack.underlay_error(now, underlay, &error(&[]));
+    assert_eq!(long(&mut a, true).1.len(), 1);
+    a.fabric.stack.underlay_error(now, underlay, &error(&[8, 0, 0, 0, 0, 0, 42, 0]));
+    let (frames, sent) = long(&mut a, true);
+    assert!(sent.is_empty());
+    let told = frames[0].1.frame();
+    assert_eq!((ports(&frames), &told[34..36]), (vec!["a1"], &[3, 4][..]));
+    assert_eq!(told[40..42], 1300u16.to_be_bytes(), "1350 less what the tunnel adds");
+    // Both pieces fit.
+    let (frames, sent) = long(&mut a, false);
+    assert_eq!((frames.len(), sent.len()), (0, 2));
+    assert!(sent.iter().all(|(_, octets)| octets.len() <= 1300 + 14 + 8));
+    assert_eq!(a.fabric.counted("tunnel_errors"), 3);
+}

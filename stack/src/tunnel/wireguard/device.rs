@@ -21,6 +21,7 @@ use super::index::{Entry, IndexTable};
 use super::peer::{Endpoint, Peer, Settings, Shared, Store};
 use super::schedule::Schedule;
 use super::session::Session;
+use super::wire::DataHeader;
 use super::{Moment, PublicKey, Refusal};
 use crate::Prefix;
 use crate::config::WireGuardSpec;
@@ -51,8 +52,12 @@ pub struct PeerStatus {
     pub last_handshake: Option<Instant>,
     /// How many were.
     pub handshakes: u64,
+    /// Packets that came in messages.
+    pub received_packets: u64,
     /// Octets of messages received and opened.
     pub received_octets: u64,
+    /// Packets that were sent in messages.
+    pub sent_packets: u64,
     /// Octets of messages with packets, or without, that were sent.
     pub sent_octets: u64,
     /// What is reached by it, and what it may speak from.
@@ -128,6 +133,18 @@ impl Device {
         }
     }
 
+    /// Whether a message that begins like this may be one that was sent to `destination` not long ago: it is for a
+    /// session that a peer there has.
+    pub fn has_sent(&self, destination: SocketAddr, message: &[u8]) -> bool {
+        let Some(receiver) = DataHeader::receiver_of(message) else { return false };
+        let picture = self.picture.load();
+        let mut there = picture
+            .peers()
+            .iter()
+            .filter(|peer| peer.endpoint().is_some_and(|endpoint| endpoint.remote == destination));
+        there.any(|peer| peer.sends_by(receiver))
+    }
+
     /// Does what is due for some peers. To be called when [`Device::poll_at`] has come, by any worker; if that is still
     /// in the past afterwards, there is more to do.
     pub fn poll(&self, moment: Moment, events: &mut Vec<Event>) {
@@ -183,7 +200,9 @@ fn status(peer: &Peer) -> PeerStatus {
         endpoint: peer.endpoint().map(|endpoint: Endpoint| endpoint.remote),
         last_handshake: last_handshake.map(Instant::from_nanos),
         handshakes: traffic.handshakes.load(Relaxed),
+        received_packets: traffic.received_packets.load(Relaxed),
         received_octets: traffic.received_octets.load(Relaxed),
+        sent_packets: traffic.sent_packets.load(Relaxed),
         sent_octets: traffic.sent_octets.load(Relaxed),
         allowed: settings.allowed.clone(),
         local_key: keys.map(|(local, _)| local),

@@ -83,7 +83,9 @@ struct State {
 /// Counts of a peer.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
+    pub received_packets: AtomicU64,
     pub received_octets: AtomicU64,
+    pub sent_packets: AtomicU64,
     pub sent_octets: AtomicU64,
     pub handshakes: AtomicU64,
     /// Nanoseconds; 0: never.
@@ -110,8 +112,8 @@ pub struct Received {
     pub local: IpAddr,
     /// Octets of all of them, headers and tags and all.
     pub octets: u64,
-    /// Whether there was a packet in any: otherwise they only keep alive.
-    pub data: bool,
+    /// How many of them hold a packet: the others only keep alive.
+    pub packets: u64,
 }
 
 impl Peer {
@@ -161,13 +163,19 @@ impl Peer {
         Some(Reservation { session: Arc::clone(session), first_counter, endpoint })
     }
 
-    /// Says that a run of messages was sent: how many octets they have together, headers and tags and all, and whether
-    /// there was a packet in any.
+    /// Whether what it is sent bears this receiver index.
+    pub(super) fn sends_by(&self, index: u32) -> bool {
+        self.sending.load().as_ref().is_some_and(|session| session.terms().remote_index == index)
+    }
+
+    /// Says that a run of messages was sent: how many octets they have together, headers and tags and all, and how
+    /// many of them hold a packet.
     #[inline]
-    pub fn sent(&self, now: Instant, octets: u64, data: bool) {
+    pub fn sent(&self, now: Instant, octets: u64, packets: u64) {
         self.traffic.sent_octets.fetch_add(octets, Relaxed);
+        self.traffic.sent_packets.fetch_add(packets, Relaxed);
         self.timers.clear(Timer::Keepalive);
-        if data && !self.timers.is_set(Timer::Unheard) {
+        if packets > 0 && !self.timers.is_set(Timer::Unheard) {
             let jitter = jitter::between((self.id, now.as_nanos()), Duration::ZERO, JITTER);
             self.arm(Timer::Unheard, now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + jitter);
         }
@@ -178,6 +186,7 @@ impl Peer {
     #[inline]
     pub fn received(&self, now: Instant, session: &Session, run: Received) {
         self.traffic.received_octets.fetch_add(run.octets, Relaxed);
+        self.traffic.received_packets.fetch_add(run.packets, Relaxed);
         if !session.is_confirmed() {
             self.confirm(now, session);
         }
@@ -187,7 +196,7 @@ impl Peer {
         if session.terms().initiator && now.since(session.terms().born) >= RENEW_AFTER {
             self.renew(now);
         }
-        if run.data {
+        if run.packets > 0 {
             self.answer_with_silence(now);
         }
     }

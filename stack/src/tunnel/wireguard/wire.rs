@@ -88,6 +88,12 @@ impl DataHeader {
         Ok(DataHeader { receiver, counter })
     }
 
+    /// The receiver's index of a data message of which only the beginning is there.
+    pub fn receiver_of(beginning: &[u8]) -> Option<u32> {
+        let kind = number(beginning, 0)?;
+        (kind == DATA).then(|| number(beginning, 4)).flatten()
+    }
+
     /// Its octets.
     #[inline]
     pub fn emit(self) -> [u8; HEADER_LENGTH] {

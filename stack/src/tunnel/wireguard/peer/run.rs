@@ -127,7 +127,7 @@ impl Peer {
         let mut slot = vec![0; OVERHEAD + padded(packet.len(), mtu)];
         slot[super::super::wire::HEADER_LENGTH..][..packet.len()].copy_from_slice(packet);
         if reservation.session.seal(reservation.first_counter, &mut slot, packet.len()).is_ok() {
-            self.sent(now, slot.len() as u64, !packet.is_empty());
+            self.sent(now, slot.len() as u64, u64::from(!packet.is_empty()));
             let ecn = Inner::parse(packet).map_or(0, |inner| inner.ecn);
             events.push(Event::Transmit(Transmit::new(reservation.endpoint, ecn, slot)));
         }

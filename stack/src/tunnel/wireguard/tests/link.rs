@@ -204,7 +204,7 @@ impl Net {
         let mut slot = vec![0; OVERHEAD + padded(packet.len(), MTU as usize)];
         slot[HEADER_LENGTH..][..packet.len()].copy_from_slice(packet);
         reservation.session.seal(reservation.first_counter, &mut slot, packet.len())?;
-        peer.sent(self.now, slot.len() as u64, true);
+        peer.sent(self.now, slot.len() as u64, 1);
         let from = self.nodes[node].address;
         self.carry(Datagram { from, to: reservation.endpoint.remote, tos: 0, octets: slot });
         self.poll();
@@ -302,7 +302,7 @@ fn open(
     let (peer, session) = device.session(header.receiver)?;
     let range = session.open(now, &mut datagram.octets)?;
     let octets = datagram.octets.len() as u64;
-    let received = Received { source: datagram.from, local, octets, data: !range.is_empty() };
+    let received = Received { source: datagram.from, local, octets, packets: u64::from(!range.is_empty()) };
     peer.received(now, &session, received);
     if range.is_empty() {
         return Ok(None);

@@ -31,7 +31,7 @@ fn open(now: Instant, from: usize, to: (usize, &Device), octets: &mut [u8]) -> b
     let opened = to.1.session(receiver).and_then(|(peer, session)| {
         let data = !session.open(now, octets)?.is_empty();
         let (source, local) = (address(from), address(to.0).ip());
-        peer.received(now, &session, Received { source, local, octets: octets.len() as u64, data });
+        peer.received(now, &session, Received { source, local, octets: octets.len() as u64, packets: u64::from(data) });
         Ok(())
     });
     assert!(matches!(opened, Ok(()) | Err(Refusal::KeyExpired | Refusal::UnknownIndex)), "{opened:?}");
@@ -55,7 +55,7 @@ fn send(clock: &Clock, from: &Device, to: &Device, rounds: usize) -> usize {
             reservation.session.seal(counter, &mut slot, PACKET.len()).unwrap();
             arrived += usize::from(open(now, 0, (1, to), &mut slot));
         }
-        peer.sent(now, 4 * 144, true);
+        peer.sent(now, 4 * 144, 4);
         clock.0.fetch_add(50_000_000, Release);
         round += 1;
     }
