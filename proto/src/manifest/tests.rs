@@ -72,6 +72,48 @@ status: {ifindex: 3, anything: [1, 2]}
 }
 
 #[test]
+fn a_tunnel_is_read_and_written_with_the_names_that_users_know() {
+    let text = "apiVersion: weft.dev/v1
+kind: Tunnel
+metadata:
+  name: wg
+spec:
+  router: core
+  addresses:
+  - 198.18.9.1/24
+  wireguard:
+    listenPort: 51820
+    peers:
+    - name: far
+      publicKey: a
+      nextPublicKey: b
+      endpoint: 192.0.2.2:51820
+      allowedPrefixes:
+      - 0.0.0.0/0
+      persistentKeepaliveSeconds: 25
+---
+apiVersion: weft.dev/v1
+kind: Tunnel
+metadata:
+  name: overlay
+spec:
+  network: front
+  vlan: 7
+  local: 198.18.9.1
+  carrier:
+    router: core
+  vxlan:
+    vni: 0
+    remotes:
+    - address: 192.0.2.2
+      macs:
+      - 02:00:00:00:00:01
+    suppressNeighbors: true
+";
+    assert_eq!(to_yaml(&parse(text, "f.yaml").unwrap()), text);
+}
+
+#[test]
 fn vlan_lists_take_numbers_and_ranges() {
     let text = "apiVersion: weft.dev/v1\nkind: Port\nmetadata: {name: up}\n\
                 spec: {trunk: {allowed: [10, 100-199, '20'], native: 0}}\n";

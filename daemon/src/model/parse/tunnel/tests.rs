@@ -1,7 +1,10 @@
 //! Wrong fields of single tunnels, each with its message.
 
+use proptest::prelude::*;
+use weft_proto::v1;
+
 use crate::fixture::{BASE, fabric, object, wrong};
-use crate::model::{Carrier, Tunnel, TunnelForm};
+use crate::model::{Carrier, Kind, Name, ObjectRef, Tunnel, TunnelForm};
 
 const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 const NEXT: &str = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
@@ -205,4 +208,46 @@ fn a_local_address_is_of_the_peers_family() {
         told(&format!("{spec}\n  local: 192.0.2.1")),
         "Tunnel/t: spec.local: 192.0.2.1 is not of the same family as 2001:db8::2"
     );
+}
+
+proptest! {
+    #[test]
+    fn any_text_and_number_is_taken_or_refused(
+        text in prop::collection::vec("[0-9a-f:./\\[\\]=+-]{0,24}", 8),
+        prefix in prop::sample::select(vec!["0.0.0.0/0", "198.18.1.0/24", "::/0", "255.255.255.255/32", "x"]),
+        key in prop::sample::select(vec![KEY, NEXT, "", "AAAA"]),
+        number: u32,
+        which in 0..16u8,
+    ) {
+        let gre = || v1::Gre { remote: text[0].clone(), key: Some(number), ..Default::default() };
+        let remote = v1::VxlanRemote { address: text[1].clone(), macs: vec![text[2].clone()] };
+        let peer = v1::WireGuardPeer {
+            public_key: key.into(),
+            next_public_key: text[3].clone(),
+            endpoint: text[4].clone(),
+            allowed_prefixes: vec![prefix.into(), text[5].clone()],
+            persistent_keepalive_seconds: number,
+            ..Default::default()
+        };
+        let vxlan = v1::Vxlan { vni: Some(number), port: number, remotes: vec![remote], ..Default::default() };
+        let wireguard = v1::WireGuard { listen_port: number, peers: vec![peer], ..Default::default() };
+        let spec = v1::TunnelSpec {
+            network: "front".into(),
+            router: "core".into(),
+            addresses: vec![text[6].clone(), prefix.into()],
+            routes: vec![prefix.into()],
+            mtu: number,
+            local: text[7].clone(),
+            vxlan: (which & 1 != 0).then_some(vxlan),
+            gre: (which & 2 != 0).then(gre),
+            gretap: (which & 4 != 0).then(gre),
+            wireguard: (which & 8 != 0).then_some(wireguard),
+            ..Default::default()
+        };
+        let object = ObjectRef::new(Kind::Tunnel, Name::new("t").unwrap());
+        match super::parse(&object, Some(&spec)) {
+            Ok(tunnel) => prop_assert!(tunnel.inner_mtu(number).get() >= 68),
+            Err(found) => prop_assert!(!found.is_empty()),
+        }
+    }
 }
