@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::node::Node;
 use crate::process::Process;
-use crate::wire::{self, Wire};
+use crate::wire::Wire;
 
 /// Where the packets are kept in the wire's lab.
 const FILE: &str = "/run/lab/wire.pcap";
@@ -17,9 +17,12 @@ const PREFERENCES: [&str; 4] = [
     "tcp.analyze_sequence_numbers:FALSE",
 ];
 
+/// What iperf3 sends is noise, in which tshark would find protocols.
+const NOISE: [&str; 4] = ["-d", "tcp.port==5201,data", "-d", "udp.port==5201,data"];
+
 /// Notices of tshark that are about conversations, not about packets.
-const CONVERSATION: &str =
-    "icmp.resp_not_found || icmpv6.resp_not_found || tcp.connection.rst || tcp.connection.fin";
+const CONVERSATION: &str = "icmp.resp_not_found || icmpv6.resp_not_found || tcp.connection.rst || tcp.connection.fin \
+    || tcp.options.sack.dsack";
 
 /// A recording of what one member sends and gets.
 #[derive(Debug)]
@@ -35,10 +38,10 @@ pub struct Recording<'a> {
 }
 
 impl Sniffer<'_> {
-    /// Starts to record at a member's end; returns when it does. One at a time for a wire. The member's device takes
-    /// nothing over any more, so that its packets are seen as they would leave a real one: cut and summed up.
+    /// Starts to record at a member's end; returns when it does. One at a time for a wire. The member's packets
+    /// are completed before they are seen, as [`Wire::complete_packets`] tells.
     pub fn start<'a>(wire: &'a Wire, node: &Node, filter: &str) -> Result<Sniffer<'a>> {
-        node.must(&format!("ethtool -K {} tx off tso off gso off tx-udp-segmentation off", wire::DEVICE))?;
+        wire.complete_packets(node)?;
         let device = wire.tap(&node.at);
         let command = ["tcpdump", "--immediate-mode", "-U", "-n", "-i", &device, "-w", FILE, filter];
         let mut process = wire.place().spawn_with_input(&command, None)?;
@@ -83,11 +86,8 @@ impl Recording<'_> {
 
     fn tshark(&self, arguments: &[&str]) -> Result<String> {
         let preferences = PREFERENCES.iter().flat_map(|preference| ["-o", preference]);
-        let command: Vec<&str> = ["tshark", "-n", "-r", FILE]
-            .into_iter()
-            .chain(preferences)
-            .chain(arguments.iter().copied())
-            .collect();
+        let options = ["tshark", "-n", "-r", FILE].into_iter().chain(NOISE).chain(preferences);
+        let command: Vec<&str> = options.chain(arguments.iter().copied()).collect();
         self.wire.place().exec(&command)?.ok().context("tshark")
     }
 }

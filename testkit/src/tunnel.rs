@@ -69,7 +69,7 @@ pub fn segment(number: u8, port: PortKind, mtu: u32, kind: &str, encapsulation: 
     Manifest::new()
         .namespace(CONTAINER)
         .network("front", network)
-        .port(CONTAINER, container(port, &addresses))
+        .port(CONTAINER, container(number, port, &addresses))
         .resource("Tunnel", TUNNEL, json!({ "network": "front", "mtu": mtu, kind: encapsulation }))
 }
 
@@ -84,7 +84,7 @@ pub fn link(number: u8, port: PortKind, mtu: u32, kind: &str, encapsulation: Val
         ],
     });
     let addresses = [behind_link(number, Family::V4) + "/24", behind_link(number, Family::V6) + "/64"];
-    let mut port = container(port, &addresses);
+    let mut port = container(number, port, &addresses);
     port["defaultRoute"] = json!(true);
     let own = [on_link(number, Family::V4) + "/32", on_link(number, Family::V6) + "/128"];
     Manifest::new()
@@ -99,8 +99,15 @@ pub fn link(number: u8, port: PortKind, mtu: u32, kind: &str, encapsulation: Val
         )
 }
 
-fn container(kind: PortKind, addresses: &[String]) -> Value {
-    json!({ "network": "front", "namespace": CONTAINER, "type": kind.name(), "addresses": addresses })
+/// Its MAC address is its own: Weft would make the same one of the same name on each node.
+fn container(number: u8, kind: PortKind, addresses: &[String]) -> Value {
+    json!({
+        "network": "front",
+        "namespace": CONTAINER,
+        "type": kind.name(),
+        "mac": format!("02:00:00:00:01:{number:02x}"),
+        "addresses": addresses,
+    })
 }
 
 /// Where traffic inside a tunnel begins and ends, and what it is reached by.
@@ -184,6 +191,14 @@ pub fn carries_traffic(a: &End<'_>, b: &End<'_>, bits: f64) -> Result<()> {
     }
     iperf3::datagrams(&a.place, &b.place, &b.v4, 1200)?;
     iperf3::datagrams(&a.place, &b.place, &b.v4, 4000)
+}
+
+/// Sends a megabyte by TCP each way, some of it in super-packets, and fragmented datagrams: for who looks on.
+pub fn show_traffic(a: &End<'_>, b: &End<'_>) -> Result<()> {
+    for options in ["--bytes 1M", "--bytes 1M --reverse", "--udp --bytes 100K --bitrate 10M --length 4000"] {
+        iperf3::run(&a.place, &b.place, &b.v4, options)?;
+    }
+    iperf3::run(&a.place, &b.place, &b.v6, "--bytes 1M").map(drop)
 }
 
 /// Wants packets with a mark of congestion on the outside to tell so inside, where the sender understands it, and to be

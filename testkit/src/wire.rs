@@ -153,6 +153,13 @@ impl Wire {
         Ok(moved)
     }
 
+    /// Lets a member's device take nothing over any more, so that packets leave it as they would leave a real one: cut and
+    /// summed up. A veth pair passes on what is left to be done, which a socket at its other end does not hear of.
+    pub fn complete_packets(&self, lab: &Lab) -> Result<()> {
+        let line = format!("ethtool -K {DEVICE} tx off tso off gso off tx-udp-segmentation off");
+        lab.node().run(&line)?.ok().map(drop)
+    }
+
     /// Pulls a member's cable.
     pub fn cut(&self, plug: &Plug) -> Result<()> {
         self.run(&format!("ip link set {} down", plug.port()))

@@ -68,6 +68,7 @@ struct Site<'a> {
     near: End<'a>,
     far: End<'a>,
     mtu: u32,
+    checksum: bool,
 }
 
 /// Runs a test with Weft as node 1 and Open vSwitch as far end 2, both with this tunnel.
@@ -83,7 +84,8 @@ fn beside_the_switch(
         nodes.nodes[0].apply(&manifest(1, 2, &wish(peer.address(family))))?;
         let far = if gre.packets { End::on_link(peer.node(), 2) } else { End::on_segment(peer.node(), 2) };
         let near = container(&nodes.nodes[0], 1, &gre);
-        let site = Site { weft: &nodes.nodes[0], wire: &nodes.wire, near, far, mtu: 1500 - gre.overhead() };
+        let (weft, wire, mtu) = (&nodes.nodes[0], &nodes.wire, 1500 - gre.overhead());
+        let site = Site { weft, wire, near, far, mtu, checksum: gre.checksum };
         test(&site).with_context(|| format!("{family:?} {gre:?}"))
     });
 }
@@ -105,7 +107,8 @@ fn frames_go_to_open_vswitch_and_come_from_it_with_every_option() {
         for wish in wishes {
             beside_the_switch(Wire::link(1500), family, wish, |site| {
                 tunnel::carries_packets(&site.near, &site.far, site.mtu)?;
-                tunnel::carries_traffic(&site.near, &site.far, 1e7)
+                // Open vSwitch is slow: streams go with the options that take the most work.
+                if site.checksum { tunnel::carries_traffic(&site.near, &site.far, 1e7) } else { Ok(()) }
             });
         }
     }
@@ -123,7 +126,8 @@ fn packets_go_to_open_vswitch_and_come_from_it() {
         for wish in wishes {
             beside_the_switch(Wire::link(1500), family, wish, |site| {
                 tunnel::carries_packets(&site.near, &site.far, site.mtu)?;
-                tunnel::carries_traffic(&site.near, &site.far, 1e7)
+                // Open vSwitch is slow: streams go with the options that take the most work.
+                if site.checksum { tunnel::carries_traffic(&site.near, &site.far, 1e7) } else { Ok(()) }
             });
         }
     }
@@ -159,7 +163,7 @@ fn tshark_finds_no_fault_with_what_is_sent() {
                 let sniffer = Sniffer::start(wire, weft, "ip proto 47 or ip6 proto 47")?;
                 near.meets(far)?;
                 near.ping(&far.v4, "-s 4000")?.ok()?;
-                tunnel::carries_traffic(near, far, 1e6)?;
+                tunnel::show_traffic(near, far)?;
                 let recording = sniffer.finish()?;
                 recording.is_sound(&weft.address(family).to_string())?;
                 let keys = recording.values("gre.key")?;
@@ -258,7 +262,7 @@ fn a_keepalive_is_sent_back() {
         let peer = Node::bare(&nodes.wire)?;
         weft.apply(&manifest(1, 2, &packets(peer.address(Family::V4))))?;
         let (own, other) = (peer.at.v4.to_string(), weft.at.v4.to_string());
-        let answer = peer.node().exec(&["python3", "-c", KEEPALIVE, &own, &other])?.ok()?;
+        let answer = peer.node().exec(&["/usr/bin/python3", "-c", KEEPALIVE, &own, &other])?.ok()?;
         ensure!(answer.contains("answered"), "{answer}");
         Ok(())
     });

@@ -165,7 +165,7 @@ fn tshark_finds_no_fault_with_what_is_sent() {
             let sniffer = Sniffer::start(site.wire, site.weft, "udp port 51820")?;
             site.connect(family, Initiator::Weft)?;
             site.near.ping(&site.far.v4, "-s 4000")?.ok()?;
-            tunnel::carries_traffic(&site.near, &site.far, 1e6)?;
+            tunnel::show_traffic(&site.near, &site.far)?;
             let recording = sniffer.finish()?;
             let weft = site.weft.address(family);
             recording.is_sound(&weft.to_string())?;
@@ -386,7 +386,7 @@ fn a_nodes_key_is_rotated_without_a_lost_packet() {
         let known = Known { number: 1, public: &keys[0].public, shared: None, endpoint };
         let mut public = String::new();
         without_a_loss(&near, &far.v4, || {
-            nodes[0].weft(&["tunnel", "rotate-key", TUNNEL])?.ok()?;
+            nodes[0].weft(&["tunnel", "rotate", TUNNEL])?.ok()?;
             let status = nodes[0].get("tunnel", TUNNEL)?;
             public = status["status"]["publicKey"].as_str().context("status.publicKey")?.to_owned();
             ensure!(public != keys[0].public, "the key is the same as before");
@@ -405,7 +405,7 @@ fn a_nodes_key_is_rotated_without_a_lost_packet() {
         let known = Known { public: &public, ..known };
         without_a_loss(&near, &far.v4, || {
             nodes[1].apply(&manifest(2, &keys[1], &known))?;
-            nodes[0].weft(&["tunnel", "rotate-key", TUNNEL, "--finish"])?.ok().map(drop)
+            nodes[0].weft(&["tunnel", "rotate", TUNNEL, "--finish"])?.ok().map(drop)
         })
     });
 }
@@ -446,8 +446,9 @@ fn frames_go_through_vxlan_inside_wireguard() {
                 "subnets": [{ "prefix": "198.18.77.0/24" }, { "prefix": "2001:db8:77::/64" }],
             });
             let addresses = [format!("198.18.77.{number}/24"), format!("2001:db8:77::{number}/64")];
-            let port =
-                json!({ "network": "stretched", "namespace": "d", "type": "tap", "addresses": addresses });
+            let mac = format!("02:00:00:00:02:{number:02x}");
+            let mut port = json!({ "network": "stretched", "namespace": "d", "type": "tap", "mac": mac });
+            port["addresses"] = json!(addresses);
             let vxlan = json!({
                 "network": "stretched",
                 "mtu": mtu,
