@@ -7,6 +7,7 @@
 pub mod datagram;
 mod ecn;
 mod frames;
+mod merged;
 pub(crate) mod path;
 pub(crate) mod peers;
 pub(crate) mod receive;

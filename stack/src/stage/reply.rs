@@ -80,7 +80,8 @@ impl<'a> Cause<'a> {
     /// section 4.3.2.4, RFC 4443 section 2.2).
     pub fn way_back(&self, cx: &mut Context) -> Option<WayBack> {
         let (source, destination) = self.addresses()?;
-        let router = &cx.config.routers[self.interface.router];
+        let config = cx.config;
+        let router = &config.routers[self.interface.router];
         let own = self.is_to_speaker(cx).then_some(destination);
         let hop = match source {
             // Such a packet was not forwarded: its sender is on this link.
@@ -91,7 +92,10 @@ impl<'a> Cause<'a> {
             _ => route::own(router, own, source),
         };
         let way = hop.and_then(|hop| {
-            let speaker = own.or_else(|| cx.config.interfaces[hop.interface].source_for(source))?;
+            let out = &cx.config.interfaces[hop.interface];
+            // A tunnel may have no address of its own: then any of the router's speaks (RFC 1812 section 2.2.7).
+            let any = || router.addresses.iter().copied().find(|own| own.is_ipv4() == source.is_ipv4());
+            let speaker = own.or_else(|| out.source_for(source)).or_else(any)?;
             Some(WayBack { hop, speaker })
         });
         if way.is_none() {

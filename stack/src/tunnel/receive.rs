@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::datagram::{Arrival, Heading, Inbox, Underlay};
-use super::ecn;
 use super::peers::{self, Run};
+use super::{ecn, merged};
 use crate::batch::{BATCH, Batch};
 use crate::config::{Carried, FarEnd, GreSpec, Means, Port, PortId, UNTAGGED};
 use crate::packet::Packet;
@@ -233,6 +233,9 @@ fn take_in(cx: &Context, inner: &Inner, arrival: &Arrival, datagram: &[u8], batc
     let Some(port) = cx.config.port(inner.port) else { return };
     let packet = batch.vacant();
     fill(cx, packet, inner, port, &datagram[inner.octets.clone()]);
+    if arrival.segment == 0 && packet.len() > L3 + port.mtu {
+        merged::restore(packet, port.mtu);
+    }
     match ecn::merge(packet.frame_mut(), arrival.tos) {
         Ok(()) => batch.commit(1),
         Err(ecn::NotCapable) => port.counters(cx.worker).drop(DropReason::TunnelCongestion),

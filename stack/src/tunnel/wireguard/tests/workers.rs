@@ -31,7 +31,11 @@ fn open(now: Instant, from: usize, to: (usize, &Device), octets: &mut [u8]) -> b
     let opened = to.1.session(receiver).and_then(|(peer, session)| {
         let data = !session.open(now, octets)?.is_empty();
         let (source, local) = (address(from), address(to.0).ip());
-        peer.received(now, &session, Received { source, local, octets: octets.len() as u64, packets: u64::from(data) });
+        peer.received(
+            now,
+            &session,
+            Received { source, local, octets: octets.len() as u64, packets: u64::from(data) },
+        );
         Ok(())
     });
     assert!(matches!(opened, Ok(()) | Err(Refusal::KeyExpired | Refusal::UnknownIndex)), "{opened:?}");

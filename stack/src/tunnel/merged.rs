@@ -1,0 +1,111 @@
+//! What the node's kernel has put together on the way: segments of a TCP flow inside GRE, which a raw socket gets as one
+//! packet that is longer than any link takes (generic receive offload), and without a word of their size.
+
+use crate::offload::checksum;
+use crate::packet::{Gso, GsoKind, Packet, PartialChecksum};
+use crate::stage::L3;
+use crate::wire::checksum::pseudo_header;
+use crate::wire::{ethernet, ipv4, ipv6, read_u16, tcp, write_u16};
+
+/// Where TCP is in a frame, and between whom.
+struct Place {
+    kind: GsoKind,
+    transport: usize,
+    end: usize,
+    addresses: (std::net::IpAddr, std::net::IpAddr),
+}
+
+/// Has a frame with a TCP packet that is longer than `mtu` octets stand for segments that fit. Its checksum is whole or,
+/// as the kernel leaves it then, the pseudo-header's alone. Others stay as they are, to be refused for their length.
+pub(super) fn restore(packet: &mut Packet, mtu: usize) {
+    let Some(Place { kind, transport, end, addresses: (source, destination) }) = place(packet.frame()) else {
+        return;
+    };
+    let segment = &packet.frame()[transport..end];
+    let Ok(header) = tcp::header_length(segment) else { return };
+    let room = mtu.saturating_sub(transport - L3 + header);
+    if segment.len() <= header || room == 0 {
+        return;
+    }
+    let sum = pseudo_header(source, destination, ipv4::TCP, segment.len()).folded();
+    let is_open = read_u16(segment, tcp::CHECKSUM) == sum;
+    if !is_open && !checksum::is_valid(source, destination, ipv4::TCP, segment) {
+        return;
+    }
+    packet.truncate(end);
+    write_u16(packet.frame_mut(), transport + tcp::CHECKSUM, sum);
+    packet.offload.checksum = Some(PartialChecksum { start: transport as u16, offset: tcp::CHECKSUM as u16 });
+    let (size, header_length) = (room as u16, (transport + header) as u16);
+    packet.offload.gso = Some(Gso { kind, size, header_length, ecn: false });
+}
+
+fn place(frame: &[u8]) -> Option<Place> {
+    let packet = frame.get(L3..)?;
+    match read_u16(frame, L3 - 2) {
+        ethernet::IPV4 => {
+            let ip = ipv4::Header::parse(packet).ok()?;
+            let tcp = ip.protocol == ipv4::TCP && !ip.is_fragment();
+            tcp.then(|| Place {
+                kind: GsoKind::TcpV4,
+                transport: L3 + ip.header_length,
+                end: L3 + ip.total_length,
+                addresses: (ip.source.into(), ip.destination.into()),
+            })
+        }
+        ethernet::IPV6 => {
+            let ip = ipv6::Header::parse(packet).ok()?;
+            let tcp = ip.protocol == ipv4::TCP && !ip.fragment && ip.payload_offset == ipv6::HEADER_LENGTH;
+            tcp.then(|| Place {
+                kind: GsoKind::TcpV6,
+                transport: L3 + ip.payload_offset,
+                end: L3 + ip.total_length,
+                addresses: (ip.source.into(), ip.destination.into()),
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::segment::Segments;
+    use crate::testing;
+
+    /// What the kernel makes of segments with 4,000 octets together.
+    fn merged(open: bool) -> Packet {
+        let mut packet = Packet::from_frame(&testing::tcp_frame(4000));
+        let (source, destination) = ([198, 18, 1, 10].into(), [198, 18, 1, 11].into());
+        let sum = pseudo_header(source, destination, ipv4::TCP, 4020);
+        write_u16(packet.frame_mut(), 50, sum.folded());
+        if !open {
+            packet.offload.checksum = Some(PartialChecksum { start: 34, offset: 16 });
+            checksum::complete(&mut packet);
+            packet.offload = Default::default();
+        }
+        packet
+    }
+
+    #[test]
+    fn a_long_packet_stands_for_segments_that_fit() {
+        for open in [true, false] {
+            let mut packet = merged(open);
+            restore(&mut packet, 1400);
+            let segments = Segments::of(&packet).unwrap();
+            assert_eq!((segments.count(), segments.longest()), (3, 14 + 1400));
+            let mut first = Packet::new();
+            segments.write(0, &mut first);
+            checksum::complete(&mut first);
+            let (source, destination) = ([198, 18, 1, 10].into(), [198, 18, 1, 11].into());
+            assert!(checksum::is_valid(source, destination, ipv4::TCP, &first.frame()[34..]));
+        }
+    }
+
+    #[test]
+    fn one_with_a_wrong_checksum_stays_as_it_is() {
+        let mut packet = merged(false);
+        packet.frame_mut()[60] ^= 1;
+        restore(&mut packet, 1400);
+        assert!(packet.offload.gso.is_none());
+    }
+}
