@@ -191,10 +191,14 @@ fn merge(frames: &[Vec<u8>]) -> Vec<Packet> {
     packets
 }
 
-/// EtherType, protocol, addresses and ports.
+/// EtherType, protocol, addresses and ports; of what is no IP, all of it.
 fn flow_of(frame: &[u8]) -> (&[u8], u8, &[u8]) {
     let kind = &frame[12..14];
-    if frame[12] == 8 { (kind, frame[23], &frame[26..38]) } else { (kind, frame[20], &frame[22..58]) }
+    match kind {
+        [0x08, 0x00] => (kind, frame[23], &frame[26..38]),
+        [0x86, 0xdd] => (kind, frame[20], &frame[22..58]),
+        _ => (kind, 0, frame),
+    }
 }
 
 fn lengths(packets: &[Packet]) -> Vec<usize> {
