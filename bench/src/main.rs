@@ -88,6 +88,10 @@ fn main() -> Result<()> {
 fn compare(arguments: &Arguments) -> Result<()> {
     let mut report = report::Report::new();
     for scenario in chosen(&arguments.scenario)? {
+        if arguments.scenario.is_empty() && lacks_peer(scenario) {
+            writeln!(std::io::stdout(), "{:22} left out: see `scripts/bench-peers all`", scenario.id)?;
+            continue;
+        }
         report.scenarios.push(measure::run(scenario, arguments.runs, &arguments.report)?);
     }
     report.write(&arguments.report)?;
@@ -95,6 +99,10 @@ fn compare(arguments: &Arguments) -> Result<()> {
     write!(out, "\n{}", report.tables())?;
     writeln!(out, "\nreport: {}", arguments.report.display())?;
     Ok(())
+}
+
+fn lacks_peer(scenario: &Scenario) -> bool {
+    matches!(&scenario.work, Work::Beside(comparison) if !site::Site::has_peer(comparison))
 }
 
 /// Prints one line for each scenario with a peer.

@@ -164,6 +164,13 @@ const WIREGUARD_GO: Peer = Peer::WireGuard(WireGuardProgram {
     file: "wireguard-go",
     options: &["--foreground"],
 });
+const BORINGTUN: Peer = Peer::WireGuard(WireGuardProgram {
+    name: "boringtun",
+    file: "boringtun-cli",
+    options: &["--foreground", "--disable-drop-privileges"],
+});
+const GOTATUN: Peer =
+    Peer::WireGuard(WireGuardProgram { name: "gotatun", file: "gotatun", options: &["--foreground"] });
 
 /// The middle of the 132 to 136 clocks that FD.io's reports give for `ip4base` on one core.
 const VPP: Option<Reference> = Some(Reference { name: "VPP, published: 132 to 136", figure: 134.0 });
@@ -208,6 +215,8 @@ pub const SCENARIOS: &[Scenario] = &[
     tunnel("wg-tcp1", "one TCP stream over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, STREAM),
     tunnel("wg-tcp4", "four TCP streams over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, STREAMS),
     tunnel("wg-rr", "round trips over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, ROUND_TRIP),
+    tunnel("wg-tcp1-boringtun", "one TCP stream over WireGuard", Encapsulation::WireGuard, BORINGTUN, STREAM),
+    tunnel("wg-tcp1-gotatun", "one TCP stream over WireGuard", Encapsulation::WireGuard, GOTATUN, STREAM),
     tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Encapsulation::Vxlan, Peer::KernelVxlan, STREAM),
     tunnel("gre-tcp1", "one TCP stream over GRE", Encapsulation::Gretap, Peer::OpenVSwitch, STREAM),
     stack("stack-l2-64", "the stack alone: 64-byte frames, bridged", &[L2, L2.one_flow()]),

@@ -49,6 +49,14 @@ impl Site {
         site.reachable()
     }
 
+    /// Whether the program that the scenario is compared with is on this machine.
+    pub fn has_peer(comparison: &Comparison) -> bool {
+        match comparison.peer {
+            Peer::WireGuard(program) => tunnel::find(program.file).is_ok(),
+            Peer::KernelBridge | Peer::KernelVxlan | Peer::OpenVSwitch => true,
+        }
+    }
+
     /// Where traffic begins.
     pub fn source(&self) -> Place<'_> {
         match self {

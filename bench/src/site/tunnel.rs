@@ -149,7 +149,7 @@ fn wireguard_manifest(number: u8, port: PortKind, remote: IpAddr, own: &Keys, ot
 }
 
 /// A program of `scripts/bench-peers`.
-fn find(file: &str) -> Result<PathBuf> {
+pub fn find(file: &str) -> Result<PathBuf> {
     let folder = std::env::var_os("WEFT_BENCH_PEERS").map_or("target/bench/peers/bin".into(), PathBuf::from);
     let path = folder.join(file);
     ensure!(path.is_file(), "{} is missing; run scripts/bench-peers", path.display());
