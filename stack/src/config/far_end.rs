@@ -382,7 +382,7 @@ fn ward(spec: &WireGuardSpec, tunnel: &TunnelSpec, previous: &Config) -> Ward {
         }
         None => Arc::new(Device::new(now, spec, tunnel.mtu)),
     };
-    Ward { device, listen_port: spec.listen_port, mtu: tunnel.mtu as usize }
+    Ward { device, listen_port: spec.listen_port }
 }
 
 /// The kinds of sockets that the tunnels need, each once.

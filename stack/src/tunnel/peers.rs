@@ -25,8 +25,6 @@ use crate::wire::ethernet;
 pub(crate) struct Ward {
     pub device: Arc<Device>,
     pub listen_port: u16,
-    /// Octets of the largest packet inside.
-    pub mtu: usize,
 }
 
 impl From<Refusal> for DropReason {
@@ -62,7 +60,7 @@ pub(super) fn seal(
         Some(reservation) => {
             step!(cx, "tunnel", "{count} messages sealed for the peer at {}", reservation.endpoint.remote);
             let heading = heading(ward, &reservation.endpoint, ecn::of_frame(packet.frame()), port.id);
-            let octets = seal_all(cx, ward, frames, &reservation, &heading)?;
+            let octets = seal_all(cx, port, frames, &reservation, &heading)?;
             peer.sent(cx.now, octets, count.into());
         }
         None => {
@@ -87,15 +85,17 @@ fn heading(ward: &Ward, endpoint: &wireguard::Endpoint, tos: u8, port: PortId) -
 /// Writes and seals every frame's packet where it is sent from; tells how many octets they are together.
 fn seal_all(
     cx: &mut Context,
-    ward: &Ward,
+    port: &Port,
     frames: &Frames,
     reservation: &Reservation,
     heading: &Heading,
 ) -> Result<u64, DropReason> {
     let mut octets = 0;
+    // Padding must not make a packet larger than what gets to the far end.
+    let mtu = port.mtu_now(cx.now);
     for position in 0..frames.count() {
         let length = frames.length(position) - L3;
-        let whole = OVERHEAD + padded(length, ward.mtu);
+        let whole = OVERHEAD + padded(length, mtu);
         let slot = cx.output.outbox.add(heading, whole).ok_or(DropReason::BuffersExhausted)?;
         frames.write(position, L3, &mut slot[HEADER_LENGTH..HEADER_LENGTH + length]);
         reservation.session.seal(reservation.first_counter + position as u64, slot, length)?;
