@@ -219,10 +219,17 @@ pub fn tells_congestion(from: &End<'_>, marked: &End<'_>, device: &str) -> Resul
     Ok(())
 }
 
+/// Wants the Tunnel to say that packets inside may have this many octets now.
+pub fn has_mtu(lab: &Lab, mtu: u32) -> Result<()> {
+    let status = lab.get("tunnel", TUNNEL)?["status"].clone();
+    ensure!(status["mtu"] == mtu, "an MTU of {mtu} expected: {status}");
+    Ok(())
+}
+
 /// Packets of the Tunnel that were dropped for this reason.
 pub fn drops(lab: &Lab, reason: &str) -> Result<u64> {
     let object = lab.get("tunnel", TUNNEL)?;
-    Ok(object["status"]["drops"][reason].as_str().and_then(|count| count.parse().ok()).unwrap_or(0))
+    Ok(object["status"]["drops"][reason].as_u64().unwrap_or(0))
 }
 
 /// Waits until packets of the Tunnel were dropped for this reason.

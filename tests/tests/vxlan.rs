@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_testkit::peer::vxlan;
-use weft_testkit::tunnel::{self, CONTAINER, End, SOON, TUNNEL};
+use weft_testkit::tunnel::{self, CONTAINER, End, SOON};
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Family, Manifest, Node, Nodes, PortKind, Sniffer, Wire};
 
@@ -161,9 +161,7 @@ fn a_narrow_way_is_told_to_the_container() {
                 ensure!(told.contains(&format!("{inside}")), "an MTU of {inside} expected: {told}");
                 Ok(())
             })?;
-            let status = weft.get("tunnel", TUNNEL)?;
-            let path = &status["status"]["remotes"][0]["pathMtu"];
-            ensure!(path == 1400, "a path MTU of 1400 expected: {path}");
+            tunnel::has_mtu(weft, inside)?;
             near.ping(&far.v4, &format!("-M do -s {}", inside - 28))?.ok()?;
             tunnel::carries_traffic(&near, &far, 1e6)
         });
