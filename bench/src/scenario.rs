@@ -169,8 +169,11 @@ const BORINGTUN: Peer = Peer::WireGuard(WireGuardProgram {
     file: "boringtun-cli",
     options: &["--foreground", "--disable-drop-privileges"],
 });
-const GOTATUN: Peer =
-    Peer::WireGuard(WireGuardProgram { name: "gotatun", file: "gotatun", options: &["--foreground"] });
+const GOTATUN: Peer = Peer::WireGuard(WireGuardProgram {
+    name: "gotatun",
+    file: "gotatun",
+    options: &["--foreground", "--disable-drop-privileges"],
+});
 
 /// The middle of the 132 to 136 clocks that FD.io's reports give for `ip4base` on one core.
 const VPP: Option<Reference> = Some(Reference { name: "VPP, published: 132 to 136", figure: 134.0 });
