@@ -60,8 +60,7 @@ pub(super) fn seal(
         Some(reservation) => {
             step!(cx, "tunnel", "{count} messages sealed for the peer at {}", reservation.endpoint.remote);
             let heading = heading(ward, &reservation.endpoint, ecn::of_frame(packet.frame()), port.id);
-            let octets = seal_all(cx, port, frames, &reservation, &heading)?;
-            peer.sent(cx.now, octets, count.into());
+            seal_all(cx, port, frames, (&peer, &reservation), &heading)?;
         }
         None => {
             step!(cx, "tunnel", "no session with the peer: {count} packets wait for one");
@@ -82,26 +81,29 @@ fn heading(ward: &Ward, endpoint: &wireguard::Endpoint, tos: u8, port: PortId) -
     }
 }
 
-/// Writes and seals every frame's packet where it is sent from; tells how many octets they are together.
+/// Writes and seals every frame's packet where it is sent from, and tells the peer of those that are.
 fn seal_all(
     cx: &mut Context,
     port: &Port,
     frames: &Frames,
-    reservation: &Reservation,
+    (peer, reservation): (&Peer, &Reservation),
     heading: &Heading,
-) -> Result<u64, DropReason> {
-    let mut octets = 0;
+) -> Result<(), DropReason> {
+    let (mut packets, mut octets) = (0, 0);
     // Padding must not make a packet larger than what gets to the far end.
     let mtu = port.mtu_now(cx.now);
-    for position in 0..frames.count() {
+    let mut seal = |position: usize| -> Result<(), DropReason> {
         let length = frames.length(position) - L3;
         let whole = OVERHEAD + padded(length, mtu);
         let slot = cx.output.outbox.add(heading, whole).ok_or(DropReason::BuffersExhausted)?;
         frames.write(position, L3, &mut slot[HEADER_LENGTH..HEADER_LENGTH + length]);
         reservation.session.seal(reservation.first_counter + position as u64, slot, length)?;
-        octets += whole as u64;
-    }
-    Ok(octets)
+        (packets, octets) = (packets + 1, octets + whole as u64);
+        Ok(())
+    };
+    let sealed = (0..frames.count()).try_for_each(&mut seal);
+    peer.sent(cx.now, octets, packets);
+    sealed
 }
 
 fn stage_all(cx: &Context, peer: &Arc<Peer>, frames: &Frames, port: &Port) -> Result<(), DropReason> {
