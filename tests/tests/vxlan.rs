@@ -59,7 +59,7 @@ fn frames_go_to_the_kernels_device_and_come_from_it() {
         beside_the_kernel(Wire::link(1500), family, |nodes, peer| {
             let (near, far) = (container(&nodes.nodes[0], 1), far_end(peer, 2));
             tunnel::carries_packets(&near, &far, mtu(family))?;
-            tunnel::carries_traffic(&near, &far, 1e8)
+            tunnel::carries_traffic(&near, &far, 1e7)
         });
     }
 }
@@ -73,7 +73,7 @@ fn two_nodes_share_a_segment() {
             nodes.nodes[1].apply(&manifest(2, family, &[a]))?;
             let (near, far) = (container(&nodes.nodes[0], 1), container(&nodes.nodes[1], 2));
             tunnel::carries_packets(&near, &far, mtu(family))?;
-            tunnel::carries_traffic(&near, &far, 1e8)
+            tunnel::carries_traffic(&near, &far, 1e7)
         });
     }
 }
