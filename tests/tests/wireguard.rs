@@ -122,7 +122,7 @@ fn packets_go_to_wireguard_go_and_come_from_it_whoever_begins() {
             beside_wireguard_go(Wire::link(1500), shared, |site| {
                 site.connect(family, initiator)?;
                 tunnel::carries_packets(&site.near, &site.far, MTU)?;
-                tunnel::carries_traffic(&site.near, &site.far, 1e7)
+                if shared { tunnel::carries_traffic(&site.near, &site.far, 1e7) } else { Ok(()) }
             });
         }
     }
