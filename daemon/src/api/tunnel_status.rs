@@ -20,7 +20,7 @@ pub(super) fn status(
     let mut ends = report.ends.into_iter();
     let local = report.local.or(tunnel.local);
     v1::TunnelStatus {
-        mtu: report.mtu.unwrap_or(mtu),
+        mtu: report.mtu.map_or(mtu, |known| known.min(mtu)),
         public_key: public.next().unwrap_or_default(),
         previous_public_keys: public.collect(),
         listen_port: listen_port(tunnel),

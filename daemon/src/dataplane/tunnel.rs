@@ -41,7 +41,7 @@ pub struct EndReport {
     pub tx_packets: u64,
     /// Octets of them.
     pub tx_bytes: u64,
-    /// Octets of the largest packet that the way to it carries, outer headers included.
+    /// Octets of the largest IP packet inside that the way to it carries, where that is known.
     pub path_mtu: Option<u32>,
     /// Drops by reason, those above zero.
     pub drops: Vec<(&'static str, u64)>,
@@ -61,7 +61,10 @@ impl Dataplane {
             totals.push(of_port);
         }
         let ends = match view.peers {
-            Some(peers) => peers.into_iter().map(|peer| self.peer(peer, now)).collect(),
+            Some(peers) => {
+                let path = view.paths.first().copied().flatten();
+                peers.into_iter().map(|peer| self.peer(peer, path, now)).collect()
+            }
             None => totals.into_iter().zip(view.paths).map(|(totals, path)| end(totals, path)).collect(),
         };
         let mtu = view.mtu.and_then(|mtu| u32::try_from(mtu).ok());
@@ -69,7 +72,7 @@ impl Dataplane {
     }
 
     /// What is known of a WireGuard peer, with its times by the calendar.
-    fn peer(&self, peer: PeerStatus, now: Instant) -> EndReport {
+    fn peer(&self, peer: PeerStatus, path: Option<usize>, now: Instant) -> EndReport {
         let at = |then: Instant| SystemTime::now().checked_sub(now.since(then));
         EndReport {
             endpoint: peer.endpoint,
@@ -80,7 +83,7 @@ impl Dataplane {
             rx_bytes: peer.received_octets,
             tx_packets: peer.sent_packets,
             tx_bytes: peer.sent_octets,
-            path_mtu: None,
+            path_mtu: path.and_then(|mtu| u32::try_from(mtu).ok()),
             drops: Vec::new(),
         }
     }

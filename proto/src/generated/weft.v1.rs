@@ -929,7 +929,7 @@ pub struct TunnelRemote {
     #[prost(uint64, tag = "9")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub tx_bytes: u64,
-    /// Octets of the largest packet that the way there takes, outer headers included; 0 when that was not heard of.
+    /// Octets of the largest IP packet inside that the way there takes; 0 when nobody on it said that it takes less.
     #[prost(uint32, tag = "10")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub path_mtu: u32,

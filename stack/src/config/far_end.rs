@@ -111,7 +111,15 @@ impl Tunnels {
 
     /// When some WireGuard tunnel has something to do next.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.list.iter().filter_map(|tunnel| tunnel.ward()?.device.poll_at()).min()
+        let wards = self.wireguard.values().filter_map(|(_, position)| self.list[*position].ward());
+        wards.filter_map(|ward| ward.device.poll_at()).min()
+    }
+
+    /// The ports that are far ends at this address of the node's carrier, which all are reached by one way.
+    pub fn at(&self, remote: IpAddr, config: &Config) -> impl Iterator<Item = Arc<Port>> {
+        let by_node = self.list.iter().filter(|tunnel| tunnel.carrier == Carried::ByNode);
+        let ports = by_node.flat_map(|tunnel| &tunnel.ports).filter_map(|id| config.port(*id).cloned());
+        ports.filter(move |port| port.far_end.as_ref().is_some_and(|far| far.address == Some(remote)))
     }
 
     /// The WireGuard tunnels that have something to do.

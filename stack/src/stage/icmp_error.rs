@@ -34,7 +34,7 @@ pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port
     let way = match cause {
         Some(cause) => cause.way_back(cx).map(|way| (way.speaker, Some((cause, way.hop)))),
         // Where nobody routes, only a tunnel has something to tell. It does in the place of whom the packet is for.
-        None => frame.destination().map(|speaker| (speaker, None)),
+        None => frame.destination().filter(|to| !to.is_multicast()).map(|speaker| (speaker, None)),
     };
     let Some((source, way)) = way.filter(|_| allow(cx, destination)) else { return };
     let out = way.map_or(from.mtu, |(_, hop)| cx.config.interfaces[hop.interface].mtu);

@@ -15,10 +15,10 @@ use crate::packet::{Offload, Packet};
 use crate::pipeline::Context;
 use crate::table::next_hops::NextHop;
 use crate::trace::step;
-use crate::tunnel::receive;
+use crate::tunnel::{receive, trouble};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::pseudo_header;
-use crate::wire::{icmpv4, icmpv6, ipv4, ipv6, tcp, write_u16};
+use crate::wire::{icmpv4, icmpv6, ipv4, ipv6, read_u16, read_u32, tcp, write_u16};
 
 const TTL: u8 = 64;
 
@@ -106,8 +106,9 @@ fn receive_icmp(
             answer_echo(cx, packet, origin, frame, from)
         }
         _ if is_about_own_packet(kind, message, frame) => {
-            // Nothing that the gateway sends needs to know yet: its packets are replies, which fit or
-            // may be cut, and errors. Path MTUs (RFC 1191, RFC 8201) begin with the first connection.
+            // Tunnels that the router carries need to know of the way (RFC 1191, RFC 8201). Its other packets are
+            // replies, which fit or may be cut, and errors.
+            hear_of_way(cx, kind, packet.frame(), frame, from);
             step!(cx, "local", "an error about a packet of the gateway: noted");
             cx.counters.icmp_errors_received.add(1);
             Ok(Verdict::Answered)
@@ -138,6 +139,21 @@ fn answer_echo(
     cx.counters.echo_replies.add(1);
     cause.answer(cx, packet, origin, hop);
     Ok(Verdict::Answered)
+}
+
+/// Takes note of an error that says how large packets may be.
+fn hear_of_way(cx: &mut Context, kind: u8, bytes: &[u8], frame: &Frame, from: &Port) {
+    let Some(interface) = cx.config.interface(from.network, frame.vlan) else { return };
+    let (router, message) = (interface.router, frame.transport(bytes));
+    let mtu = match &frame.network {
+        Layer3::Ipv4(_) if (kind, message[1]) == (3, 4) => u32::from(read_u16(message, 6)),
+        Layer3::Ipv6(_) if kind == 2 => read_u32(message, 4),
+        _ => return,
+    };
+    // Routers that do not know of RFC 1191 say nothing of it.
+    if mtu > 0 {
+        trouble::hear_router(cx, router, &message[icmpv4::HEADER_LENGTH..], mtu);
+    }
 }
 
 /// Whether the message is an error that quotes a packet which the address it came to had sent.

@@ -15,55 +15,70 @@ struct Place {
     addresses: (std::net::IpAddr, std::net::IpAddr),
 }
 
-/// Has a frame with a TCP packet that is longer than `mtu` octets stand for segments that fit. Its checksum is whole or,
-/// as the kernel leaves it then, the pseudo-header's alone. Others stay as they are, to be refused for their length.
+/// Has a frame with a TCP packet that the kernel has merged be what the stack knows: where its checksum is the
+/// pseudo-header's alone, as the kernel leaves it then, that is still to be computed; where it is longer than `mtu`
+/// octets, it stands for segments that fit. Others stay as they are.
 pub(super) fn restore(packet: &mut Packet, mtu: usize) {
-    let Some(Place { kind, transport, end, addresses: (source, destination) }) = place(packet.frame()) else {
-        return;
-    };
-    let segment = &packet.frame()[transport..end];
+    let Some(place) = place(packet.frame()) else { return };
+    let (transport, end, long) = (place.transport, place.end, place.end > L3 + mtu);
+    let Some(segment) = packet.frame().get(transport..end) else { return };
     let Ok(header) = tcp::header_length(segment) else { return };
-    let room = mtu.saturating_sub(transport - L3 + header);
-    if segment.len() <= header || room == 0 {
-        return;
-    }
+    let (source, destination) = place.addresses;
     let sum = pseudo_header(source, destination, ipv4::TCP, segment.len()).folded();
-    let is_open = read_u16(segment, tcp::CHECKSUM) == sum;
-    if !is_open && !checksum::is_valid(source, destination, ipv4::TCP, segment) {
+    let open = read_u16(segment, tcp::CHECKSUM) == sum;
+    let room = mtu.saturating_sub(transport - L3 + header);
+    let cut = long && room > 0 && segment.len() > header;
+    let known = open || cut && checksum::is_valid(source, destination, ipv4::TCP, segment);
+    if !known {
         return;
     }
     packet.truncate(end);
     write_u16(packet.frame_mut(), transport + tcp::CHECKSUM, sum);
     packet.offload.checksum = Some(PartialChecksum { start: transport as u16, offset: tcp::CHECKSUM as u16 });
-    let (size, header_length) = (room as u16, (transport + header) as u16);
-    packet.offload.gso = Some(Gso { kind, size, header_length, ecn: false });
+    if cut {
+        let (size, header_length) = (room as u16, (transport + header) as u16);
+        packet.offload.gso = Some(Gso { kind: place.kind, size, header_length, ecn: false });
+    }
+}
+
+/// Whether the TCP packet in what was inside GRE, an Ethernet frame or an IP packet, has a checksum that the kernel has
+/// verified and left open.
+pub(super) fn is_open(inner: &[u8], ethernet: bool) -> bool {
+    let found = if ethernet { place(inner) } else { place_ip(inner, 0) };
+    let Some(Place { transport, end, addresses: (source, destination), .. }) = found else { return false };
+    let Some(segment) = inner.get(transport..end).filter(|it| it.len() >= tcp::HEADER_LENGTH) else {
+        return false;
+    };
+    let sum = pseudo_header(source, destination, ipv4::TCP, segment.len()).folded();
+    read_u16(segment, tcp::CHECKSUM) == sum
 }
 
 fn place(frame: &[u8]) -> Option<Place> {
-    let packet = frame.get(L3..)?;
-    match read_u16(frame, L3 - 2) {
-        ethernet::IPV4 => {
-            let ip = ipv4::Header::parse(packet).ok()?;
-            let tcp = ip.protocol == ipv4::TCP && !ip.is_fragment();
-            tcp.then(|| Place {
-                kind: GsoKind::TcpV4,
-                transport: L3 + ip.header_length,
-                end: L3 + ip.total_length,
-                addresses: (ip.source.into(), ip.destination.into()),
-            })
-        }
-        ethernet::IPV6 => {
-            let ip = ipv6::Header::parse(packet).ok()?;
-            let tcp = ip.protocol == ipv4::TCP && !ip.fragment && ip.payload_offset == ipv6::HEADER_LENGTH;
-            tcp.then(|| Place {
-                kind: GsoKind::TcpV6,
-                transport: L3 + ip.payload_offset,
-                end: L3 + ip.total_length,
-                addresses: (ip.source.into(), ip.destination.into()),
-            })
-        }
-        _ => None,
+    let ethertype = read_u16(frame.get(..L3)?, L3 - 2);
+    matches!(ethertype, ethernet::IPV4 | ethernet::IPV6).then(|| place_ip(frame, L3)).flatten()
+}
+
+/// Where TCP is in an IP packet that starts at `at`.
+fn place_ip(bytes: &[u8], at: usize) -> Option<Place> {
+    let packet = bytes.get(at..)?;
+    if packet.first()? >> 4 == 4 {
+        let ip = ipv4::Header::parse(packet).ok()?;
+        let tcp = ip.protocol == ipv4::TCP && !ip.is_fragment();
+        return tcp.then(|| Place {
+            kind: GsoKind::TcpV4,
+            transport: at + ip.header_length,
+            end: at + ip.total_length,
+            addresses: (ip.source.into(), ip.destination.into()),
+        });
     }
+    let ip = ipv6::Header::parse(packet).ok()?;
+    let tcp = ip.protocol == ipv4::TCP && !ip.fragment && ip.payload_offset == ipv6::HEADER_LENGTH;
+    tcp.then(|| Place {
+        kind: GsoKind::TcpV6,
+        transport: at + ip.payload_offset,
+        end: at + ip.total_length,
+        addresses: (ip.source.into(), ip.destination.into()),
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// The least that is believed, in octets (RFC 8201 section 4; for IPv4 it is 68, which only attacks tell of).
 const LEAST: u16 = 576;
 
-/// The largest IP packet, in octets, that gets to a far end. All workers share it.
+/// The largest IP packet inside, in octets, that gets to a far end. All workers share it.
 #[derive(Debug, Default)]
 pub(crate) struct PathMtu {
     /// Milliseconds until which it holds, above 16 bits of the MTU; 0: nobody has said anything.

@@ -223,8 +223,10 @@ fn carry_out(cx: &mut Context, ward: &Ward, port: PortId) {
             Event::Transmit(message) => {
                 let endpoint = wireguard::Endpoint { remote: message.destination, local: message.local };
                 let heading = heading(ward, &endpoint, message.tos, port);
-                if let Some(slot) = cx.output.outbox.add(&heading, message.octets.len()) {
-                    slot.copy_from_slice(&message.octets);
+                match (cx.output.outbox.add(&heading, message.octets.len()), cx.config.port(port)) {
+                    (Some(slot), _) => slot.copy_from_slice(&message.octets),
+                    (None, Some(port)) => port.counters(cx.worker).drop(DropReason::BuffersExhausted),
+                    (None, None) => {}
                 }
             }
             Event::Dropped { refusal, packets } => {

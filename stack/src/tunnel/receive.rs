@@ -12,7 +12,7 @@ use crate::batch::{BATCH, Batch};
 use crate::config::{Carried, FarEnd, GreSpec, Means, Port, PortId, UNTAGGED};
 use crate::packet::Packet;
 use crate::pipeline::Context;
-use crate::stage::{Frame, L3, Layer3};
+use crate::stage::{Frame, L3, Layer3, route};
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{ethernet, gre, ipv4, udp, vxlan};
@@ -118,7 +118,10 @@ fn inner(
         Underlay::Udp(port) if let Some((id, ward)) = config.tunnels.wireguard(port) => {
             peers::open(cx, ward, id, run, arrival, datagram)
         }
-        Underlay::Udp(port) => vxlan_inner(cx, Carried::ByNode, port, arrival.source.ip(), datagram),
+        Underlay::Udp(port) => {
+            let ends = (arrival.source.ip(), arrival.local);
+            vxlan_inner(cx, Carried::ByNode, port, ends, datagram)
+        }
         Underlay::Gre => gre_inner(cx, arrival, datagram),
     }
 }
@@ -128,7 +131,7 @@ fn vxlan_inner(
     cx: &Context,
     carrier: Carried,
     port: u16,
-    remote: IpAddr,
+    (remote, local): (IpAddr, IpAddr),
     datagram: &[u8],
 ) -> Result<Inner, Refusal> {
     let tunnels = &cx.config.tunnels;
@@ -137,11 +140,21 @@ fn vxlan_inner(
     let Some(port) = tunnels.vxlan(carrier, port, vni, remote) else {
         return Err(Refusal::Dropped(peer, DropReason::TunnelVniUnknown));
     };
+    if !listens_at(cx, port, local) {
+        return Err(Refusal::Stranger);
+    }
     let octets = vxlan::HEADER_LENGTH..datagram.len();
     if octets.len() < ethernet::HEADER_LENGTH {
         return Err(Refusal::Dropped(port, DropReason::TunnelMalformed));
     }
     Ok(Inner { port, octets, packet: None })
+}
+
+/// Whether a far end may send to this address of ours: to the one that the tunnel speaks from, if it has one.
+fn listens_at(cx: &Context, port: PortId, local: IpAddr) -> bool {
+    let far_end = cx.config.port(port).and_then(|port| port.far_end.as_ref());
+    let own = far_end.and_then(|far_end| cx.config.tunnels.list[far_end.tunnel].local);
+    own.is_none_or(|own| own == local)
 }
 
 fn gre_inner(cx: &mut Context, arrival: &Arrival, packet: &[u8]) -> Result<Inner, Refusal> {
@@ -153,8 +166,13 @@ fn gre_inner(cx: &mut Context, arrival: &Arrival, packet: &[u8]) -> Result<Inner
     let Some(port) = tunnels.gre(remote, header.key) else {
         return Err(Refusal::Dropped(peer, DropReason::TunnelKeyUnknown));
     };
+    if !listens_at(cx, port, arrival.local) {
+        return Err(Refusal::Stranger);
+    }
     let dropped = |reason| Refusal::Dropped(port, reason);
-    if header.checksum && !gre::checksum_is_valid(packet) {
+    // What the kernel has merged bears the first one's checksum: it has looked at those of all.
+    let is_merged = || merged::is_open(&packet[header.length()..], header.protocol == gre::ETHERNET);
+    if header.checksum && !gre::checksum_is_valid(packet) && !is_merged() {
         return Err(dropped(DropReason::TunnelChecksumBad));
     }
     let found = cx.config.port(port).and_then(|port| Some((port, port.far_end.as_ref()?)));
@@ -222,8 +240,9 @@ fn answer_keepalive(
         port: end.id,
         entropy: None,
     };
-    if let Some(slot) = cx.output.outbox.add(&heading, back.len()) {
-        slot.copy_from_slice(back);
+    match cx.output.outbox.add(&heading, back.len()) {
+        Some(slot) => slot.copy_from_slice(back),
+        None => end.counters(cx.worker).drop(DropReason::BuffersExhausted),
     }
     true
 }
@@ -233,7 +252,7 @@ fn take_in(cx: &Context, inner: &Inner, arrival: &Arrival, datagram: &[u8], batc
     let Some(port) = cx.config.port(inner.port) else { return };
     let packet = batch.vacant();
     fill(cx, packet, inner, port, &datagram[inner.octets.clone()]);
-    if arrival.segment == 0 && packet.len() > L3 + port.mtu {
+    if arrival.source.port() == 0 {
         merged::restore(packet, port.mtu);
     }
     match ecn::merge(packet.frame_mut(), arrival.tos) {
@@ -253,43 +272,53 @@ fn fill(cx: &Context, packet: &mut Packet, inner: &Inner, port: &Port, octets: &
 
 /// Takes in a packet for a router that is one of a tunnel which it carries; its transport header is intact. `None`: it
 /// is no such packet.
+///
+/// It must have come by the link that leads to the far end: what a tunnel on the way proves of its sender would mean
+/// nothing if the same could come from elsewhere.
 pub(crate) fn for_router(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Option<Verdict> {
     let interface = cx.config.interface(from.network, frame.vlan)?;
-    let remote: IpAddr = match &frame.network {
-        Layer3::Ipv4(header) => header.source.into(),
-        Layer3::Ipv6(header) => header.source.into(),
+    let (remote, local, class): (IpAddr, IpAddr, u8) = match &frame.network {
+        Layer3::Ipv4(header) => (header.source.into(), header.destination.into(), header.tos),
+        Layer3::Ipv6(header) => (header.source.into(), header.destination.into(), header.traffic_class),
         Layer3::Arp(_) | Layer3::Other => return None,
     };
     let transport = frame.transport(packet.frame());
     let ports = udp::Header::parse(transport).ok()?;
     let carrier = Carried::ByRouter(interface.router);
-    let datagram = &transport[udp::HEADER_LENGTH..ports.length];
-    let inner = match vxlan_inner(cx, carrier, ports.destination, remote, datagram) {
-        Ok(inner) => inner,
-        Err(Refusal::Stranger) => return None,
-        Err(Refusal::Dropped(id, reason)) => {
-            refuse(cx, &Refusal::Dropped(id, reason));
-            return Some(Verdict::Dropped(reason));
+    cx.config.tunnels.vxlan_peer(carrier, ports.destination, remote)?;
+    let way = route::own(&cx.config.routers[interface.router], Some(local), remote);
+    if way.is_none_or(|hop| cx.config.interfaces[hop.interface].id != interface.id) {
+        from.counters(cx.worker).drop(DropReason::SourceAddressSpoofed);
+        return Some(Verdict::Dropped(DropReason::SourceAddressSpoofed));
+    }
+    let payload = &transport[udp::HEADER_LENGTH..ports.length];
+    // The segments of a UDP super-packet are datagrams each.
+    let size = packet.offload.gso.map_or(payload.len(), |gso| usize::from(gso.size)).max(1);
+    for datagram in payload.chunks(size) {
+        match vxlan_inner(cx, carrier, ports.destination, (remote, local), datagram) {
+            Ok(inner) => take_out(cx, &inner, class, &datagram[inner.octets.clone()]),
+            Err(refusal) => refuse(cx, &refusal),
         }
-        Err(Refusal::Done) => return Some(Verdict::Answered),
-    };
-    step!(cx, "tunnel", "out of the tunnel: to be handled as a frame from its far end");
-    if !cx.dry_run {
-        let octets = &datagram[inner.octets];
-        let (origin, mut made) = cx.output.take_for(octets.len());
-        made.set_frame(octets);
-        let class = match &frame.network {
-            Layer3::Ipv4(header) => header.tos,
-            Layer3::Ipv6(header) => header.traffic_class,
-            Layer3::Arp(_) | Layer3::Other => 0,
-        };
-        let merged = ecn::merge(made.frame_mut(), class);
-        cx.output.put(origin, made);
-        if merged.is_err() {
-            refuse(cx, &Refusal::Dropped(inner.port, DropReason::TunnelCongestion));
-            return Some(Verdict::Dropped(DropReason::TunnelCongestion));
-        }
-        cx.state.decapsulated.push((inner.port, origin));
     }
     Some(Verdict::Answered)
+}
+
+/// Has a frame that came out of a tunnel which a router carries go through the stages, when those of this packet are
+/// through.
+fn take_out(cx: &mut Context, inner: &Inner, class: u8, octets: &[u8]) {
+    step!(cx, "tunnel", "out of the tunnel: to be handled as a frame from its far end");
+    if cx.dry_run {
+        return;
+    }
+    if !cx.output.has_room(1, octets.len()) {
+        return refuse(cx, &Refusal::Dropped(inner.port, DropReason::BuffersExhausted));
+    }
+    let (origin, mut made) = cx.output.take_for(octets.len());
+    made.set_frame(octets);
+    let merged = ecn::merge(made.frame_mut(), class);
+    cx.output.put(origin, made);
+    match merged {
+        Ok(()) => cx.state.decapsulated.push((inner.port, origin)),
+        Err(ecn::NotCapable) => refuse(cx, &Refusal::Dropped(inner.port, DropReason::TunnelCongestion)),
+    }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::datagram::{Underlay, UnderlayError};
 use super::wireguard::OVERHEAD;
-use crate::config::{Carried, Means, Port};
+use crate::config::{Carried, GreSpec, Means, Port};
 use crate::pipeline::Context;
 use crate::wire::{ethernet, gre, ipv4, ipv6, udp, vxlan};
 
@@ -17,63 +17,83 @@ pub(crate) fn hear(cx: &mut Context, underlay: Underlay, error: &UnderlayError) 
     if !cx.state.limits.path_mtus.allow(cx.now) {
         return;
     }
-    let Some((port, overhead)) = quoted(cx, underlay, error) else { return };
-    let outer = if error.destination.is_ipv4() { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
-    if let Some(far_end) = &port.far_end {
-        far_end.path.lower(cx.now, mtu.saturating_sub((outer + overhead) as u32));
+    let remote = error.destination.ip();
+    if let Underlay::Udp(port) = underlay
+        && let Some((id, ward)) = cx.config.tunnels.wireguard(port)
+    {
+        let ours = error.by_node || ward.device.has_sent(error.destination, error.quote);
+        if let Some(port) = cx.config.port(id).filter(|_| ours) {
+            lower(cx, port, remote, mtu);
+        }
+    } else if error.by_node || is_ours(cx, underlay, error) {
+        // All tunnels to there take the same way.
+        cx.config.tunnels.at(remote, cx.config).for_each(|port| lower(cx, &port, remote, mtu));
     }
 }
 
-/// The port by which the quoted datagram left, and octets of all headers between the outer IP header and the IP packet
-/// inside.
-fn quoted<'a>(cx: &Context<'a>, underlay: Underlay, error: &UnderlayError) -> Option<(&'a Port, usize)> {
-    let tunnels = &cx.config.tunnels;
-    let remote = error.destination.ip();
-    let (id, overhead) = match underlay {
-        Underlay::Udp(port) => match tunnels.wireguard(port) {
-            Some((id, ward)) => {
-                let ours = error.by_node || ward.device.has_sent(error.destination, error.quote);
-                (ours.then_some(id)?, udp::HEADER_LENGTH + OVERHEAD)
-            }
-            None => (vxlan_port(cx, port, remote, error)?, udp::HEADER_LENGTH + VXLAN),
-        },
-        Underlay::Gre => {
-            let id = match gre::Header::parse(error.quote) {
-                Ok(header) => tunnels.gre(remote, header.key)?,
-                Err(_) if error.by_node => tunnels.gre_peer(remote)?,
-                Err(_) => return None,
-            };
-            (id, gre_overhead(cx, cx.config.port(id)?))
+/// Takes note of a router's word that a packet of a tunnel which the router at position `router` carries is larger than
+/// `mtu` octets allow; `quote` is the packet as it is quoted.
+pub(crate) fn hear_router(cx: &mut Context, router: usize, quote: &[u8], mtu: u32) {
+    cx.counters.tunnel_errors.add(1);
+    if !cx.state.limits.path_mtus.allow(cx.now) {
+        return;
+    }
+    if let Some((port, remote)) = quoted_by_router(cx, router, quote) {
+        lower(cx, port, remote, mtu);
+    }
+}
+
+fn quoted_by_router<'a>(cx: &Context<'a>, router: usize, quote: &[u8]) -> Option<(&'a Port, IpAddr)> {
+    let (remote, protocol, transport): (IpAddr, u8, usize) = match quote.first()? >> 4 {
+        4 => {
+            let address = quote.get(16..20)?.first_chunk::<4>()?;
+            ((*address).into(), *quote.get(9)?, usize::from(quote[0] & 0xf) * 4)
+        }
+        _ => {
+            let address = quote.get(24..40)?.first_chunk::<16>()?;
+            ((*address).into(), *quote.get(6)?, ipv6::HEADER_LENGTH)
         }
     };
-    Some((&**cx.config.port(id)?, overhead))
+    let datagram = quote.get(transport..).filter(|_| protocol == ipv4::UDP)?;
+    let udp_port = u16::from_be_bytes(*datagram.get(2..)?.first_chunk()?);
+    let vni = vxlan::parse(datagram.get(udp::HEADER_LENGTH..)?).ok()?;
+    let id = cx.config.tunnels.vxlan(Carried::ByRouter(router), udp_port, vni, remote)?;
+    Some((&**cx.config.port(id)?, remote))
+}
+
+/// Has a far end at `remote` get no packets that are larger than `mtu` octets outside.
+fn lower(cx: &Context, port: &Port, remote: IpAddr, mtu: u32) {
+    let outer = if remote.is_ipv4() { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
+    let Some(far_end) = &port.far_end else { return };
+    let inside = match &cx.config.tunnels.list[far_end.tunnel].means {
+        Means::Vxlan { .. } => udp::HEADER_LENGTH + VXLAN,
+        Means::WireGuard(_) => udp::HEADER_LENGTH + OVERHEAD,
+        Means::Gre { spec, ethernet } => gre_overhead(spec, *ethernet),
+    };
+    far_end.path.lower(cx.now, mtu.saturating_sub((outer + inside) as u32));
+}
+
+/// Whether a tunnel may have sent what is quoted.
+fn is_ours(cx: &Context, underlay: Underlay, error: &UnderlayError) -> bool {
+    let (tunnels, remote) = (&cx.config.tunnels, error.destination.ip());
+    match underlay {
+        Underlay::Udp(port) => vxlan::parse(error.quote)
+            .is_ok_and(|vni| tunnels.vxlan(Carried::ByNode, port, vni, remote).is_some()),
+        Underlay::Gre => {
+            gre::Header::parse(error.quote).is_ok_and(|header| tunnels.gre(remote, header.key).is_some())
+        }
+    }
 }
 
 /// A VXLAN header, and the Ethernet header of the frame inside.
 const VXLAN: usize = vxlan::HEADER_LENGTH + ethernet::HEADER_LENGTH;
 
-fn vxlan_port(
-    cx: &Context,
-    port: u16,
-    remote: IpAddr,
-    error: &UnderlayError,
-) -> Option<crate::config::PortId> {
-    match vxlan::parse(error.quote) {
-        Ok(vni) => cx.config.tunnels.vxlan(Carried::ByNode, port, vni, remote),
-        // What the node refused it does not quote; all tunnels to there take the same way.
-        Err(_) if error.by_node => cx.config.tunnels.vxlan_peer(Carried::ByNode, port, remote),
-        Err(_) => None,
-    }
-}
-
-fn gre_overhead(cx: &Context, port: &Port) -> usize {
-    let tunnel = port.far_end.as_ref().map(|far_end| &cx.config.tunnels.list[far_end.tunnel]);
-    let Some(Means::Gre { spec, ethernet }) = tunnel.map(|tunnel| &tunnel.means) else { return 0 };
+fn gre_overhead(spec: &GreSpec, ethernet: bool) -> usize {
     let header = gre::Header {
         checksum: spec.checksum,
         key: spec.key,
         sequence: spec.sequence.then_some(0),
         protocol: 0,
     };
-    header.length() + if *ethernet { ethernet::HEADER_LENGTH } else { 0 }
+    header.length() + if ethernet { ethernet::HEADER_LENGTH } else { 0 }
 }

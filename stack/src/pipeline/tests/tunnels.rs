@@ -582,3 +582,81 @@ fn a_way_that_carries_less_is_told_to_senders_and_packets_that_may_be_cut_are() 
     assert!(datagram.segment <= 1300 + 14 + 8);
     assert_eq!(a.fabric.counted("tunnel_errors"), 3);
 }
+
+/// Node a of [`ethernet_goes_through_vxlan_that_a_router_sends_through_another_tunnel`], and a port `x` on a network of
+/// the same router, whose sources are not checked.
+fn carried() -> Node {
+    let mut spec = testing::two_networks();
+    spec.networks[0].router = None;
+    spec.ports = vec![testing::port("a1", "a", 1, 10), testing::port("x", "b", 2, 10)];
+    spec.ports[1].source_check = false;
+    let link = on_router(&[("198.18.9.1", "198.18.9.0/30")], &[]);
+    let gre = tunnel("link", link, Encapsulation::Gre(gre(B, None)));
+    let over = TunnelSpec {
+        carrier: Carrier::Router("core".into()),
+        local: Some("198.18.9.1".parse().unwrap()),
+        mtu: 1300,
+        ..tunnel("over", on_network("a"), vxlan(7, &["198.18.9.2"]))
+    };
+    spec.tunnels = vec![gre, over];
+    Node::new(A, &spec)
+}
+
+#[test]
+fn what_a_tunnel_brings_is_not_believed_when_it_comes_from_elsewhere() {
+    let mut a = carried();
+    let inner = addressed(vec![0x88; 60], testing::mac("a1"), testing::mac("far"));
+    let mut forged = a.fabric.frame("x", |spec| {
+        spec.source = Some("198.18.9.2".parse().unwrap());
+        spec.destination = "198.18.9.1".parse().unwrap();
+        spec.protocol = Protocol::Udp;
+        spec.destination_port = 4789;
+        spec.length = Some(28 + 8 + 60);
+    });
+    forged[40..42].fill(0);
+    crate::wire::vxlan::emit(7, &mut forged[42..]);
+    forged[50..].copy_from_slice(&inner);
+    let (frames, sent) = a.receive("x", Packet::from_frame(&forged));
+    assert!(frames.is_empty() && sent.is_empty(), "{:?}", told(&frames));
+    assert_eq!(a.fabric.dropped("x", DropReason::SourceAddressSpoofed), 1);
+}
+
+#[test]
+fn a_tunnel_with_an_address_hears_nothing_at_others() {
+    let (mut a, b) = stretched(vxlan(42, &[B]), vxlan(42, &[A]));
+    let mut spec = testing::two_networks();
+    spec.ports.truncate(3);
+    spec.tunnels = vec![TunnelSpec {
+        local: Some("198.18.200.1".parse().unwrap()),
+        ..tunnel("far", on_network("a"), vxlan(42, &[B]))
+    }];
+    a.fabric.reconfigure(&spec);
+    let mut b = b;
+    let question = b.fabric.resolve("b1", "198.18.1.10");
+    let (_, sent) = b.receive("b1", Packet::from_frame(&question));
+    assert!(a.hear(&b, &sent, None).0.is_empty());
+    assert_eq!(a.fabric.counted("tunnel_strangers"), 1);
+}
+
+#[test]
+fn a_far_end_cannot_take_the_address_of_a_port_here() {
+    let Encapsulation::Vxlan(spec) = vxlan(42, &[B]) else { panic!() };
+    let means = Encapsulation::Vxlan(VxlanSpec { suppress_neighbors: true, ..spec });
+    let (mut a, mut b) = stretched(means, vxlan(42, &[A]));
+    let mut claim = b.fabric.resolve("b1", "198.18.1.11");
+    claim[28..32].copy_from_slice(&[198, 18, 1, 10]); // a1's
+    let claim = Packet::from_frame(&claim);
+    let mut spec = testing::two_networks();
+    spec.networks.truncate(1);
+    spec.networks[0].router = None;
+    spec.ports = vec![testing::port("b1", "a", 1, 20)];
+    spec.ports[0].source_check = false;
+    spec.tunnels = vec![tunnel("far", on_network("a"), vxlan(42, &[A]))];
+    b.fabric.reconfigure(&spec);
+    let (_, sent) = b.receive("b1", claim);
+    assert!(!a.hear(&b, &sent, None).0.is_empty());
+    let question = a.fabric.resolve("a2", "198.18.1.10");
+    let (frames, _) = a.receive("a2", Packet::from_frame(&question));
+    assert!(ports(&frames).contains(&"a1"), "a1 is asked itself");
+    assert_eq!(a.fabric.counted("questions_suppressed"), 0);
+}

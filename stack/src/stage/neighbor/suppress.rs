@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
@@ -27,9 +28,19 @@ use crate::wire::{icmpv6, ipv6};
 /// Neighbours that are kept for one network; more are asked for as everywhere.
 const MOST: usize = 16_384;
 
+/// Least time between two searches of a full table for what is out of date.
+const CLEAR_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The neighbours of one network that are behind tunnels, by VLAN and address. All workers share it.
 #[derive(Debug, Default)]
-pub(crate) struct FarNeighbors(Mutex<HashMap<(u16, IpAddr), FarNeighbor, RandomState>>);
+pub(crate) struct FarNeighbors(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    known: HashMap<(u16, IpAddr), FarNeighbor, RandomState>,
+    /// When those that are out of date were last looked for.
+    cleared: Instant,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct FarNeighbor {
@@ -40,34 +51,43 @@ struct FarNeighbor {
 }
 
 impl FarNeighbors {
-    fn hear(&self, now: Instant, key: (u16, IpAddr), mac: MacAddr, router: Option<bool>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST && !known.contains_key(&key) {
-            return;
+    fn hear(&self, now: Instant, ageing: Duration, key: (u16, IpAddr), heard: FarNeighbor) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.known.len() >= MOST && !table.known.contains_key(&key) {
+            // Once a second at most, whatever comes.
+            if now < table.cleared + CLEAR_INTERVAL {
+                return;
+            }
+            table.cleared = now;
+            table.known.retain(|_, known| now.since(known.heard) < ageing);
+            if table.known.len() >= MOST {
+                return;
+            }
         }
-        let entry = known.entry(key).or_insert(FarNeighbor { mac, router, heard: now });
-        *entry = FarNeighbor { mac, router: router.or(entry.router), heard: now };
+        let entry = table.known.entry(key).or_insert(heard);
+        *entry = FarNeighbor { router: heard.router.or(entry.router), ..heard };
     }
 
     fn get(&self, key: (u16, IpAddr)) -> Option<FarNeighbor> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.get(&key).copied()
     }
 
     fn forget(&self, key: (u16, IpAddr)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.remove(&key);
     }
 }
 
 /// Notes what a frame that came through a tunnel says of neighbours.
 #[inline(always)] // a comparison for most packets
 pub(crate) fn learn(cx: &Context, packet: &Packet, frame: &Frame, from: &Port) {
-    if from.far_end.is_some() && !cx.dry_run {
-        take_in(cx, packet, frame, from);
+    let network = &cx.config.networks[from.network];
+    if network.far_neighbors.is_some() && !cx.dry_run {
+        take_in(cx, network, packet, frame, from);
     }
 }
 
-fn take_in(cx: &Context, packet: &Packet, frame: &Frame, from: &Port) {
-    let Some(known) = &cx.config.networks[from.network].far_neighbors else { return };
+fn take_in(cx: &Context, network: &Network, packet: &Packet, frame: &Frame, from: &Port) {
+    let Some(known) = &network.far_neighbors else { return };
     let told = match &frame.network {
         Layer3::Arp(message) => Some((IpAddr::V4(message.sender), message.sender_mac, None)),
         Layer3::Ipv6(header) if is_discovery(packet, frame, header) => told(packet, frame, header),
@@ -78,7 +98,13 @@ fn take_in(cx: &Context, packet: &Packet, frame: &Frame, from: &Port) {
         && !mac.is_multicast()
         && !mac.is_zero()
     {
-        known.hear(cx.now, (frame.vlan, address), mac, router);
+        let key = (frame.vlan, address);
+        // Whose address it is here is known better, and what is heard here holds.
+        if from.far_end.is_none() || network.owners.contains_key(&address) {
+            known.forget(key);
+        } else {
+            known.hear(cx.now, network.ageing, key, FarNeighbor { mac, router, heard: cx.now });
+        }
     }
 }
 
