@@ -4,10 +4,14 @@
 //! libFuzzer (`make fuzz TARGET=frames SECONDS=600`); `tests/seeds.rs` runs it over the committed seeds.
 #![forbid(unsafe_code)]
 
+mod crossing;
 mod dress;
 mod eye;
 mod fabric;
+mod far_end;
 mod input;
+mod overlay;
+mod pair;
 mod question;
 mod site;
 mod target;
@@ -28,4 +32,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sequence", run: target::sequence::run },
     Target { name: "manifest", run: target::manifest::run },
     Target { name: "trace", run: target::trace::run },
+    Target { name: "tunnels", run: target::tunnels::run },
+    Target { name: "wireguard", run: target::wireguard::run },
 ];

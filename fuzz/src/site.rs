@@ -268,7 +268,7 @@ fn compare(expected: &Trace, before: &Counts, after: &Counts, sent: &[Sent]) {
 }
 
 /// What a port must be able to take.
-fn check_fit(packet: &Packet, port: &Port) {
+pub fn check_fit(packet: &Packet, port: &Port) {
     let (_, start) = eye::ethertype(packet.frame()).unwrap_or_else(|| panic!("a frame without a header"));
     let device = &port.offloads;
     let length = match packet.offload.gso {

@@ -54,3 +54,13 @@ fn seeds_of_manifest_pass() {
 fn seeds_of_trace_pass() {
     replay("trace");
 }
+
+#[test]
+fn seeds_of_wireguard_pass() {
+    replay("wireguard");
+}
+
+#[test]
+fn seeds_of_tunnels_pass() {
+    replay("tunnels");
+}
