@@ -19,7 +19,7 @@ use crate::stage::{
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
-use crate::tunnel::{Inbox, Underlay, UnderlayError, peers, receive, send, trouble};
+use crate::tunnel::{Datagram, Inbox, Underlay, UnderlayError, peers, receive, send, trouble};
 use crate::verdict::{DropReason, Verdict};
 
 pub(crate) use state::{CachedNeighbor, State};
@@ -281,6 +281,16 @@ impl Stack {
         let mut output = Output::new();
         let mut cx = context(now, self.worker, &config, &mut self.state, &mut output);
         trouble::hear(&mut cx, underlay, error);
+    }
+
+    /// The node would not send a datagram from the address that it was to come from, which may be the node's no more: a
+    /// WireGuard peer that knew it by that is answered from whichever address leads to it.
+    pub fn forget_local(&self, datagram: &Datagram) {
+        if let Underlay::Udp(port) = datagram.underlay
+            && let Some((_, ward)) = self.config.tunnels.wireguard(port)
+        {
+            ward.device.forget_local(datagram.destination);
+        }
     }
 
     /// Tells the stack the time of the calendar, since 1970, which WireGuard's handshakes bear. It may jump. Call it

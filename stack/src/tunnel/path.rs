@@ -9,8 +9,9 @@ use crate::time::Instant;
 /// How long a lower MTU is believed (RFC 1191 section 6.3, RFC 8201 section 4: ten minutes).
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// The least that is believed, in octets (RFC 8201 section 4; for IPv4 it is 68, which only attacks tell of).
-const LEAST: u16 = 576;
+/// The least that is believed, in octets: what IPv6 needs inside (RFC 8200 section 5). Whoever forges a word from the
+/// way cannot do worse. A way that carries less needs the tunnel's MTU set.
+const LEAST: u16 = 1280;
 
 /// The largest IP packet inside, in octets, that gets to a far end. All workers share it.
 #[derive(Debug, Default)]
@@ -62,6 +63,6 @@ mod tests {
     fn nobody_can_make_it_useless() {
         let path = PathMtu::default();
         path.lower(Instant::from_nanos(1), 40);
-        assert_eq!(path.get(Instant::from_nanos(1)), Some(576));
+        assert_eq!(path.get(Instant::from_nanos(1)), Some(1280));
     }
 }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use weft_host::datagram::{Message, SocketErrorKind};
 use weft_host::poll::{Epoll, Event};
+use weft_stack::Stack;
 use weft_stack::batch::Output;
 use weft_stack::time::Instant;
 use weft_stack::tunnel::{Datagram, Underlay, UnderlayError};
@@ -127,8 +128,8 @@ impl Worker {
 
     /// Sends the stack's datagrams, those for one socket together. Their order within a socket stays.
     pub(super) fn send_datagrams(&mut self) {
-        let Worker { index, output, snapshot, sockets, epoll, counters, .. } = self;
-        let mut sender = Sender { worker: *index, snapshot, sockets, epoll };
+        let Worker { index, output, snapshot, sockets, epoll, counters, stack, .. } = self;
+        let mut sender = Sender { worker: *index, snapshot, sockets, epoll, stack };
         for window in output.datagrams().chunks(WINDOW) {
             let mut left = u64::MAX >> (WINDOW - window.len());
             while let Some(first) = window.get(left.trailing_zeros() as usize) {
@@ -171,6 +172,7 @@ struct Sender<'a> {
     snapshot: &'a Snapshot,
     sockets: &'a mut HashMap<u64, Socket>,
     epoll: &'a Epoll,
+    stack: &'a Stack,
 }
 
 impl Sender<'_> {
@@ -183,7 +185,11 @@ impl Sender<'_> {
         let messages = run.datagrams().map(|datagram| message(datagram, output.octets(datagram)));
         io.send((self.worker, end), messages, |position, error| {
             if let Some(datagram) = run.datagrams().nth(position) {
-                (0..count(datagram, output)).for_each(|_| self.count(datagram, drop_reason(&error)));
+                let reason = drop_reason(&error);
+                (0..count(datagram, output)).for_each(|_| self.count(datagram, reason));
+                if datagram.local.is_some() && reason == DropReason::DeviceError {
+                    self.stack.forget_local(datagram);
+                }
                 tracing::trace!(destination = %datagram.destination, %error, "datagram refused by the socket");
             }
         });

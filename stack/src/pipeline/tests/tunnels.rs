@@ -660,3 +660,16 @@ fn a_far_end_cannot_take_the_address_of_a_port_here() {
     assert!(ports(&frames).contains(&"a1"), "a1 is asked itself");
     assert_eq!(a.fabric.counted("questions_suppressed"), 0);
 }
+
+#[test]
+fn an_address_that_the_node_no_longer_has_is_not_held_to() {
+    let (mut a, mut b) = secured();
+    let ping = a.fabric.echo("a1", "198.18.20.10");
+    a.receive("a1", Packet::from_frame(&ping));
+    settle(&mut a, &mut b, Sent::new());
+    let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
+    assert_eq!(sent[0].0.local, Some(a.address), "where b has heard it");
+    a.fabric.stack.forget_local(&sent[0].0);
+    let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
+    assert_eq!(sent[0].0.local, None);
+}

@@ -145,6 +145,14 @@ impl Device {
         there.any(|peer| peer.sends_by(receiver))
     }
 
+    /// Forgets by which of the node's addresses the peers at `destination` know it: it does not work any more.
+    pub fn forget_local(&self, destination: SocketAddr) {
+        let picture = self.picture.load();
+        let there =
+            |peer: &&Arc<Peer>| peer.endpoint().is_some_and(|endpoint| endpoint.remote == destination);
+        picture.peers().iter().filter(there).for_each(|peer| peer.forget_local());
+    }
+
     /// Does what is due for some peers. To be called when [`Device::poll_at`] has come, by any worker; if that is still
     /// in the past afterwards, there is more to do.
     pub fn poll(&self, moment: Moment, events: &mut Vec<Event>) {

@@ -234,7 +234,7 @@ impl Peer {
     }
 
     /// Forgets the node's address that it was heard at: it may be what does not work any more.
-    fn forget_local(&self) {
+    pub(super) fn forget_local(&self) {
         if let Some(endpoint) = self.endpoint().filter(|endpoint| endpoint.local.is_some()) {
             self.endpoint.store(Some(Arc::new(Endpoint { local: None, ..endpoint })));
         }
