@@ -68,6 +68,8 @@ struct Shared {
     /// The same moment by the calendar.
     started: SystemTime,
     watchers: Watchers,
+    /// Held by a worker that sends packets with numbers.
+    numbering: Mutex<()>,
     on_lost: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -124,6 +126,7 @@ impl Dataplane {
             start: Instant::now(),
             started: SystemTime::now(),
             watchers: Watchers::default(),
+            numbering: Mutex::new(()),
             on_lost: Box::new(on_lost),
         });
         let (acknowledge, acknowledged) = channel();

@@ -150,6 +150,11 @@ impl Output {
         self.outbox.datagrams()
     }
 
+    /// Whether some of these are to be given numbers first, by [`Stack::number`](crate::Stack::number).
+    pub fn has_numbered(&self) -> bool {
+        self.outbox.has_numbered()
+    }
+
     /// The octets of one of these.
     pub fn octets(&self, datagram: &Datagram) -> &[u8] {
         self.outbox.octets(datagram)

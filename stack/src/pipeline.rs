@@ -283,6 +283,13 @@ impl Stack {
         trouble::hear(&mut cx, underlay, error);
     }
 
+    /// Gives packets of tunnels that number them their numbers. Call it just before the datagrams of `output` are sent,
+    /// where [`Output::has_numbered`] says so, and let no other worker do the same until they are: a far end drops what
+    /// comes after a later number.
+    pub fn number(&self, output: &mut Output) {
+        send::number(&self.config, &mut output.outbox);
+    }
+
     /// The node would not send a datagram from the address that it was to come from, which may be the node's no more: a
     /// WireGuard peer that knew it by that is answered from whichever address leads to it.
     pub fn forget_local(&self, datagram: &Datagram) {

@@ -36,6 +36,8 @@ pub struct Datagram {
     pub port: PortId,
     /// Tells flows apart. VXLAN chooses its source port by it (RFC 7348 section 5); `None`: the socket's own port.
     pub entropy: Option<u16>,
+    /// It is to be given its number just before it is sent, by [`Stack::number`](crate::Stack::number).
+    pub(crate) numbered: bool,
     /// Octets of each datagram but the last, of 64 at most; 0: it is one datagram.
     pub segment: usize,
     /// Where its octets are, among those of the output.
@@ -98,6 +100,18 @@ impl Outbox {
         Some(&mut self.octets[start..end])
     }
 
+    /// Whether there is one that is to be given its number.
+    pub fn has_numbered(&self) -> bool {
+        self.datagrams.iter().any(|datagram| datagram.numbered)
+    }
+
+    /// Shows the port and the octets of each that is to be given its number, in order.
+    pub fn each_numbered(&mut self, mut show: impl FnMut(PortId, &mut [u8])) {
+        for datagram in self.datagrams.iter().filter(|datagram| datagram.numbered) {
+            show(datagram.port, &mut self.octets[datagram.octets.clone()]);
+        }
+    }
+
     /// Forgets all; some of the memory stays.
     pub fn clear(&mut self) {
         self.datagrams.clear();
@@ -118,17 +132,18 @@ pub(crate) struct Heading {
     pub tos: u8,
     pub port: PortId,
     pub entropy: Option<u16>,
+    pub numbered: bool,
 }
 
 impl Heading {
     fn datagram(&self, octets: Range<usize>) -> Datagram {
-        let Heading { underlay, destination, local, tos, port, entropy } = *self;
-        Datagram { underlay, destination, local, tos, port, entropy, segment: 0, octets }
+        let Heading { underlay, destination, local, tos, port, entropy, numbered } = *self;
+        Datagram { underlay, destination, local, tos, port, entropy, numbered, segment: 0, octets }
     }
 
     fn is_of(&self, datagram: &Datagram) -> bool {
-        let Datagram { underlay, destination, local, tos, port, entropy, .. } = *datagram;
-        *self == Heading { underlay, destination, local, tos, port, entropy }
+        let Datagram { underlay, destination, local, tos, port, entropy, numbered, .. } = *datagram;
+        *self == Heading { underlay, destination, local, tos, port, entropy, numbered }
     }
 }
 

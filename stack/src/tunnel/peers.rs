@@ -78,6 +78,7 @@ fn heading(ward: &Ward, endpoint: &wireguard::Endpoint, tos: u8, port: PortId) -
         tos,
         port,
         entropy: None,
+        numbered: false,
     }
 }
 

@@ -239,6 +239,7 @@ fn answer_keepalive(
         tos: ip.tos,
         port: end.id,
         entropy: None,
+        numbered: false,
     };
     match cx.output.outbox.add(&heading, back.len()) {
         Some(slot) => slot.copy_from_slice(back),

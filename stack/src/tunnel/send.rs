@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::quality::FixedState;
 
-use super::datagram::{Heading, Underlay};
+use super::datagram::{Heading, Outbox, Underlay};
 use super::ecn;
 use super::frames::{Frames, length_without_padding};
 use super::path::PathMtu;
 use super::peers;
 use crate::batch::{Origin, Send};
-use crate::config::{Carried, FarEnd, GreSpec, Means, Port};
+use crate::config::{Carried, Config, FarEnd, GreSpec, Means, Port};
 use crate::packet::Packet;
 use crate::pipeline::Context;
 use crate::stage::L3;
@@ -100,6 +100,7 @@ fn encapsulate(
         tos: ecn::of_frame(packet.frame()),
         port: port.id,
         entropy,
+        numbered: false,
     };
     match (&tunnel.means, tunnel.carrier) {
         (Means::Vxlan { vni, port: udp_port }, Carried::ByNode) => {
@@ -129,7 +130,7 @@ fn encapsulate(
         (Means::Gre { spec, ethernet }, _) => {
             let inner = read_u16(packet.frame(), L3 - 2);
             let (protocol, skipped) = if *ethernet { (gre::ETHERNET, 0) } else { (inner, L3) };
-            gre(cx, &frames, (protocol, skipped), spec, far_end, &heading(Underlay::Gre, 0, None))
+            gre(cx, &frames, (protocol, skipped), spec, &heading(Underlay::Gre, 0, None))
         }
     }
 }
@@ -159,18 +160,28 @@ fn gre(
     frames: &Frames,
     (protocol, skipped): (u16, usize),
     spec: &GreSpec,
-    far_end: &FarEnd,
     heading: &Heading,
 ) -> Result<(), DropReason> {
-    let count = frames.count() as u32;
-    let first = if spec.sequence { far_end.numbers.sent.fetch_add(count, Relaxed) } else { 0 };
-    let header = |position: usize| gre::Header {
+    // The number comes when it is sent: until then another worker may send.
+    let heading = Heading { numbered: spec.sequence, ..*heading };
+    let header = gre::Header {
         checksum: spec.checksum,
         key: spec.key,
-        sequence: spec.sequence.then_some(first.wrapping_add(position as u32)),
+        sequence: spec.sequence.then_some(0),
         protocol,
     };
-    by_socket(cx, frames, heading, header(0).length(), skipped, |slot, position| header(position).emit(slot))
+    by_socket(cx, frames, &heading, header.length(), skipped, |slot, _| header.emit(slot))
+}
+
+/// Gives the packets of tunnels that number them their numbers, in the order in which they stand (RFC 2890 section 2.2).
+pub(crate) fn number(config: &Config, outbox: &mut Outbox) {
+    outbox.each_numbered(|port, packet| {
+        let far_end = config.port(port).and_then(|port| port.far_end.as_ref());
+        if let (Some(far_end), Ok(header)) = (far_end, gre::Header::parse(packet)) {
+            let number = far_end.numbers.sent.fetch_add(1, Relaxed);
+            gre::Header { sequence: Some(number), ..header }.emit(packet);
+        }
+    });
 }
 
 /// How a router carries a tunnel's packets.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use weft_host::datagram::{Message, SocketErrorKind};
@@ -128,6 +128,13 @@ impl Worker {
 
     /// Sends the stack's datagrams, those for one socket together. Their order within a socket stays.
     pub(super) fn send_datagrams(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        // Those with numbers leave in the order of these, whichever worker sends.
+        let _order = self.output.has_numbered().then(|| {
+            let order = shared.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stack.number(&mut self.output);
+            order
+        });
         let Worker { index, output, snapshot, sockets, epoll, counters, stack, .. } = self;
         let mut sender = Sender { worker: *index, snapshot, sockets, epoll, stack };
         for window in output.datagrams().chunks(WINDOW) {

@@ -44,12 +44,14 @@ impl Node {
     fn poll(&mut self) -> Sent {
         let mut output = Output::new();
         self.fabric.stack.poll(self.fabric.now, &mut output);
+        self.fabric.stack.number(&mut output);
         taken(&output)
     }
 
     fn process(&mut self, port: PortId, batch: &mut Batch) -> (Vec<super::Sent>, Sent) {
         let mut output = Output::new();
         self.fabric.stack.process(self.fabric.now, port, batch, &mut output);
+        self.fabric.stack.number(&mut output);
         let datagrams = taken(&output);
         (self.fabric.collect(batch, &mut output), datagrams)
     }
@@ -388,6 +390,7 @@ fn a_keepalive_is_sent_back() {
         tos: 0,
         port: b.fabric.stack.config().port_by_name("far").unwrap().id,
         entropy: None,
+        numbered: false,
         segment: 0,
         octets: 0..0,
     };
@@ -672,4 +675,27 @@ fn an_address_that_the_node_no_longer_has_is_not_held_to() {
     a.fabric.stack.forget_local(&sent[0].0);
     let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
     assert_eq!(sent[0].0.local, None);
+}
+
+#[test]
+fn packets_have_their_numbers_in_the_order_in_which_they_are_sent() {
+    let means = |remote: &str| Encapsulation::Gre(gre(remote, None));
+    let (mut a, mut b) = stretched(means(B), means(A));
+    let frame = frame_to_b1(&a);
+    let id = a.fabric.stack.config().port_by_name("a1").unwrap().id;
+    // As by two workers, of which the second is the first to send.
+    let mut encapsulated = || {
+        let (mut batch, mut output) = (Batch::new(), Output::new());
+        *batch.vacant() = Packet::from_frame(&frame);
+        batch.commit(1);
+        a.fabric.stack.process(a.fabric.now, id, &mut batch, &mut output);
+        output
+    };
+    let [mut late, mut early] = [encapsulated(), encapsulated()];
+    for output in [&mut early, &mut late] {
+        assert!(output.has_numbered());
+        a.fabric.stack.number(output);
+        assert_eq!(ports(&b.hear(&a, &taken(output), None).0), ["b1"]);
+    }
+    assert_eq!(b.fabric.dropped("far", DropReason::TunnelOutOfOrder), 0);
 }
