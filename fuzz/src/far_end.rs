@@ -1,16 +1,15 @@
 //! The far end of the fabric's WireGuard tunnel: it knows the keys, and may send anything in what it seals.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use weft_stack::time::Instant;
-use weft_stack::tunnel::wireguard::wire::{DataHeader, HEADER_LENGTH};
-use weft_stack::tunnel::wireguard::{
-    Device, Event, Inner, Kind, Moment, OVERHEAD, Received, Refusal, padded,
-};
+use weft_stack::tunnel::wireguard::wire::HEADER_LENGTH;
+use weft_stack::tunnel::wireguard::{Device, Event, Inner, Kind, Moment, OVERHEAD, padded};
 
 use crate::crossing::wall;
 use crate::overlay;
+use crate::pair::unseal;
 
 /// Packets that wait to be sealed.
 const WAITING: usize = 16;
@@ -32,7 +31,7 @@ impl FarEnd {
 
     /// Has a packet sent, when there is a session.
     pub fn send(&mut self, now: Instant, packet: &[u8]) {
-        // Whatever waits in the device is sealed there; this asks for a session and is refused itself.
+        // The device begins a handshake for an empty packet, which goes as what keeps alive.
         if let Some(peer) = self.device.peer_for(Ipv4Addr::LOCALHOST.into())
             && peer.reserve(now, 0).is_none()
         {
@@ -50,29 +49,16 @@ impl FarEnd {
         assert!(kind.is_some(), "{message:02x?} is no message");
         if kind == Some(Kind::Data) {
             // A session that one end forgot is the usual reason for a refusal.
-            let _ = self.open(now, (node, local), &mut message);
+            if let Ok((_, range)) = unseal(&self.device, now, (node, local), &mut message) {
+                let inside = &message[range];
+                let parsed = Inner::parse(inside);
+                assert!(inside.is_empty() || parsed.is_ok(), "sealed, and no packet: {inside:02x?}");
+            }
             return;
         }
         let mut events = Vec::new();
         let _ = self.device.handle(moment(now), node, local, &message, &mut events);
         self.note(events);
-    }
-
-    fn open(
-        &self,
-        now: Instant,
-        (source, local): (SocketAddr, IpAddr),
-        message: &mut [u8],
-    ) -> Result<(), Refusal> {
-        let (peer, session) = self.device.session(DataHeader::parse(message)?.receiver)?;
-        let octets = message.len() as u64;
-        let range = session.open(now, message)?;
-        let packets = u64::from(!range.is_empty());
-        peer.received(now, &session, Received { source, local, octets, packets });
-        let inside = &message[range];
-        let parsed = Inner::parse(inside);
-        assert!(inside.is_empty() || parsed.is_ok(), "sealed, and no packet: {inside:02x?}");
-        Ok(())
     }
 
     fn note(&mut self, events: Vec<Event>) {

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use weft_stack::Prefix;
@@ -11,8 +12,8 @@ use weft_stack::config::{WireGuardPeer, WireGuardSpec};
 use weft_stack::time::Instant;
 use weft_stack::tunnel::wireguard::wire::{DataHeader, HEADER_LENGTH};
 use weft_stack::tunnel::wireguard::{
-    Device, Event, Inner, Kind, Moment, OVERHEAD, PresharedKey, PrivateKey, PublicKey, Received, Refusal,
-    padded,
+    Device, Event, Inner, Kind, Moment, OVERHEAD, Peer, PresharedKey, PrivateKey, PublicKey, Received,
+    Refusal, padded,
 };
 
 /// Octets of the largest packet inside.
@@ -358,14 +359,10 @@ fn post(underway: &mut Vec<Letter>, from: usize, octets: Vec<u8>) {
 fn open(
     device: &Device,
     now: Instant,
-    (source, local): (SocketAddr, IpAddr),
+    path: (SocketAddr, IpAddr),
     octets: &mut [u8],
 ) -> Result<Option<Vec<u8>>, Refusal> {
-    let header = DataHeader::parse(octets)?;
-    let (peer, session) = device.session(header.receiver)?;
-    let range = session.open(now, octets)?;
-    let packets = u64::from(!range.is_empty());
-    peer.received(now, &session, Received { source, local, octets: octets.len() as u64, packets });
+    let (peer, range) = unseal(device, now, path, octets)?;
     if range.is_empty() {
         return Ok(None);
     }
@@ -375,4 +372,18 @@ fn open(
         return Err(Refusal::SourceNotAllowed);
     }
     Ok(Some(packet[..inner.length].to_vec()))
+}
+
+/// Opens a data message from `source` to `local` where it lies: whose it is, and where in it the packet is.
+pub fn unseal(
+    device: &Device,
+    now: Instant,
+    (source, local): (SocketAddr, IpAddr),
+    octets: &mut [u8],
+) -> Result<(Arc<Peer>, Range<usize>), Refusal> {
+    let (peer, session) = device.session(DataHeader::parse(octets)?.receiver)?;
+    let range = session.open(now, octets)?;
+    let packets = u64::from(!range.is_empty());
+    peer.received(now, &session, Received { source, local, octets: octets.len() as u64, packets });
+    Ok((peer, range))
 }
