@@ -201,19 +201,7 @@ pub fn in_carried_vxlan(frame: &[u8]) -> Vec<u8> {
     let length = udp::HEADER_LENGTH + vxlan::HEADER_LENGTH + frame.len();
     let mut packet = vec![0; ipv4::HEADER_LENGTH + length];
     let (header, datagram) = packet.split_at_mut(ipv4::HEADER_LENGTH);
-    let fields = ipv4::Header {
-        header_length: ipv4::HEADER_LENGTH,
-        total_length: ipv4::HEADER_LENGTH + length,
-        tos: 0,
-        id: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: 64,
-        protocol: ipv4::UDP,
-        source,
-        destination,
-    };
+    let fields = ipv4::Header::atomic(ipv4::UDP, length, source, destination);
     fields.emit(header);
     let (_, inside) = datagram.split_at_mut(udp::HEADER_LENGTH);
     vxlan::emit(INNER_VNI, inside);

@@ -160,11 +160,6 @@ impl Output {
         self.outbox.octets(datagram)
     }
 
-    /// The sends from number `first` on, to be taken out and put back.
-    pub(crate) fn send_at(&self, position: usize) -> Option<Send> {
-        self.sends.get(position).copied()
-    }
-
     /// Keeps a send at this position, which is that of one that was looked at before.
     pub(crate) fn keep_send(&mut self, position: usize, send: Send) {
         self.sends[position] = send;

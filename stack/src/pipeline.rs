@@ -270,7 +270,7 @@ impl Stack {
         }
         run_decapsulated(&mut cx);
         mirror::sent(&mut cx, batch.packets(), first);
-        send::transmit(&mut cx, batch.packets_mut(), first);
+        send::transmit(&mut cx, batch.packets(), first);
         count_unsent(&config, self.worker, output);
     }
 
@@ -349,7 +349,7 @@ impl Stack {
             peers::poll(&mut cx, ward, port);
         }
         mirror::sent(&mut cx, &[], first);
-        send::transmit(&mut cx, &mut [], first);
+        send::transmit(&mut cx, &[], first);
         count_unsent(&config, self.worker, output);
     }
 

@@ -57,11 +57,11 @@ impl Frame {
         }
     }
 
-    /// Whom the IP packet is for; `None`: there is none.
-    pub fn destination(&self) -> Option<IpAddr> {
+    /// Source and destination of the IP packet; `None`: there is none.
+    pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
         match &self.network {
-            Layer3::Ipv4(ip) => Some(ip.destination.into()),
-            Layer3::Ipv6(ip) => Some(ip.destination.into()),
+            Layer3::Ipv4(ip) => Some((ip.source.into(), ip.destination.into())),
+            Layer3::Ipv6(ip) => Some((ip.source.into(), ip.destination.into())),
             Layer3::Arp(_) | Layer3::Other => None,
         }
     }

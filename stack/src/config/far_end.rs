@@ -111,8 +111,11 @@ impl Tunnels {
 
     /// When some WireGuard tunnel has something to do next.
     pub fn poll_at(&self) -> Option<Instant> {
-        let wards = self.wireguard.values().filter_map(|(_, position)| self.list[*position].ward());
-        wards.filter_map(|ward| ward.device.poll_at()).min()
+        self.wards().filter_map(|(ward, _)| ward.device.poll_at()).min()
+    }
+
+    fn wards(&self) -> impl Iterator<Item = (&Ward, PortId)> {
+        self.wireguard.values().filter_map(|(id, position)| Some((self.list[*position].ward()?, *id)))
     }
 
     /// The ports that are far ends at this address of the node's carrier, which all are reached by one way.
@@ -124,9 +127,7 @@ impl Tunnels {
 
     /// The WireGuard tunnels that have something to do.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = (&Ward, PortId)> {
-        let all =
-            self.wireguard.values().filter_map(|(id, position)| Some((self.list[*position].ward()?, *id)));
-        all.filter(move |(ward, _)| ward.device.poll_at().is_some_and(|at| at <= now))
+        self.wards().filter(move |(ward, _)| ward.device.poll_at().is_some_and(|at| at <= now))
     }
 
     pub fn gre(&self, remote: IpAddr, key: Option<u32>) -> Option<PortId> {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::tunnel::wireguard::{PresharedKey, PrivateKey, PublicKey};
+use crate::wire::gre;
 use crate::{MacAddr, Prefix};
 
 /// A tunnel: an encapsulation by which a network or a router reaches far ends.
@@ -96,6 +97,13 @@ pub struct GreSpec {
     pub checksum: bool,
     /// Packets are numbered, and such that come late are dropped.
     pub sequence: bool,
+}
+
+impl GreSpec {
+    /// The header of what it carries; the number is filled in when it is sent.
+    pub(crate) fn header(&self, protocol: u16) -> gre::Header {
+        gre::Header { checksum: self.checksum, key: self.key, sequence: self.sequence.then_some(0), protocol }
+    }
 }
 
 /// WireGuard.

@@ -17,8 +17,6 @@ use crate::wire::dhcpv4::{CLIENT_PORT, Kind, Reply, Request, SERVER_PORT, option
 use crate::wire::{ethernet, ipv4, udp};
 use crate::{MacAddr, Prefix};
 
-const TTL: u8 = 64;
-
 /// Whether a frame is a datagram for the DHCP server of this interface, which has one.
 #[inline]
 pub(crate) fn is_for(interface: &Interface, frame: &Frame, packet: &[u8]) -> bool {
@@ -229,19 +227,7 @@ fn send(cx: &mut Context, reply: &Reply, message: &[u8], mac: MacAddr, delivery:
     packet.reset(L3 + ipv4::HEADER_LENGTH + length);
     let bytes = packet.frame_mut();
     ethernet::Header { destination: to, source: mac, ethertype: ethernet::IPV4 }.emit(bytes);
-    let fields = ipv4::Header {
-        header_length: ipv4::HEADER_LENGTH,
-        total_length: ipv4::HEADER_LENGTH + length,
-        tos: 0,
-        id: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: TTL,
-        protocol: ipv4::UDP,
-        source: reply.server,
-        destination: address,
-    };
+    let fields = ipv4::Header::atomic(ipv4::UDP, length, reply.server, address);
     fields.emit(&mut bytes[L3..]);
     let datagram = &mut bytes[L3 + ipv4::HEADER_LENGTH..];
     datagram[udp::HEADER_LENGTH..].copy_from_slice(message);

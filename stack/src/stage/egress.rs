@@ -151,10 +151,7 @@ fn narrow(
     let length = segment_length(packet);
     match &frame.network {
         Layer3::Ipv4(_) | Layer3::Ipv6(_) if must_fragment(cx, frame, length, mtu)? => {
-            match packet.offload.gso {
-                Some(_) => segment::fragment(cx, packet, mtu, &delivery),
-                None => fragment::split(cx, packet, mtu, &delivery),
-            }
+            cut(cx, packet, frame, mtu, &delivery);
             Ok(Verdict::Forwarded { port: port.id, tag: None, rewrite: None })
         }
         _ => Err(DropReason::FrameTooLong.into()),
@@ -308,13 +305,7 @@ fn routed_in_pieces(
     apply(cx, packet, frame, interface, &rewrite);
     if fragment {
         step!(cx, "fragment", "into pieces of at most {mtu} octets");
-        match packet.offload.gso {
-            Some(_) => segment::fragment(cx, packet, mtu, &delivery),
-            None if matches!(frame.network, Layer3::Ipv6(_)) => {
-                fragment::split_own_v6(cx, packet, mtu, &delivery);
-            }
-            None => fragment::split(cx, packet, mtu, &delivery),
-        }
+        cut(cx, packet, frame, mtu, &delivery);
     } else {
         spread(cx, packet, origin, &delivery);
     }
@@ -324,6 +315,17 @@ fn routed_in_pieces(
             Ok(Verdict::Forwarded { port: port.id, tag, rewrite: Some(rewrite) })
         }
         None => Ok(Verdict::Flooded),
+    }
+}
+
+/// Sends a packet that may be cut in pieces of at most `mtu` octets.
+fn cut(cx: &mut Context, packet: &mut Packet, frame: &Frame, mtu: usize, delivery: &Delivery) {
+    match packet.offload.gso {
+        Some(_) => segment::fragment(cx, packet, mtu, delivery),
+        None if matches!(frame.network, Layer3::Ipv6(_)) => {
+            fragment::split_own_v6(cx, packet, mtu, delivery);
+        }
+        None => fragment::split(cx, packet, mtu, delivery),
     }
 }
 

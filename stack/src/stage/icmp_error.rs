@@ -34,7 +34,10 @@ pub(crate) fn send(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port
     let way = match cause {
         Some(cause) => cause.way_back(cx).map(|way| (way.speaker, Some((cause, way.hop)))),
         // Where nobody routes, only a tunnel has something to tell. It does in the place of whom the packet is for.
-        None => frame.destination().filter(|to| !to.is_multicast()).map(|speaker| (speaker, None)),
+        None => {
+            let speaker = frame.addresses().map(|(_, to)| to).filter(|to| !to.is_multicast());
+            speaker.map(|speaker| (speaker, None))
+        }
     };
     let Some((source, way)) = way.filter(|_| allow(cx, destination)) else { return };
     let out = way.map_or(from.mtu, |(_, hop)| cx.config.interfaces[hop.interface].mtu);
@@ -165,17 +168,8 @@ fn emit_v4(
     let quoted = original.len().min(icmpv4::MAX_ERROR.min(mtu).saturating_sub(headers));
     made.reset(L3 + headers + quoted);
     let fields = ipv4::Header {
-        header_length: ipv4::HEADER_LENGTH,
-        total_length: headers + quoted,
         tos: 0xc0 | header.tos & 0x1c, // internetwork control (RFC 1812 section 4.3.2.5), ECN clear
-        id: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: TTL,
-        protocol: ipv4::ICMP,
-        source,
-        destination: header.source,
+        ..ipv4::Header::atomic(ipv4::ICMP, icmpv4::HEADER_LENGTH + quoted, source, header.source)
     };
     let packet = &mut made.frame_mut()[L3..];
     fields.emit(packet);

@@ -232,19 +232,7 @@ fn send_segment(cx: &mut Context, cause: &Cause, hop: NextHop, segment: &mut [u8
     let (source, destination, header_length) = match &cause.frame.network {
         Layer3::Ipv4(header) => {
             made.reset(L3 + ipv4::HEADER_LENGTH + length);
-            let fields = ipv4::Header {
-                header_length: ipv4::HEADER_LENGTH,
-                total_length: ipv4::HEADER_LENGTH + length,
-                tos: 0,
-                id: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                ttl: TTL,
-                protocol: ipv4::TCP,
-                source: header.destination,
-                destination: header.source,
-            };
+            let fields = ipv4::Header::atomic(ipv4::TCP, length, header.destination, header.source);
             fields.emit(&mut made.frame_mut()[L3..]);
             (header.destination.into(), header.source.into(), ipv4::HEADER_LENGTH)
         }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::bridge::{self, Station};
-use super::{Frame, L3, Layer3, Rejection, egress, ingress, neighbor, route};
+use super::{Frame, L3, Rejection, egress, ingress, neighbor, route};
 use crate::batch::Origin;
 use crate::config::{Interface, Port};
 use crate::packet::Packet;
@@ -79,7 +79,7 @@ impl<'a> Cause<'a> {
     /// hosts, Linux among them). Otherwise it comes from one of the interface that leads to the source (RFC 1812
     /// section 4.3.2.4, RFC 4443 section 2.2).
     pub fn way_back(&self, cx: &mut Context) -> Option<WayBack> {
-        let (source, destination) = self.addresses()?;
+        let (source, destination) = self.frame.addresses()?;
         let config = cx.config;
         let router = &config.routers[self.interface.router];
         let own = self.is_to_speaker(cx).then_some(destination);
@@ -107,7 +107,7 @@ impl<'a> Cause<'a> {
     /// Whether it was sent to an address that the router speaks from: its own, and not one that several have.
     pub fn is_to_speaker(&self, cx: &Context) -> bool {
         let router = &cx.config.routers[self.interface.router];
-        self.addresses().is_some_and(|(_, destination)| {
+        self.frame.addresses().is_some_and(|(_, destination)| {
             self.interface.speaks_from(destination) || router.addresses.contains(&destination)
         })
     }
@@ -144,16 +144,7 @@ impl<'a> Cause<'a> {
     fn is_from(&self, station: IpAddr, out: &Interface) -> bool {
         let checked = self.from.source_check && self.from.addresses.contains(&station);
         let link_local = matches!(station, IpAddr::V6(address) if address.is_unicast_link_local());
-        let same = self.addresses().is_some_and(|(source, _)| source == station);
+        let same = self.frame.addresses().is_some_and(|(source, _)| source == station);
         same && out.id == self.interface.id && (checked || link_local)
-    }
-
-    /// The packet's source and destination.
-    fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
-        match &self.frame.network {
-            Layer3::Ipv4(header) => Some((header.source.into(), header.destination.into())),
-            Layer3::Ipv6(header) => Some((header.source.into(), header.destination.into())),
-            Layer3::Arp(_) | Layer3::Other => None,
-        }
     }
 }

@@ -215,11 +215,7 @@ fn shortcut<'a>(cx: &Context<'a>, router: usize, destination: IpAddr) -> Option<
 /// Remembers that all packets to this frame's destination go to `hop`, which is at `mac`, if that is where a port is
 /// by configuration: what was only learned may move at any time.
 pub(crate) fn remember(cx: &mut Context, frame: &Frame, interface: &Interface, hop: &NextHop, mac: MacAddr) {
-    let destination = match &frame.network {
-        Layer3::Ipv4(header) => header.destination.into(),
-        Layer3::Ipv6(header) => header.destination.into(),
-        Layer3::Arp(_) | Layer3::Other => return,
-    };
+    let Some((_, destination)) = frame.addresses() else { return };
     let out = &cx.config.interfaces[hop.interface];
     let cached = cx.state.last_cached(out.id, hop.address).filter(|cached| cached.mac == mac);
     if let (Some(cached), Some(port), false) = (cached, bridge::configured(cx, out, mac), cx.dry_run) {

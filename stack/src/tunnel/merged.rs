@@ -24,7 +24,7 @@ pub(super) fn restore(packet: &mut Packet, mtu: usize) {
     let Some(segment) = packet.frame().get(transport..end) else { return };
     let Ok(header) = tcp::header_length(segment) else { return };
     let (source, destination) = place.addresses;
-    let sum = pseudo_header(source, destination, ipv4::TCP, segment.len()).folded();
+    let sum = place.open_sum();
     let open = read_u16(segment, tcp::CHECKSUM) == sum;
     let room = mtu.saturating_sub(transport - L3 + header);
     let cut = long && room > 0 && segment.len() > header;
@@ -45,12 +45,17 @@ pub(super) fn restore(packet: &mut Packet, mtu: usize) {
 /// verified and left open.
 pub(super) fn is_open(inner: &[u8], ethernet: bool) -> bool {
     let found = if ethernet { place(inner) } else { place_ip(inner, 0) };
-    let Some(Place { transport, end, addresses: (source, destination), .. }) = found else { return false };
-    let Some(segment) = inner.get(transport..end).filter(|it| it.len() >= tcp::HEADER_LENGTH) else {
-        return false;
-    };
-    let sum = pseudo_header(source, destination, ipv4::TCP, segment.len()).folded();
-    read_u16(segment, tcp::CHECKSUM) == sum
+    let Some(place) = found else { return false };
+    let segment = inner.get(place.transport..place.end).filter(|it| it.len() >= tcp::HEADER_LENGTH);
+    segment.is_some_and(|segment| read_u16(segment, tcp::CHECKSUM) == place.open_sum())
+}
+
+impl Place {
+    /// What its checksum is while the kernel has left it open: the pseudo-header's sum.
+    fn open_sum(&self) -> u16 {
+        let (source, destination) = self.addresses;
+        pseudo_header(source, destination, ipv4::TCP, self.end - self.transport).folded()
+    }
 }
 
 fn place(frame: &[u8]) -> Option<Place> {

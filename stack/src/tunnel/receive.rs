@@ -278,9 +278,10 @@ fn fill(cx: &Context, packet: &mut Packet, inner: &Inner, port: &Port, octets: &
 /// nothing if the same could come from elsewhere.
 pub(crate) fn for_router(cx: &mut Context, packet: &Packet, frame: &Frame, from: &Port) -> Option<Verdict> {
     let interface = cx.config.interface(from.network, frame.vlan)?;
-    let (remote, local, class): (IpAddr, IpAddr, u8) = match &frame.network {
-        Layer3::Ipv4(header) => (header.source.into(), header.destination.into(), header.tos),
-        Layer3::Ipv6(header) => (header.source.into(), header.destination.into(), header.traffic_class),
+    let (remote, local) = frame.addresses()?;
+    let class = match &frame.network {
+        Layer3::Ipv4(header) => header.tos,
+        Layer3::Ipv6(header) => header.traffic_class,
         Layer3::Arp(_) | Layer3::Other => return None,
     };
     let transport = frame.transport(packet.frame());

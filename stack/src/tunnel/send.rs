@@ -10,8 +10,7 @@ use foldhash::quality::FixedState;
 use super::datagram::{Heading, Outbox, Underlay};
 use super::ecn;
 use super::frames::{Frames, length_without_padding};
-use super::path::PathMtu;
-use super::peers;
+use super::{peers, trouble};
 use crate::batch::{Origin, Send};
 use crate::config::{Carried, Config, FarEnd, GreSpec, Means, Port};
 use crate::packet::Packet;
@@ -30,14 +29,14 @@ const TTL: u8 = 64;
 
 /// Encapsulates what is to leave by far ends: the sends from number `first` on. `received` are the packets of the
 /// batch.
-pub(crate) fn transmit(cx: &mut Context, received: &mut [Packet], first: usize) {
+pub(crate) fn transmit(cx: &mut Context, received: &[Packet], first: usize) {
     if cx.config.tunnels.list.is_empty() {
         return;
     }
     let (mut at, mut kept, mut depth) = (first, first, 0);
     // What a router carries makes further sends, behind these.
     let mut end_of_level = cx.output.sends().len();
-    while let Some(send) = cx.output.send_at(at) {
+    while let Some(send) = cx.output.sends().get(at).copied() {
         if at == end_of_level {
             (depth, end_of_level) = (depth + 1, cx.output.sends().len());
         }
@@ -105,21 +104,15 @@ fn encapsulate(
     match (&tunnel.means, tunnel.carrier) {
         (Means::Vxlan { vni, port: udp_port }, Carried::ByNode) => {
             let heading = heading(Underlay::Udp(*udp_port), *udp_port, Some(entropy(packet.frame())));
-            by_socket(cx, &frames, &heading, vxlan::HEADER_LENGTH, 0, |header, _| vxlan::emit(*vni, header))
+            by_socket(cx, &frames, &heading, vxlan::HEADER_LENGTH, 0, |header| vxlan::emit(*vni, header))
         }
         (Means::Vxlan { vni, port: udp_port }, Carried::ByRouter(router)) => {
             if depth >= NESTED {
                 return Err(DropReason::TunnelLoop);
             }
             let local = tunnel.local.ok_or(DropReason::TunnelUnrouted)?;
-            let route = Route {
-                path: &far_end.path,
-                router,
-                local,
-                remote,
-                udp_port: *udp_port,
-                tos: ecn::of_frame(packet.frame()),
-            };
+            let route =
+                Route { router, local, remote, udp_port: *udp_port, tos: ecn::of_frame(packet.frame()) };
             let source_port = 0xc000 | entropy(packet.frame()) >> 2;
             for position in 0..frames.count() {
                 by_router(cx, &frames, position, port, &route, source_port, *vni)?;
@@ -143,13 +136,13 @@ fn by_socket(
     heading: &Heading,
     header: usize,
     skipped: usize,
-    mut emit: impl FnMut(&mut [u8], usize),
+    emit: impl Fn(&mut [u8]),
 ) -> Result<(), DropReason> {
     for position in 0..frames.count() {
         let length = header + frames.length(position) - skipped;
         let slot = cx.output.outbox.add(heading, length).ok_or(DropReason::BuffersExhausted)?;
         frames.write(position, skipped, &mut slot[header..]);
-        emit(slot, position);
+        emit(slot);
     }
     step!(cx, "tunnel", "{} datagrams to {}", frames.count(), heading.destination);
     Ok(())
@@ -164,13 +157,8 @@ fn gre(
 ) -> Result<(), DropReason> {
     // The number comes when it is sent: until then another worker may send.
     let heading = Heading { numbered: spec.sequence, ..*heading };
-    let header = gre::Header {
-        checksum: spec.checksum,
-        key: spec.key,
-        sequence: spec.sequence.then_some(0),
-        protocol,
-    };
-    by_socket(cx, frames, &heading, header.length(), skipped, |slot, _| header.emit(slot))
+    let header = spec.header(protocol);
+    by_socket(cx, frames, &heading, header.length(), skipped, |slot| header.emit(slot))
 }
 
 /// Gives the packets of tunnels that number them their numbers, in the order in which they stand (RFC 2890 section 2.2).
@@ -185,8 +173,7 @@ pub(crate) fn number(config: &Config, outbox: &mut Outbox) {
 }
 
 /// How a router carries a tunnel's packets.
-struct Route<'a> {
-    path: &'a PathMtu,
+struct Route {
     router: usize,
     local: IpAddr,
     remote: IpAddr,
@@ -204,8 +191,7 @@ fn by_router(
     source_port: u16,
     vni: u32,
 ) -> Result<(), DropReason> {
-    let frame_length = frames.length(position);
-    let datagram = udp::HEADER_LENGTH + vxlan::HEADER_LENGTH + frame_length;
+    let datagram = udp::HEADER_LENGTH + vxlan::HEADER_LENGTH + frames.length(position);
     let header = if route.remote.is_ipv4() { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
     let length = L3 + header + datagram;
     if !cx.output.has_room(1, length) || header + datagram > ipv4::MAX_LENGTH {
@@ -224,8 +210,7 @@ fn by_router(
     sent.map_err(|unsent| match unsent {
         Unsent::Dropped(reason) => reason,
         Unsent::TooBig(mtu) => {
-            let overhead = length - frame_length;
-            route.path.lower(cx.now, mtu.saturating_sub(overhead) as u32);
+            trouble::lower(cx, port, route.remote, mtu as u32);
             DropReason::PacketTooBig
         }
     })
@@ -239,17 +224,8 @@ fn emit_carrier(bytes: &mut [u8], route: &Route, ports: &udp::Header) {
     match (route.local, route.remote) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let fields = ipv4::Header {
-                header_length: ipv4::HEADER_LENGTH,
-                total_length: packet.len(),
                 tos: route.tos,
-                id: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                ttl: TTL,
-                protocol: ipv4::UDP,
-                source,
-                destination,
+                ..ipv4::Header::atomic(ipv4::UDP, ports.length, source, destination)
             };
             fields.emit(packet);
             // Without a checksum, as RFC 7348 section 5 has it: what is inside has its own.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::datagram::{Underlay, UnderlayError};
 use super::wireguard::OVERHEAD;
-use crate::config::{Carried, GreSpec, Means, Port};
+use crate::config::{Carried, Means, Port};
 use crate::pipeline::Context;
 use crate::wire::{ethernet, gre, ipv4, ipv6, udp, vxlan};
 
@@ -62,13 +62,15 @@ fn quoted_by_router<'a>(cx: &Context<'a>, router: usize, quote: &[u8]) -> Option
 }
 
 /// Has a far end at `remote` get no packets that are larger than `mtu` octets outside.
-fn lower(cx: &Context, port: &Port, remote: IpAddr, mtu: u32) {
+pub(super) fn lower(cx: &Context, port: &Port, remote: IpAddr, mtu: u32) {
     let outer = if remote.is_ipv4() { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
     let Some(far_end) = &port.far_end else { return };
     let inside = match &cx.config.tunnels.list[far_end.tunnel].means {
         Means::Vxlan { .. } => udp::HEADER_LENGTH + VXLAN,
         Means::WireGuard(_) => udp::HEADER_LENGTH + OVERHEAD,
-        Means::Gre { spec, ethernet } => gre_overhead(spec, *ethernet),
+        Means::Gre { spec, ethernet } => {
+            spec.header(0).length() + if *ethernet { ethernet::HEADER_LENGTH } else { 0 }
+        }
     };
     far_end.path.lower(cx.now, mtu.saturating_sub((outer + inside) as u32));
 }
@@ -87,13 +89,3 @@ fn is_ours(cx: &Context, underlay: Underlay, error: &UnderlayError) -> bool {
 
 /// A VXLAN header, and the Ethernet header of the frame inside.
 const VXLAN: usize = vxlan::HEADER_LENGTH + ethernet::HEADER_LENGTH;
-
-fn gre_overhead(spec: &GreSpec, ethernet: bool) -> usize {
-    let header = gre::Header {
-        checksum: spec.checksum,
-        key: spec.key,
-        sequence: spec.sequence.then_some(0),
-        protocol: 0,
-    };
-    header.length() + if ethernet { ethernet::HEADER_LENGTH } else { 0 }
-}

@@ -27,6 +27,9 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const TTL: usize = 8;
 const CHECKSUM: usize = 10;
 
+/// The TTL of new packets (RFC 1122 section 3.2.1.7).
+const INITIAL_TTL: u8 = 64;
+
 /// A header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -55,6 +58,24 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a whole packet with `length` octets of payload: without options, and not to be cut, so that it
+    /// needs no identification (RFC 6864 section 4.1).
+    pub fn atomic(protocol: u8, length: usize, source: Ipv4Addr, destination: Ipv4Addr) -> Header {
+        Header {
+            header_length: HEADER_LENGTH,
+            total_length: HEADER_LENGTH + length,
+            tos: 0,
+            id: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: INITIAL_TTL,
+            protocol,
+            source,
+            destination,
+        }
+    }
+
     /// Reads the header at the start of `packet`. The lengths it tells fit into `packet`; the
     /// checksum is not looked at.
     #[inline]
