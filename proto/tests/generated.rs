@@ -11,12 +11,17 @@ use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use tonic_prost_build::Builder;
 
-const FILES: [&str; 4] =
-    ["weft/v1/resources.proto", "weft/v1/fabric.proto", "weft/v1/diagnostics.proto", "weft/v1/tunnels.proto"];
+const FILES: [&str; 5] = [
+    "weft/v1/resources.proto",
+    "weft/v1/fabric.proto",
+    "weft/v1/diagnostics.proto",
+    "weft/v1/tunnels.proto",
+    "weft/v1/endpoints.proto",
+];
 
 /// Messages with a choice of contents: `Resource` is written by hand, in the manifest's shape, and
-/// `TraceRequest` is never shown.
-const WITHOUT_SERDE: [&str; 2] = ["Resource", "TraceRequest"];
+/// `TraceRequest` and `AttachRequest` are never shown.
+const WITHOUT_SERDE: [&str; 3] = ["Resource", "TraceRequest", "AttachRequest"];
 
 /// Messages with secrets: how they look in a log is written by hand.
 const WITHOUT_DEBUG: [&str; 3] =

@@ -88,6 +88,7 @@ fn network(
         neighbors: tables.as_ref().map_or(0, |tables| small(tables.neighbors)),
         gateway_mac: network.map(|network| network.spec.gateway_mac.to_string()).unwrap_or_default(),
         groups: tables.as_ref().map_or(0, |tables| small(tables.groups)),
+        pools: Vec::new(),
     }
 }
 

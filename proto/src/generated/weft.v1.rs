@@ -200,6 +200,56 @@ pub struct NetworkSpec {
     #[prost(message, optional, tag = "12")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub dhcp: ::core::option::Option<Dhcp>,
+    /// How containers that attach are given addresses.
+    #[prost(message, optional, tag = "13")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub address_management: ::core::option::Option<AddressManagement>,
+    /// What containers send to outside by way of the node gets the node's address there; default: it keeps its own.
+    #[prost(message, optional, tag = "14")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub masquerade: ::core::option::Option<Masquerade>,
+}
+/// How addresses are given out. Which ones: the pools of the subnets.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddressManagement {
+    /// Seconds after which an address that was given back is given to somebody else, 0 to 86400; default 60.
+    #[prost(uint32, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub quarantine_seconds: ::core::option::Option<u32>,
+    /// Seconds during which an owner that comes back gets the address that it had, unless that was needed for others, 0
+    /// to 2592000; default 0: what it gets is as good as any.
+    #[prost(uint32, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub sticky_seconds: u32,
+    /// Addresses that are kept for an owner.
+    #[prost(message, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub reservations: ::prost::alloc::vec::Vec<Reservation>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reservation {
+    /// Who may have them, as Attach names it: NAMESPACE/NAME of a pod. Required.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub owner: ::prost::alloc::string::String,
+    /// At most one of each family, inside a subnet. Required.
+    #[prost(string, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Source NAT by the node's kernel, for what leaves by another device than a Port of type host.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Masquerade {
+    /// Destinations, in CIDR form, that see the containers' own addresses, beside the subnets of the same Router.
+    #[prost(string, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// An entry of the forwarding database.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -290,6 +340,29 @@ pub struct Subnet {
     #[prost(uint32, tag = "3")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub vlan: u32,
+    /// What Attach gives out of it; default: every host address.
+    #[prost(message, optional, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub pool: ::core::option::Option<AddressPool>,
+}
+/// Addresses that may be given out. Never those of the gateway, of Ports, and of reservations for others; of IPv4 never
+/// the subnet's first and last one, of IPv6 never its first.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddressPool {
+    /// None: containers that attach get no address of this subnet.
+    #[prost(bool, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub disabled: bool,
+    /// "198.18.1.10-198.18.1.99", "198.18.1.128/25", or one address. Default: the whole subnet.
+    #[prost(string, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub ranges: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the same form: never given out.
+    #[prost(string, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub exclude: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -321,6 +394,35 @@ pub struct NetworkStatus {
     #[prost(uint32, tag = "7")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub groups: u32,
+    /// The pool of each subnet that has one, in the order of the spec.
+    #[prost(message, repeated, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub pools: ::prost::alloc::vec::Vec<AddressPoolStatus>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddressPoolStatus {
+    /// The subnet.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub prefix: ::prost::alloc::string::String,
+    /// How many addresses can be given out in all; 18446744073709551615 for more than that.
+    #[prost(uint64, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub size: u64,
+    /// How many of them Ports have now.
+    #[prost(uint64, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub used: u64,
+    /// How many were given back and wait to be given out again.
+    #[prost(uint64, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub quarantined: u64,
+    /// How many are kept for owners that do not have them now.
+    #[prost(uint64, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub reserved: u64,
 }
 /// A device on a Network.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -424,6 +526,99 @@ pub struct PortSpec {
     #[prost(bool, optional, tag = "20")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub coalesce: ::core::option::Option<bool>,
+    /// How fast it may go; default: as fast as it can.
+    #[prost(message, optional, tag = "21")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub bandwidth: ::core::option::Option<Bandwidth>,
+    /// Ports of the node that lead to this one.
+    #[prost(message, repeated, tag = "22")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port_mappings: ::prost::alloc::vec::Vec<PortMapping>,
+    /// The container that it was made for. Only Endpoints.Attach sets it.
+    #[prost(message, optional, tag = "23")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub endpoint: ::core::option::Option<Endpoint>,
+}
+/// Seen from the container.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Bandwidth {
+    /// What it gets.
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub ingress: ::core::option::Option<Rate>,
+    /// What it sends.
+    #[prost(message, optional, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub egress: ::core::option::Option<Rate>,
+}
+/// A token bucket with a queue. What finds the queue full is dropped.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rate {
+    /// Bits a second, 8000 to 1000000000000, counting Ethernet frames. Required.
+    #[prost(uint64, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub bits_per_second: u64,
+    /// Bits that may go at once after a silence, 12000 to 34359738360; default: those of 10 milliseconds, and at least
+    /// 524288.
+    #[prost(uint64, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub burst_bits: u64,
+    /// Milliseconds that a frame may wait, 1 to 1000; default 25.
+    #[prost(uint32, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub queue_milliseconds: u32,
+}
+/// What comes to a port of the node goes to a port of the container.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortMapping {
+    /// tcp, udp or sctp; default tcp.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Of the node, 1 to 65535. Required.
+    #[prost(uint32, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub host_port: u32,
+    /// 1 to 65535. Required.
+    #[prost(uint32, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub container_port: u32,
+    /// Only what comes to this address of the node; default: to any of the family of one of the Port's addresses.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub host_address: ::prost::alloc::string::String,
+}
+/// The container that has a Port.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Endpoint {
+    /// The container's name at its runtime.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub container_id: ::prost::alloc::string::String,
+    /// The device's name in the container.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub interface: ::prost::alloc::string::String,
+    /// The name of the runtime's network configuration.
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub configuration: ::prost::alloc::string::String,
+    /// NAMESPACE/NAME of its pod, if it has one.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub owner: ::prost::alloc::string::String,
+    /// The boot of the node in which it was made.
+    #[prost(string, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub boot_id: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -3241,6 +3436,875 @@ pub mod tunnels_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "weft.v1.Tunnels";
     impl<T> tonic::server::NamedService for TunnelsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Names an attachment.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachmentKey {
+    /// Letters, digits, '\_', '.' and '-', beginning with a letter or digit, at most 253 characters.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub container_id: ::prost::alloc::string::String,
+    /// Device name in the container, 1 to 15 bytes.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub interface: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttachRequest {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<AttachmentKey>,
+    /// The Network. Required.
+    #[prost(string, tag = "2")]
+    pub network: ::prost::alloc::string::String,
+    /// Absolute path of the container's network namespace. Required.
+    #[prost(string, tag = "3")]
+    pub netns: ::prost::alloc::string::String,
+    /// veth or tap; default veth.
+    #[prost(enumeration = "PortType", tag = "4")]
+    pub r#type: i32,
+    /// Default: made from the Port's name.
+    #[prost(string, tag = "5")]
+    pub mac: ::prost::alloc::string::String,
+    /// Octets; default the Network's.
+    #[prost(uint32, tag = "6")]
+    pub mtu: u32,
+    /// Routes beside the default routes.
+    #[prost(message, repeated, tag = "9")]
+    pub routes: ::prost::alloc::vec::Vec<PortRoute>,
+    /// Default routes by the gateways; default true.
+    #[prost(bool, optional, tag = "10")]
+    pub default_route: ::core::option::Option<bool>,
+    #[prost(message, repeated, tag = "11")]
+    pub port_mappings: ::prost::alloc::vec::Vec<PortMapping>,
+    #[prost(message, optional, tag = "12")]
+    pub bandwidth: ::core::option::Option<Bandwidth>,
+    /// NAMESPACE/NAME of the pod: who reservations are for, and who gets its former address again.
+    #[prost(string, tag = "13")]
+    pub owner: ::prost::alloc::string::String,
+    /// The name of the runtime's network configuration.
+    #[prost(string, tag = "14")]
+    pub configuration: ::prost::alloc::string::String,
+    /// Labels for the Port.
+    #[prost(btree_map = "string, string", tag = "15")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How it gets addresses.
+    #[prost(oneof = "attach_request::AddressSource", tags = "7, 8")]
+    pub address_source: ::core::option::Option<attach_request::AddressSource>,
+}
+/// Nested message and enum types in `AttachRequest`.
+pub mod attach_request {
+    /// How it gets addresses.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum AddressSource {
+        /// By the daemon. Default, with nothing asked for.
+        #[prost(message, tag = "7")]
+        Pools(super::PoolAddresses),
+        /// By somebody else, who answers for their being free.
+        #[prost(message, tag = "8")]
+        Given(super::GivenAddresses),
+    }
+}
+/// One address of each subnet that has a pool, at most one of each family.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PoolAddresses {
+    /// Addresses that it shall have, and no others of their family: 198.18.1.9. They need not be of a pool.
+    #[prost(string, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub wanted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ranges to take from, as in AddressPool; default: all of the pools. For families that no range is of: all.
+    #[prost(string, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub ranges: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GivenAddresses {
+    /// With prefix length, inside a subnet of the Network; none: the container is not to have any.
+    #[prost(string, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttachResponse {
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub attachment: ::core::option::Option<AttachmentState>,
+    /// It was there already.
+    #[prost(bool, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub existed: bool,
+}
+/// An attachment as it is.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttachmentState {
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub key: ::core::option::Option<AttachmentKey>,
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub network: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub netns: ::prost::alloc::string::String,
+    /// Name of the Port.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub port: ::prost::alloc::string::String,
+    #[prost(enumeration = "PortType", tag = "5")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::Word::<PortType>"
+    )]
+    pub r#type: i32,
+    #[prost(string, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mac: ::prost::alloc::string::String,
+    /// Octets.
+    #[prost(uint32, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mtu: u32,
+    /// Of a veth pair, the end outside of the container and its MAC address.
+    #[prost(string, tag = "8")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub host_device: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub host_mac: ::prost::alloc::string::String,
+    /// IPv4 first, unless the Network's first subnet is of IPv6.
+    #[prost(message, repeated, tag = "10")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub addresses: ::prost::alloc::vec::Vec<AttachedAddress>,
+    /// All routes that were set, default routes first.
+    #[prost(message, repeated, tag = "11")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub routes: ::prost::alloc::vec::Vec<PortRoute>,
+    #[prost(string, tag = "12")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub configuration: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "14")]
+    #[serde(
+        skip_serializing_if = "crate::encoding::is_default",
+        with = "crate::encoding::timestamp"
+    )]
+    pub created: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachedAddress {
+    /// With prefix length.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub address: ::prost::alloc::string::String,
+    /// The Network's gateway of that subnet; empty when there is none.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub gateway: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DetachRequest {
+    /// Without an interface: all of the container's.
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub key: ::core::option::Option<AttachmentKey>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DetachResponse {
+    /// What was taken away.
+    #[prost(message, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub detached: ::prost::alloc::vec::Vec<AttachmentKey>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckRequest {
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub key: ::core::option::Option<AttachmentKey>,
+    /// What must be so; default of each: not looked at.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub network: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub netns: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mac: ::prost::alloc::string::String,
+    /// With prefix length. These the device must have.
+    #[prost(string, repeated, tag = "5")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// These must be there; `via` empty: by the device itself or by any gateway.
+    #[prost(message, repeated, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub routes: ::prost::alloc::vec::Vec<PortRoute>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckResponse {
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub attachment: ::core::option::Option<AttachmentState>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CollectRequest {
+    /// The name of the runtime's network configuration. Required.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub configuration: ::prost::alloc::string::String,
+    /// Those that live.
+    #[prost(message, repeated, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub valid: ::prost::alloc::vec::Vec<AttachmentKey>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CollectResponse {
+    #[prost(message, repeated, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub detached: ::prost::alloc::vec::Vec<AttachmentKey>,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointStatusRequest {
+    /// The Network that is asked about; default: none.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub network: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointStatusResponse {
+    /// Attach would be served.
+    #[prost(bool, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub ready: bool,
+    /// Why not, in a sentence.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub message: ::prost::alloc::string::String,
+    /// Subnets of the Network whose pool has no address left now.
+    #[prost(string, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub exhausted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Version of the daemon.
+    #[prost(string, tag = "4")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub version: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod endpoints_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Endpoints attaches containers to Networks. An attachment is a Port, with a Namespace that adopts the container's,
+    /// which `Fabric` shows as any other. Each call can be repeated: the answer is that of the first time.
+    ///
+    /// Errors: INVALID_ARGUMENT with the wrong fields (google.rpc.BadRequest); NOT_FOUND names the Network or the
+    /// attachment; ALREADY_EXISTS: a device, an address or a port of the node is somebody else's; RESOURCE_EXHAUSTED names
+    /// the pool and its size; FAILED_PRECONDITION: the container's namespace is not there, or what Check looked at is not as
+    /// it was; UNAVAILABLE means try again.
+    #[derive(Debug, Clone)]
+    pub struct EndpointsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl EndpointsClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> EndpointsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> EndpointsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            EndpointsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Gives a container a device on a Network, all of it or nothing. When it returns, the device carries traffic and the
+        /// record is on disk.
+        pub async fn attach(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AttachRequest>,
+        ) -> std::result::Result<tonic::Response<super::AttachResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/weft.v1.Endpoints/Attach");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("weft.v1.Endpoints", "Attach"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes one device of a container, or all, away. Succeeds when there is none, and when the namespace is gone.
+        pub async fn detach(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DetachRequest>,
+        ) -> std::result::Result<tonic::Response<super::DetachResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/weft.v1.Endpoints/Detach");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("weft.v1.Endpoints", "Detach"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Looks whether an attachment is in the kernel what it was made to be.
+        pub async fn check(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/weft.v1.Endpoints/Check");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("weft.v1.Endpoints", "Check"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes away all attachments of a configuration that are not in the list, unless they came after the call.
+        pub async fn collect(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CollectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CollectResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weft.v1.Endpoints/Collect",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("weft.v1.Endpoints", "Collect"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether Attach can be served.
+        pub async fn status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndpointStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndpointStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/weft.v1.Endpoints/Status");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("weft.v1.Endpoints", "Status"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod endpoints_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with EndpointsServer.
+    #[async_trait]
+    pub trait Endpoints: std::marker::Send + std::marker::Sync + 'static {
+        /// Gives a container a device on a Network, all of it or nothing. When it returns, the device carries traffic and the
+        /// record is on disk.
+        async fn attach(
+            &self,
+            request: tonic::Request<super::AttachRequest>,
+        ) -> std::result::Result<tonic::Response<super::AttachResponse>, tonic::Status>;
+        /// Takes one device of a container, or all, away. Succeeds when there is none, and when the namespace is gone.
+        async fn detach(
+            &self,
+            request: tonic::Request<super::DetachRequest>,
+        ) -> std::result::Result<tonic::Response<super::DetachResponse>, tonic::Status>;
+        /// Looks whether an attachment is in the kernel what it was made to be.
+        async fn check(
+            &self,
+            request: tonic::Request<super::CheckRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckResponse>, tonic::Status>;
+        /// Takes away all attachments of a configuration that are not in the list, unless they came after the call.
+        async fn collect(
+            &self,
+            request: tonic::Request<super::CollectRequest>,
+        ) -> std::result::Result<tonic::Response<super::CollectResponse>, tonic::Status>;
+        /// Whether Attach can be served.
+        async fn status(
+            &self,
+            request: tonic::Request<super::EndpointStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndpointStatusResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Endpoints attaches containers to Networks. An attachment is a Port, with a Namespace that adopts the container's,
+    /// which `Fabric` shows as any other. Each call can be repeated: the answer is that of the first time.
+    ///
+    /// Errors: INVALID_ARGUMENT with the wrong fields (google.rpc.BadRequest); NOT_FOUND names the Network or the
+    /// attachment; ALREADY_EXISTS: a device, an address or a port of the node is somebody else's; RESOURCE_EXHAUSTED names
+    /// the pool and its size; FAILED_PRECONDITION: the container's namespace is not there, or what Check looked at is not as
+    /// it was; UNAVAILABLE means try again.
+    #[derive(Debug)]
+    pub struct EndpointsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> EndpointsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for EndpointsServer<T>
+    where
+        T: Endpoints,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/weft.v1.Endpoints/Attach" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachSvc<T: Endpoints>(pub Arc<T>);
+                    impl<T: Endpoints> tonic::server::UnaryService<super::AttachRequest>
+                    for AttachSvc<T> {
+                        type Response = super::AttachResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AttachRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Endpoints>::attach(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weft.v1.Endpoints/Detach" => {
+                    #[allow(non_camel_case_types)]
+                    struct DetachSvc<T: Endpoints>(pub Arc<T>);
+                    impl<T: Endpoints> tonic::server::UnaryService<super::DetachRequest>
+                    for DetachSvc<T> {
+                        type Response = super::DetachResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DetachRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Endpoints>::detach(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DetachSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weft.v1.Endpoints/Check" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckSvc<T: Endpoints>(pub Arc<T>);
+                    impl<T: Endpoints> tonic::server::UnaryService<super::CheckRequest>
+                    for CheckSvc<T> {
+                        type Response = super::CheckResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Endpoints>::check(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weft.v1.Endpoints/Collect" => {
+                    #[allow(non_camel_case_types)]
+                    struct CollectSvc<T: Endpoints>(pub Arc<T>);
+                    impl<T: Endpoints> tonic::server::UnaryService<super::CollectRequest>
+                    for CollectSvc<T> {
+                        type Response = super::CollectResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CollectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Endpoints>::collect(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CollectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weft.v1.Endpoints/Status" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatusSvc<T: Endpoints>(pub Arc<T>);
+                    impl<
+                        T: Endpoints,
+                    > tonic::server::UnaryService<super::EndpointStatusRequest>
+                    for StatusSvc<T> {
+                        type Response = super::EndpointStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndpointStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Endpoints>::status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for EndpointsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "weft.v1.Endpoints";
+    impl<T> tonic::server::NamedService for EndpointsServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -158,7 +158,7 @@ fn an_unknown_field_is_named_with_its_line_and_the_known_ones() {
     assert_eq!(
         spec_error("spec:\n  vlann: 3\n"),
         "f.yaml: document 1, line 6: Port/web: spec.vlann: unknown field, expected one of network, namespace, \
-         type, device, mac, addresses, routes, mtu, txqueuelen, queues, vlan, sourceCheck, defaultRoute, trunk, vlanTunnel, maxMacs, isolated, stormControl, mirror, coalesce"
+         type, device, mac, addresses, routes, mtu, txqueuelen, queues, vlan, sourceCheck, defaultRoute, trunk, vlanTunnel, maxMacs, isolated, stormControl, mirror, coalesce, bandwidth, portMappings, endpoint"
     );
     assert_eq!(
         spec_error("spec:\n  routes:\n  - prefix: a\n    vai: b\n"),
@@ -324,7 +324,7 @@ fn port() -> impl Strategy<Value = resource::Kind> {
 }
 
 fn other() -> impl Strategy<Value = resource::Kind> {
-    let subnet = (text(), text()).prop_map(|(prefix, gateway)| Subnet { prefix, gateway, vlan: 7 });
+    let subnet = (text(), text()).prop_map(|(prefix, gateway)| Subnet { prefix, gateway, vlan: 7, pool: None });
     let route = (text(), vec(text(), 0..3)).prop_map(|(prefix, next_hops)| Route {
         prefix,
         next_hops,

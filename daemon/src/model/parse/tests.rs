@@ -385,8 +385,8 @@ proptest! {
         number: u32,
         kind in -1..5i32,
     ) {
-        let subnet = v1::Subnet { prefix: pool.into(), gateway: text[0].clone(), vlan: 0 };
-        let odd = v1::Subnet { prefix: text[1].clone(), gateway: text[2].clone(), vlan: 0 };
+        let subnet = v1::Subnet { prefix: pool.into(), gateway: text[0].clone(), vlan: 0, pool: None };
+        let odd = v1::Subnet { prefix: text[1].clone(), gateway: text[2].clone(), vlan: 0, pool: None };
         let network = v1::NetworkSpec { subnets: vec![subnet, odd], mtu: number, ..Default::default() };
         let spec = v1::PortSpec {
             network: "front".into(),
