@@ -324,7 +324,8 @@ fn port() -> impl Strategy<Value = resource::Kind> {
 }
 
 fn other() -> impl Strategy<Value = resource::Kind> {
-    let subnet = (text(), text()).prop_map(|(prefix, gateway)| Subnet { prefix, gateway, vlan: 7, pool: None });
+    let subnet =
+        (text(), text()).prop_map(|(prefix, gateway)| Subnet { prefix, gateway, vlan: 7, pool: None });
     let route = (text(), vec(text(), 0..3)).prop_map(|(prefix, next_hops)| Route {
         prefix,
         next_hops,
