@@ -12,6 +12,7 @@ pub mod dataplane;
 pub mod error;
 #[cfg(test)]
 mod fixture;
+pub mod ipam;
 pub mod model;
 pub mod reconcile;
 pub mod service;

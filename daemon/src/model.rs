@@ -14,11 +14,13 @@ use weft_stack::config::{
 };
 use weft_stack::{MacAddr, Prefix};
 
+pub use addressing::{AddressPool, AddressRange, Addressing, Endpoint};
 pub use keys::{GivenKeys, TunnelKeys};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
 pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni};
 pub use violation::Violation;
 
+mod addressing;
 pub mod check;
 mod keys;
 pub mod parse;
@@ -120,6 +122,8 @@ pub struct Network {
     pub gateway_mac: MacAddr,
     /// What it does beside switching and routing.
     pub services: Services,
+    /// Who gets which of its addresses.
+    pub addressing: Addressing,
 }
 
 /// What a Network does for its stations beside switching and routing.
@@ -157,6 +161,8 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// The VLAN that it is on; 0 is untagged.
     pub vlan: u16,
+    /// What may be given out of it; `None`: nothing.
+    pub pool: Option<AddressPool>,
 }
 
 /// A device on a Network.
@@ -182,6 +188,8 @@ pub struct Port {
     pub queues: Option<u32>,
     /// Its part in switching.
     pub switching: Switching,
+    /// The container that it was made for.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// A Port's part in switching.

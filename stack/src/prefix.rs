@@ -64,6 +64,20 @@ impl Prefix {
         self.address
     }
 
+    /// The last address.
+    pub fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(first) => {
+                let host = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
+                Ipv4Addr::from_bits(first.to_bits() | host).into()
+            }
+            IpAddr::V6(first) => {
+                let host = u128::MAX.checked_shr(self.length.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(first.to_bits() | host).into()
+            }
+        }
+    }
+
     /// The number of leading bits that count.
     pub fn length(&self) -> u8 {
         self.length

@@ -13,6 +13,7 @@ use weft_proto::v1;
 use super::violation::Findings;
 use super::{Fabric, Kind, Metadata, Name, Network, Object, ObjectRef, Violation};
 
+mod addressing;
 mod namespace;
 mod network;
 mod port;
@@ -21,6 +22,7 @@ mod services;
 mod switching;
 mod tunnel;
 
+pub(super) use addressing::{is_container_id, range};
 pub(super) use network::reserved_end;
 pub use tunnel::take_secrets;
 

@@ -40,6 +40,7 @@ pub fn port(text: &str, attachment: Attachment, device: &str) -> Object<Port> {
         txqueuelen: 1000,
         queues: None,
         switching: Switching::default(),
+        endpoint: None,
     };
     object(text, spec)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
-use super::{services, unicast};
+use super::{addressing, services, unicast};
 use crate::model::violation::Findings;
 use crate::model::{Mtu, Name, Network, ObjectRef, Subnet, Violation};
 
@@ -38,6 +38,7 @@ pub(super) fn parse(
         text => station_mac("spec.gatewayMac", text, &mut findings),
     };
     let services = services::parse(message, &mut findings);
+    let addressing = addressing::addressing(message.address_management.as_ref(), &subnets, &mut findings);
     findings.finish(Some(Network {
         subnets,
         router,
@@ -47,6 +48,7 @@ pub(super) fn parse(
         max_neighbors: max_neighbors as usize,
         gateway_mac,
         services,
+        addressing,
     }))
 }
 
@@ -102,7 +104,9 @@ fn subnet(index: usize, message: &v1::Subnet, findings: &mut Findings<'_>) -> Op
         text => gateway(&format!("spec.subnets[{index}].gateway"), text, &prefix, findings),
     };
     let vlan = services::vlan(&format!("spec.subnets[{index}].vlan"), message.vlan, findings);
-    Some(Subnet { prefix, gateway, vlan })
+    let pool =
+        addressing::pool(&format!("spec.subnets[{index}].pool"), message.pool.as_ref(), &prefix, findings);
+    Some(Subnet { prefix, gateway, vlan, pool })
 }
 
 fn gateway(path: &str, text: &str, prefix: &Prefix, findings: &mut Findings<'_>) -> Option<IpAddr> {

@@ -6,7 +6,7 @@ use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
 use super::network::station_mac;
-use super::{Found, Networks, switching, unicast};
+use super::{Found, Networks, addressing, switching, unicast};
 use crate::model::violation::Findings;
 use crate::model::{
     Attachment, DeviceName, InterfaceAddress, Mtu, Name, Network, ObjectRef, Port, PortRoute, Violation,
@@ -52,6 +52,7 @@ fn read(
     };
     let txqueuelen = findings.number("spec.txqueuelen", message.txqueuelen, TXQUEUELEN, DEFAULT_TXQUEUELEN);
     let queues = (message.queues != 0).then(|| findings.number("spec.queues", message.queues, QUEUES, 1));
+    let endpoint = addressing::endpoint(message.endpoint.as_ref(), findings);
     let network_name = network_name?;
     let (network, via) = match networks.find(&network_name) {
         Found::Network(network) if addresses.len() == message.addresses.len() => {
@@ -78,6 +79,7 @@ fn read(
         txqueuelen,
         queues,
         switching,
+        endpoint,
     })
 }
 

@@ -10,7 +10,7 @@ use weft_host::netns::{Entered, NetNs};
 use weft_stack::MacAddr;
 use weft_stack::config::FabricSpec;
 
-use crate::model::{Fabric, Mtu, Network, Services};
+use crate::model::{Addressing, Fabric, Mtu, Network, Services};
 use crate::reconcile::ReconcileOptions;
 use crate::reconcile::agenda::News;
 use crate::reconcile::observe::kernel::{Kernel, Session};
@@ -179,6 +179,7 @@ pub fn network() -> Network {
         max_neighbors: 16,
         gateway_mac: MacAddr([2, 0, 0, 0, 0, 1]),
         services: Services::default(),
+        addressing: Addressing::default(),
     }
 }
 
