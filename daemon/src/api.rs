@@ -3,7 +3,7 @@
 //! The services only translate: what a request means is the [`store`](crate::store)'s to say, what the kernel
 //! makes of it the reconciler's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use weft_proto::v1;
 use weft_proto::v1::diagnostics_server::DiagnosticsServer;
+use weft_proto::v1::endpoints_server::EndpointsServer;
 use weft_proto::v1::fabric_server::FabricServer;
 use weft_proto::v1::tunnels_server::TunnelsServer;
 
@@ -24,12 +25,14 @@ use crate::status::StatusBoard;
 use crate::store::Store;
 
 use diagnostics::DiagnosticsService;
+use endpoints::EndpointsService;
 use fabric::FabricService;
 use socket::Socket;
 use tunnels::TunnelsService;
 
 mod answer;
 mod diagnostics;
+mod endpoints;
 mod fabric;
 mod live_trace;
 mod resource;
@@ -61,6 +64,10 @@ pub struct Node {
     pub dataplane: Arc<Dataplane>,
     /// Brings the two together.
     pub realizer: Arc<dyn Realizer>,
+    /// Names this boot of the node.
+    pub boot_id: String,
+    /// Where the namespaces that the daemon makes are mounted.
+    pub netns_dir: PathBuf,
     /// When the daemon started.
     pub started: SystemTime,
     /// Becomes true when the daemon stops: streams end then.
@@ -92,6 +99,9 @@ impl Api {
             .max_encoding_message_size(MAX_MESSAGE);
         let diagnostics = DiagnosticsServer::new(DiagnosticsService::new(Arc::clone(&node)))
             .max_encoding_message_size(MAX_MESSAGE);
+        let endpoints = EndpointsServer::new(EndpointsService::new(Arc::clone(&node)))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         let tunnels = TunnelsServer::new(TunnelsService::new(node)).max_encoding_message_size(MAX_MESSAGE);
         let server = Server::builder()
             .layer(InterceptorLayer::new(socket::check_peer(socket::own_uid()?)))
@@ -99,6 +109,7 @@ impl Api {
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .add_service(fabric)
+            .add_service(endpoints)
             .add_service(diagnostics)
             .add_service(tunnels);
         let incoming = UnixListenerStream::new(self.socket.listener()?);
@@ -152,6 +163,7 @@ async fn tell_readiness(
     let services = [
         "",
         v1::fabric_server::SERVICE_NAME,
+        v1::endpoints_server::SERVICE_NAME,
         v1::diagnostics_server::SERVICE_NAME,
         v1::tunnels_server::SERVICE_NAME,
     ];

@@ -105,6 +105,17 @@ pub enum Error {
     /// An object that is being taken down and shall be made again elsewhere.
     #[error("{0} is still being deleted; try again when it is gone")]
     Going(ObjectRef),
+    /// A Port that is somebody else's.
+    #[error("{object} is there already, and {reason}")]
+    Taken {
+        /// Which one.
+        object: ObjectRef,
+        /// What it is.
+        reason: String,
+    },
+    /// There is no address to be had.
+    #[error(transparent)]
+    Addresses(#[from] crate::ipam::Error),
     /// A Tunnel of another kind has no keys.
     #[error("{0} has no keys, a Tunnel with wireguard expected")]
     NoKeys(ObjectRef),

@@ -168,6 +168,17 @@ impl Ledger {
         changes
     }
 
+    /// Undoes [`follow`](Self::follow) after its changes could not be put on disk. An address that somebody was about
+    /// to get again does not wait any more.
+    pub fn go_back(&mut self, fabric: &Fabric, changes: &ReleasedChanges) {
+        let pools = self.networks.iter().flat_map(|(name, pools)| pools.iter().map(move |pool| (name, pool)));
+        let released = pools.flat_map(|(name, pool)| {
+            pool.released().map(move |(address, released)| ((name.clone(), address), released.clone()))
+        });
+        let released: Vec<_> = released.filter(|(key, _)| !changes.contains_key(key)).collect();
+        *self = Ledger::of(fabric, released);
+    }
+
     /// Lets go of what was given back long enough ago.
     pub fn expire(&mut self, fabric: &Fabric, now: SystemTime) -> ReleasedChanges {
         let mut changes = ReleasedChanges::new();

@@ -17,7 +17,7 @@ use weft_stack::{MacAddr, Prefix};
 pub use addressing::{AddressPool, AddressRange, Addressing, Endpoint};
 pub use keys::{GivenKeys, TunnelKeys};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
-pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni};
+pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni, fnv1a};
 pub use violation::Violation;
 
 mod addressing;

@@ -51,7 +51,16 @@ pub fn run(config: &Config) -> Result<()> {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let (close, closing) = watch::channel(false);
     let realizer = Arc::clone(&reconciler);
-    let node = Node { store, status, dataplane: Arc::clone(&dataplane), realizer, started, closing };
+    let node = Node {
+        store,
+        status,
+        dataplane: Arc::clone(&dataplane),
+        realizer,
+        boot_id: boot_id(),
+        netns_dir: config.netns_dir.clone(),
+        started,
+        closing,
+    };
     let served = runtime.block_on(async {
         tokio::spawn(async move {
             stop.received().await;
@@ -100,6 +109,17 @@ fn start_forwarding(
     // It is set here only, so it cannot be set already.
     let _ = told.set(Arc::downgrade(&reconciler));
     Ok((dataplane, reconciler))
+}
+
+/// Names this boot of the node; empty where the kernel does not tell.
+fn boot_id() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) => {
+            tracing::warn!(%error, "the kernel does not tell which boot this is: what containers of an earlier one had is found by their namespaces");
+            String::new()
+        }
+    }
 }
 
 fn worker_count(config: &Config) -> usize {

@@ -38,6 +38,8 @@ pub enum Observed {
         mtu: u32,
         /// The stack's end of a veth pair.
         host_device: Option<String>,
+        /// Its MAC address.
+        host_mac: Option<MacAddr>,
         /// Offloads that the device takes, by their API names.
         offloads: Vec<&'static str>,
         /// Receive queues.

@@ -14,16 +14,18 @@ use tokio::sync::watch;
 use weft_proto::v1;
 
 use crate::error::{Error, Result};
+use crate::ipam::{Ledger, ReleasedChanges, Usage};
 use crate::model::parse::{self, Resources};
-use crate::model::{Fabric, Kind, Name, ObjectRef};
+use crate::model::{Endpoint, Fabric, Kind, Name, ObjectRef};
 
 use change::Outcome;
 pub use change::{Applied, Change};
 use keys::KeyFolder;
-use records::Records;
+use records::{Records, Writing};
 use weft_stack::tunnel::wireguard::PrivateKey;
 
 mod change;
+pub mod endpoint;
 mod keys;
 mod records;
 
@@ -64,6 +66,8 @@ pub enum Rotation {
 struct Files {
     records: Records,
     keys: KeyFolder,
+    /// Who has which address: as the picture says, and what was given back.
+    ledger: Ledger,
 }
 
 /// The wish, kept.
@@ -87,9 +91,10 @@ impl Store {
         })?;
         let (folder, keys) = KeyFolder::open(state_dir, &fabric)?;
         fabric.keys = keys;
+        let ledger = Ledger::of(&fabric, loaded.released);
         let picture = Picture { resources: loaded.resources, fabric: Arc::new(fabric) };
         Ok(Store {
-            files: Mutex::new(Files { records, keys: folder }),
+            files: Mutex::new(Files { records, keys: folder, ledger }),
             instance: loaded.instance,
             picture: ArcSwap::from_pointee(picture),
             revision: watch::Sender::new(loaded.revision),
@@ -161,24 +166,74 @@ impl Store {
         self.commit(&mut files, outcome).map(|_| ())
     }
 
-    /// Writes what an outcome changed, then shows it.
+    /// Gives a container a Port, or says what it has. On disk when it returns.
+    pub fn attach(
+        &self,
+        wish: &endpoint::AttachWish,
+        adoptable: Adoptable<'_>,
+    ) -> Result<endpoint::Attached> {
+        let mut files = self.lock();
+        let now = SystemTime::now();
+        let expired = files.ledger.expire(&self.fabric(), now);
+        let (attached, outcome) = endpoint::attach(&self.picture(), &files.ledger, wish, now, adoptable)?;
+        if let Some(outcome) = outcome {
+            self.commit_with(&mut files, outcome, expired)?;
+        }
+        Ok(attached)
+    }
+
+    /// Marks what containers have for deletion, and returns whose it was and the revision. On disk when it returns.
+    pub fn detach(&self, which: &dyn Fn(&Endpoint) -> bool) -> Result<(Vec<ObjectRef>, u64)> {
+        let mut files = self.lock();
+        let outcome = endpoint::detach(&self.picture(), which, SystemTime::now())?;
+        let detached = outcome.changes.iter().map(|(object, _)| object.clone()).collect();
+        let revision = self.commit(&mut files, outcome)?;
+        Ok((detached, revision))
+    }
+
+    /// How full the pools of a Network are, in the order of its subnets.
+    pub fn pools(&self, network: &Name) -> Vec<Usage> {
+        self.lock().ledger.usage(network)
+    }
+
     fn commit(&self, files: &mut Files, outcome: Outcome) -> Result<u64> {
+        self.commit_with(files, outcome, ReleasedChanges::new())
+    }
+
+    /// Writes what an outcome changed, and which addresses wait no longer, then shows it.
+    fn commit_with(&self, files: &mut Files, outcome: Outcome, mut released: ReleasedChanges) -> Result<u64> {
         let revision = outcome.fabric.revision;
         if outcome.written.is_empty() {
             return Ok(revision);
         }
-        let with_keys = outcome.written.iter().any(|object| object.kind == Kind::Tunnel);
-        if with_keys {
-            files.keys.prepare(&outcome.fabric, &outcome.keys_written)?;
+        let before = self.fabric();
+        released.extend(files.ledger.follow(&before, &outcome.fabric, &outcome.written, SystemTime::now()));
+        let written = self.write(files, &outcome, &released);
+        if written.is_err() {
+            files.ledger.go_back(&before, &released);
         }
-        files.records.write(&outcome.resources, &outcome.written, revision)?;
-        if with_keys {
-            files.keys.commit(&outcome.fabric, &outcome.keys_written);
-        }
+        written?;
         let picture = Picture { resources: outcome.resources, fabric: Arc::new(outcome.fabric) };
         self.picture.store(Arc::new(picture));
         self.revision.send_replace(revision);
         Ok(revision)
+    }
+
+    fn write(&self, files: &mut Files, outcome: &Outcome, released: &ReleasedChanges) -> Result<()> {
+        let with_keys = outcome.written.iter().any(|object| object.kind == Kind::Tunnel);
+        if with_keys {
+            files.keys.prepare(&outcome.fabric, &outcome.keys_written)?;
+        }
+        files.records.write(&Writing {
+            resources: &outcome.resources,
+            named: &outcome.written,
+            released,
+            revision: outcome.fabric.revision,
+        })?;
+        if with_keys {
+            files.keys.commit(&outcome.fabric, &outcome.keys_written);
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
@@ -207,4 +262,4 @@ pub fn has_labels(resource: &v1::Resource, wanted: &BTreeMap<String, String>) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

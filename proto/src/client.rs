@@ -12,6 +12,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::v1::diagnostics_client::DiagnosticsClient;
+use crate::v1::endpoints_client::EndpointsClient;
 use crate::v1::fabric_client::FabricClient;
 use crate::v1::tunnels_client::TunnelsClient;
 
@@ -28,6 +29,8 @@ pub struct Client {
     pub fabric: FabricClient<Channel>,
     /// Seeing into the running fabric.
     pub diagnostics: DiagnosticsClient<Channel>,
+    /// What container runtimes need.
+    pub endpoints: EndpointsClient<Channel>,
     /// Keys of tunnels.
     pub tunnels: TunnelsClient<Channel>,
 }
@@ -57,8 +60,9 @@ impl Client {
         let fabric = FabricClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS);
         let diagnostics =
             DiagnosticsClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS);
+        let endpoints = EndpointsClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS);
         let tunnels = TunnelsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_OCTETS);
-        Ok(Client { fabric, diagnostics, tunnels })
+        Ok(Client { fabric, diagnostics, endpoints, tunnels })
     }
 }
 

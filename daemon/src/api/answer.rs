@@ -4,6 +4,7 @@ use tonic::Status;
 use weft_proto::{error_detail, v1};
 
 use crate::error::Error;
+use crate::ipam;
 use crate::model::{Kind, Name, ObjectRef, Violation};
 
 /// Room for all violations of an answer, in bytes.
@@ -20,6 +21,11 @@ impl From<Error> for Status {
                 Status::failed_precondition(error.to_string())
             }
             Error::Going(_) => Status::unavailable(error.to_string()),
+            Error::Taken { .. } | Error::Addresses(ipam::Error::Taken { .. }) => {
+                Status::already_exists(error.to_string())
+            }
+            Error::Addresses(ipam::Error::Exhausted { .. }) => Status::resource_exhausted(error.to_string()),
+            Error::Addresses(ipam::Error::Outside { .. }) => wrong_field("pools.wanted", error),
             other => {
                 let mut message = other.to_string();
                 let mut source = std::error::Error::source(&other);

@@ -12,7 +12,7 @@ use weft_proto::v1::fabric_server::Fabric;
 
 use super::{Node, answer, resource, watching};
 use crate::error::Error;
-use crate::model::ObjectRef;
+use crate::model::{Name, ObjectRef};
 use crate::reconcile::Marks;
 use crate::store::{Change, Wish};
 
@@ -28,27 +28,27 @@ impl FabricService {
     pub fn new(node: Arc<Node>) -> FabricService {
         FabricService { node }
     }
+}
 
-    /// Waits until none of these objects is left.
-    async fn gone(&self, objects: &[ObjectRef]) -> Result<(), Status> {
-        let mut revision = self.node.store.subscribe();
-        let all_gone = revision.wait_for(|_| {
-            let picture = self.node.store.picture();
-            !objects.iter().any(|object| picture.fabric.is_going(object))
-        });
-        if let Ok(Ok(_)) = tokio::time::timeout(WAIT, all_gone).await {
-            return Ok(());
-        }
-        let picture = self.node.store.picture();
-        let Some(left) = objects.iter().find(|object| picture.fabric.is_going(object)) else { return Ok(()) };
-        let why = self.node.status.get(left).map(|status| format!(": {}", status.report.message));
-        let waited = WAIT.as_secs();
-        let message = format!(
-            "{left} is marked for deletion, but not gone after {waited} s{}",
-            why.unwrap_or_default()
-        );
-        Err(Status::deadline_exceeded(message))
+/// Waits until none of these objects is left.
+pub(super) async fn gone(node: &Node, objects: &[ObjectRef], limit: Duration) -> Result<(), Status> {
+    let mut revision = node.store.subscribe();
+    let all_gone = revision.wait_for(|_| {
+        let picture = node.store.picture();
+        !objects.iter().any(|object| picture.fabric.is_going(object))
+    });
+    if let Ok(Ok(_)) = tokio::time::timeout(limit, all_gone).await {
+        return Ok(());
     }
+    let picture = node.store.picture();
+    let Some(left) = objects.iter().find(|object| picture.fabric.is_going(object)) else { return Ok(()) };
+    let why = node.status.get(left).map(|status| format!(": {}", status.report.message));
+    let message = format!(
+        "{left} is marked for deletion, but not gone after {} s{}",
+        WAIT.as_secs(),
+        why.unwrap_or_default()
+    );
+    Err(Status::deadline_exceeded(message))
 }
 
 /// Runs what reads and writes files where it does not hold up the other requests.
@@ -134,7 +134,7 @@ impl Fabric for FabricService {
         })
         .await?;
         if !no_wait {
-            self.gone(&deleted).await?;
+            gone(&self.node, &deleted, WAIT).await?;
         }
         let deleted = deleted.iter().map(v1::ObjectRef::from).collect();
         Ok(Response::new(v1::DeleteResponse { deleted, revision }))
@@ -159,7 +159,30 @@ impl From<Change> for v1::Change {
 }
 
 /// Whether a path is a network namespace that is somebody else's.
-fn adoptable(path: &Path, marks: &Marks) -> Result<(), String> {
+pub(super) fn adoptable(path: &Path, marks: &Marks) -> Result<(), String> {
+    let shown = path.display();
+    match made_for(path, marks)? {
+        None => Ok(()),
+        Some(object) => Err(match object.strip_prefix("namespace/") {
+            Some(name) => format!("{shown} was made by this daemon, use Namespace/{name} instead"),
+            None => format!("{shown} was made by this daemon for its ends of veth pairs"),
+        }),
+    }
+}
+
+/// The Namespace that the daemon of this instance has made at a path; `None`: it is somebody else's.
+pub(super) fn found_at(path: &Path, instance: &str) -> Result<Option<Name>, String> {
+    match made_for(path, &Marks::new(instance))? {
+        None => Ok(None),
+        Some(object) => match object.strip_prefix("namespace/").and_then(|name| Name::new(name).ok()) {
+            Some(name) => Ok(Some(name)),
+            None => Err(format!("{} is not a container's network namespace", path.display())),
+        },
+    }
+}
+
+/// What the daemon has made the namespace at a path for; `None`: it is somebody else's.
+fn made_for(path: &Path, marks: &Marks) -> Result<Option<String>, String> {
     let shown = path.display();
     if let Err(error) = std::fs::metadata(path) {
         return Err(match error.kind() {
@@ -173,11 +196,5 @@ fn adoptable(path: &Path, marks: &Marks) -> Result<(), String> {
         return Err(format!("{shown} is the namespace of the daemon, where ports of type host appear"));
     }
     let mark = namespace.mark().map_err(unreadable)?.unwrap_or_default();
-    match marks.made_for(&mark) {
-        None => Ok(()),
-        Some(object) => Err(match object.strip_prefix("namespace/") {
-            Some(name) => format!("{shown} was made by this daemon, use Namespace/{name} instead"),
-            None => format!("{shown} was made by this daemon for its ends of veth pairs"),
-        }),
-    }
+    Ok(marks.made_for(&mark).map(str::to_owned))
 }

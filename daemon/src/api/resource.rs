@@ -7,6 +7,7 @@ use weft_proto::v1;
 
 use super::{Node, tunnel_status};
 use crate::dataplane::PortTotals;
+use crate::ipam::Usage;
 use crate::model::tunnel::ASSUMED_PATH;
 use crate::model::{Name, ObjectRef};
 use crate::status::{Observed, Report, Status};
@@ -88,8 +89,13 @@ fn network(
         neighbors: tables.as_ref().map_or(0, |tables| small(tables.neighbors)),
         gateway_mac: network.map(|network| network.spec.gateway_mac.to_string()).unwrap_or_default(),
         groups: tables.as_ref().map_or(0, |tables| small(tables.groups)),
-        pools: Vec::new(),
+        pools: node.store.pools(name).into_iter().map(pool).collect(),
     }
+}
+
+fn pool(usage: Usage) -> v1::AddressPoolStatus {
+    let Usage { prefix, size, used, quarantined, reserved } = usage;
+    v1::AddressPoolStatus { prefix: prefix.to_string(), size, used, quarantined, reserved }
 }
 
 fn port(
@@ -107,7 +113,7 @@ fn port(
         ..Default::default()
     };
     match report.and_then(|report| report.observed) {
-        Some(Observed::Port { device, ifindex, mac, mtu, host_device, offloads, queues }) => {
+        Some(Observed::Port { device, ifindex, mac, mtu, host_device, offloads, queues, .. }) => {
             status.device = device;
             status.ifindex = ifindex;
             status.mac = mac.to_string();

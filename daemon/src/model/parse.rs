@@ -3,7 +3,7 @@
 //! What one object may be in view of the others is judged by [`check`](super::check). A Port is read with
 //! its Network at hand, because its defaults come from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,8 +22,9 @@ mod services;
 mod switching;
 mod tunnel;
 
-pub(super) use addressing::{is_container_id, range};
+pub use addressing::{is_container_id, range};
 pub(super) use network::reserved_end;
+pub use port::interface_address;
 pub use tunnel::take_secrets;
 
 /// Stored resources by name, as the user gave them.
@@ -73,6 +74,32 @@ pub fn fabric(resources: &Resources, revision: u64) -> Result<Fabric, Vec<Violat
     let mut wrong = Vec::new();
     // The order of kinds puts a Network before the Ports on it.
     for (object, resource) in resources {
+        if let Err(found) = add(&mut fabric, object, resource, resources) {
+            wrong.extend(found);
+        }
+    }
+    if wrong.is_empty() { Ok(fabric) } else { Err(wrong) }
+}
+
+/// Everything as of another revision, of which only the objects `written` differ from `before`.
+pub fn follow(
+    before: &Fabric,
+    resources: &Resources,
+    written: &BTreeSet<ObjectRef>,
+    revision: u64,
+) -> Result<Fabric, Vec<Violation>> {
+    // What a Port is depends on its Network, and nothing on Ports and Namespaces.
+    if !written.iter().all(|object| matches!(object.kind, Kind::Namespace | Kind::Port)) {
+        return fabric(resources, revision);
+    }
+    let mut fabric = Fabric { revision, ..before.clone() };
+    let mut wrong = Vec::new();
+    for object in written {
+        match object.kind {
+            Kind::Namespace => drop(fabric.namespaces.remove(&object.name)),
+            _ => drop(fabric.ports.remove(&object.name)),
+        }
+        let Some(resource) = resources.get(object) else { continue };
         if let Err(found) = add(&mut fabric, object, resource, resources) {
             wrong.extend(found);
         }

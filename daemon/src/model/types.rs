@@ -320,6 +320,11 @@ fn shown(text: &str) -> String {
     short
 }
 
+/// A number that differs for different octets as far as a number can (FNV-1a).
+pub fn fnv1a(octets: impl Iterator<Item = u8>) -> u64 {
+    octets.fold(0xcbf2_9ce4_8422_2325, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::{Attachment, Name, Namespace, Port};
+use crate::model::{Attachment, Name, Namespace, Port, fnv1a};
 
 /// A network namespace that may hold devices of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,10 +65,7 @@ pub struct Before {
 
 /// The name of the stack's end of a veth pair: `w` and ten hexadecimal digits of the Port's name (FNV-1a).
 pub fn host_end(port: &Name) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in port.as_str().bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    let hash = fnv1a(port.as_str().bytes());
     let folded = (hash ^ (hash >> 40)) & 0xff_ffff_ffff;
     format!("w{folded:010x}")
 }

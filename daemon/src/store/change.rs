@@ -49,7 +49,7 @@ pub(super) struct Outcome {
 }
 
 /// The next picture while it is worked out.
-struct Draft {
+pub(super) struct Draft {
     resources: Resources,
     revision: u64,
     now: SystemTime,
@@ -83,10 +83,35 @@ pub(super) fn apply(
     }
     let outcome = draft.finish(before)?;
     check_unused(&outcome.fabric, &pruned)?;
+    let foreign = touched.iter().filter_map(|object| foreign_endpoint(before, &outcome.fabric, object));
+    let foreign: Vec<_> = foreign.collect();
+    if !foreign.is_empty() {
+        return Err(Error::Refused(foreign));
+    }
+    check_outcome(before, &outcome, adoptable)?;
+    Ok(outcome)
+}
+
+/// Judges what is new in an outcome.
+pub(super) fn check_outcome(before: &Picture, outcome: &Outcome, adoptable: Adoptable<'_>) -> Result<()> {
+    let touched = outcome.changes.iter().filter(|(_, change)| *change != Change::Deleted);
+    let touched: BTreeSet<ObjectRef> = touched.map(|(object, _)| object.clone()).collect();
     let mut wrong = fixed_fields(before, &outcome.fabric)?;
     wrong.extend(check::fabric(&outcome.fabric, &touched));
-    wrong.extend(missing_namespaces(&outcome, adoptable));
-    if wrong.is_empty() { Ok(outcome) } else { Err(Error::Refused(wrong)) }
+    wrong.extend(missing_namespaces(outcome, adoptable));
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Refused(wrong)) }
+}
+
+/// A Port whose note of its container is not the one that Attach has made.
+fn foreign_endpoint(before: &Picture, after: &Fabric, object: &ObjectRef) -> Option<Violation> {
+    let port = after.ports.get(&object.name).filter(|_| object.kind == Kind::Port)?;
+    let known = before.fabric.ports.get(&object.name).and_then(|port| port.spec.endpoint.as_ref());
+    let description = match (known, &port.spec.endpoint) {
+        (known, given) if known == given.as_ref() => return None,
+        (Some(_), None) => "not given, but the Port is a container's: its runtime detaches it",
+        _ => "given, but only Endpoints.Attach gives a Port to a container",
+    };
+    Some(Violation::new(object, "spec.endpoint", description))
 }
 
 pub(super) fn delete(
@@ -152,7 +177,7 @@ pub(super) fn purge(before: &Picture, objects: &[ObjectRef]) -> Result<Outcome> 
 }
 
 impl Draft {
-    fn of(before: &Picture, now: SystemTime) -> Draft {
+    pub fn of(before: &Picture, now: SystemTime) -> Draft {
         Draft {
             resources: before.resources.clone(),
             revision: before.fabric.revision + 1,
@@ -165,7 +190,7 @@ impl Draft {
     }
 
     /// Puts an object where it was, or as a new one. A tombstone comes to a new life.
-    fn put(&mut self, object: ObjectRef, given: v1::Resource, secrets: Option<GivenKeys>) -> Result<()> {
+    pub fn put(&mut self, object: ObjectRef, given: v1::Resource, secrets: Option<GivenKeys>) -> Result<()> {
         let before = self.resources.get(&object).filter(|resource| !is_going(resource));
         let known = self.keys.get(&object.name).filter(|_| before.is_some() && object.kind == Kind::Tunnel);
         let keys = secrets.map(|secrets| secrets.merged(known.map(Arc::as_ref), keys::made)).transpose()?;
@@ -231,8 +256,13 @@ impl Draft {
     }
 
     /// Makes a tombstone; one that is there already stays as it is.
-    fn bury(&mut self, object: &ObjectRef) {
+    pub fn bury(&mut self, object: &ObjectRef) {
         self.changes.push((object.clone(), Change::Deleted));
+        self.bury_silently(object);
+    }
+
+    /// Makes a tombstone of what goes along with something else.
+    pub fn bury_silently(&mut self, object: &ObjectRef) {
         let Some(resource) = self.resources.get_mut(object).filter(|resource| !is_going(resource)) else {
             return;
         };
@@ -243,9 +273,10 @@ impl Draft {
     }
 
     /// Reads the whole as the model. Without a change the revision stays.
-    fn finish(self, before: &Picture) -> Result<Outcome> {
+    pub fn finish(self, before: &Picture) -> Result<Outcome> {
         let revision = if self.written.is_empty() { before.fabric.revision } else { self.revision };
-        let mut fabric = parse::fabric(&self.resources, revision).map_err(Error::Refused)?;
+        let mut fabric = parse::follow(&before.fabric, &self.resources, &self.written, revision)
+            .map_err(Error::Refused)?;
         let speaks = |name: &Name| fabric.tunnels.get(name).is_some_and(|it| it.spec.wireguard().is_some());
         fabric.keys = self.keys.into_iter().filter(|(name, _)| speaks(name)).collect();
         Ok(Outcome {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 use redb::backends::FileBackend;
@@ -14,14 +14,17 @@ use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, Reada
 use weft_proto::v1;
 
 use crate::error::{Error, Result};
-use crate::model::ObjectRef;
+use crate::ipam::{Released, ReleasedChanges, ReleasedKey};
 use crate::model::parse::{self, Resources};
+use crate::model::{Name, ObjectRef};
 
 const FILE_NAME: &str = "weft.redb";
 /// Encoded `weft.v1.Resource` by "Port/web".
 const RESOURCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resources");
 /// Numbers by name.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// When an address was given back, in seconds since 1970, and by whom, by "front/198.18.1.9".
+const RELEASED: TableDefinition<'_, &str, (u64, &str)> = TableDefinition::new("released");
 /// Texts by name.
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 /// Raised whenever an older daemon could not read what this one writes.
@@ -47,8 +50,22 @@ pub(super) struct Records {
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub resources: Resources,
+    pub released: Vec<(ReleasedKey, Released)>,
     pub revision: u64,
     pub instance: String,
+}
+
+/// What a transaction writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writing<'a> {
+    /// All there are.
+    pub resources: &'a Resources,
+    /// Those of them that differ from what is on disk, or are gone.
+    pub named: &'a BTreeSet<ObjectRef>,
+    /// What changed among the addresses that were given back.
+    pub released: &'a ReleasedChanges,
+    /// The revision afterwards.
+    pub revision: u64,
 }
 
 impl Records {
@@ -69,9 +86,9 @@ impl Records {
         &self.path
     }
 
-    /// Writes the named objects as they are in `resources`, or removes them where they are not, and the
-    /// revision: one transaction, on disk when this returns. After an error the next call writes everything.
-    pub fn write(&mut self, resources: &Resources, named: &BTreeSet<ObjectRef>, revision: u64) -> Result<()> {
+    /// Writes the named objects as they are, or removes them where they are not, and what goes along: one
+    /// transaction, on disk when this returns. After an error the next call writes all objects.
+    pub fn write(&mut self, writing: &Writing<'_>) -> Result<()> {
         if self.failed {
             // Closed first: the file is locked by whoever has it open.
             self.database = None;
@@ -80,15 +97,13 @@ impl Records {
             Some(database) => database,
             None => open_database(&self.path)?,
         };
-        let named = if self.failed { None } else { Some(named) };
-        let written = write(&database, resources, named, revision);
+        let written = write(&database, writing, self.failed);
         self.database = Some(database);
         self.failed = written.is_err();
         written.map_err(state_error(&self.path, "written"))
     }
 }
 
-/// Opens the file, or makes it.
 /// Opens the file, waiting a little for a daemon that is just ending to let go of it.
 fn open_when_free(path: &Path) -> Result<Database> {
     let deadline = Instant::now() + LOCK_PATIENCE;
@@ -106,6 +121,7 @@ fn open_when_free(path: &Path) -> Result<Database> {
     }
 }
 
+/// Opens the file, or makes it.
 fn open_database(path: &Path) -> Result<Database> {
     let file = OpenOptions::new()
         .read(true)
@@ -123,26 +139,28 @@ fn open_database(path: &Path) -> Result<Database> {
     })
 }
 
-/// Writes the named objects, or all there are, so that the file has no other ones.
-fn write(
-    database: &Database,
-    resources: &Resources,
-    named: Option<&BTreeSet<ObjectRef>>,
-    revision: u64,
-) -> std::result::Result<(), redb::Error> {
+/// Writes the named objects, or `all` there are, so that the file has no other ones.
+fn write(database: &Database, writing: &Writing<'_>, all: bool) -> std::result::Result<(), redb::Error> {
+    let Writing { resources, named, released, revision } = *writing;
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     {
         let mut table = transaction.open_table(RESOURCES)?;
-        if named.is_none() {
+        if all {
             table.retain(|_, _| false)?;
         }
-        for object in
-            named.map_or_else(|| resources.keys().collect::<Vec<_>>(), |named| named.iter().collect())
-        {
+        for object in if all { resources.keys().collect::<Vec<_>>() } else { named.iter().collect() } {
             let key = object.to_string();
             match resources.get(object) {
                 Some(resource) => table.insert(&*key, &*resource.encode_to_vec())?,
+                None => table.remove(&*key)?,
+            };
+        }
+        let mut table = transaction.open_table(RELEASED)?;
+        for ((network, address), released) in released {
+            let key = format!("{network}/{address}");
+            match released {
+                Some(Released { owner, at }) => table.insert(&*key, (seconds(*at), &**owner))?,
                 None => table.remove(&*key)?,
             };
         }
@@ -156,6 +174,7 @@ fn begin(database: &Database) -> std::result::Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         transaction.open_table(RESOURCES)?;
+        transaction.open_table(RELEASED)?;
         let mut numbers = transaction.open_table(NUMBERS)?;
         if numbers.get("format")?.is_none() {
             numbers.insert("format", FORMAT)?;
@@ -183,7 +202,19 @@ fn load(database: &Database, path: &Path) -> Result<Loaded> {
         }
         resources.insert(object, Arc::new(resource));
     }
-    Ok(Loaded { resources, revision: raw.revision, instance: raw.instance })
+    let released = raw.released.iter().filter_map(|(key, at, owner)| released(key, *at, owner)).collect();
+    Ok(Loaded { resources, released, revision: raw.revision, instance: raw.instance })
+}
+
+/// An address that was given back. One that cannot be read is as good as one that was forgotten.
+fn released(key: &str, at: u64, owner: &str) -> Option<(ReleasedKey, Released)> {
+    let (network, address) = key.split_once('/')?;
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
+    Some(((Name::new(network).ok()?, address.parse().ok()?), Released { owner: owner.to_owned(), at }))
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn read(database: &Database) -> std::result::Result<Raw, redb::Error> {
@@ -196,11 +227,18 @@ fn read(database: &Database) -> std::result::Result<Raw, redb::Error> {
         let (key, value) = entry?;
         resources.insert(key.value().to_owned(), value.value().to_vec());
     }
+    let mut released = Vec::new();
+    for entry in transaction.open_table(RELEASED)?.iter()? {
+        let (key, value) = entry?;
+        let (at, owner) = value.value();
+        released.push((key.value().to_owned(), at, owner.to_owned()));
+    }
     Ok(Raw {
         format: number("format")?,
         revision: number("revision")?,
         instance: instance.map(|value| value.value().to_owned()).unwrap_or_default(),
         resources,
+        released,
     })
 }
 
@@ -220,6 +258,7 @@ struct Raw {
     revision: u64,
     instance: String,
     resources: BTreeMap<String, Vec<u8>>,
+    released: Vec<(String, u64, String)>,
 }
 
 /// An identifier that no other object has or had (RFC 9562 version 4).

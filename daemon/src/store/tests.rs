@@ -311,7 +311,9 @@ fn a_stored_object_that_cannot_be_understood_is_named() {
         {
             port.spec.as_mut().unwrap().vlan = 5000;
         }
-        files.records.write(&resources, &std::collections::BTreeSet::from([web]), 2).unwrap();
+        let (named, released) = (std::collections::BTreeSet::from([web]), ReleasedChanges::new());
+        let writing = Writing { resources: &resources, named: &named, released: &released, revision: 2 };
+        files.records.write(&writing).unwrap();
     }
     drop(store);
     let error = Store::open(&folder.0).unwrap_err().to_string();

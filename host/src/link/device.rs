@@ -96,7 +96,8 @@ impl Netlink {
     }
 
     /// Brings the loopback device up, and marks it.
-    pub(crate) fn bring_loopback_up(&mut self, mark: Option<&str>) -> Result<()> {
+    /// Brings the loopback device up, and marks it if there is a mark.
+    pub fn bring_loopback_up(&mut self, mark: Option<&str>) -> Result<()> {
         let object = "loopback device lo";
         let loopback = self
             .link_by_name("lo")?

@@ -3475,7 +3475,7 @@ pub struct AttachRequest {
     /// Routes beside the default routes.
     #[prost(message, repeated, tag = "9")]
     pub routes: ::prost::alloc::vec::Vec<PortRoute>,
-    /// Default routes by the gateways; default true.
+    /// Default routes by the gateways; default true if there are gateways and the container has no default route yet.
     #[prost(bool, optional, tag = "10")]
     pub default_route: ::core::option::Option<bool>,
     #[prost(message, repeated, tag = "11")]

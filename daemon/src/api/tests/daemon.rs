@@ -91,6 +91,8 @@ impl Daemon {
             status,
             dataplane,
             realizer: Arc::clone(&realizer) as Arc<dyn Realizer>,
+            boot_id: "a boot".to_owned(),
+            netns_dir: folder.join("netns"),
             started: SystemTime::now(),
             closing,
         };

@@ -44,7 +44,7 @@ pub(super) fn pool(
 }
 
 /// A range: two addresses with a hyphen between them, a block, or one address.
-pub(in crate::model) fn range(text: &str) -> Result<AddressRange, String> {
+pub fn range(text: &str) -> Result<AddressRange, String> {
     let syntax = || {
         format!(
             "\"{text}\" is not a range, such as 198.18.1.10-198.18.1.99, 198.18.1.128/25 or 198.18.1.7 expected"
@@ -149,7 +149,7 @@ pub(super) fn endpoint(message: Option<&v1::Endpoint>, findings: &mut Findings<'
 }
 
 /// Whether a text is a container's name, as CNI has it: a letter or digit first, then also `_`, `.` and `-`.
-pub(in crate::model) fn is_container_id(text: &str) -> bool {
+pub fn is_container_id(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     first && text.len() <= MAX_NAME && text.bytes().all(inside)

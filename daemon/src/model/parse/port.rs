@@ -178,7 +178,8 @@ pub(super) fn addresses(texts: &[String], findings: &mut Findings<'_>) -> Vec<In
     addresses
 }
 
-fn interface_address(text: &str) -> Result<InterfaceAddress, String> {
+/// An address with its prefix length, as text.
+pub fn interface_address(text: &str) -> Result<InterfaceAddress, String> {
     let syntax =
         || format!("\"{text}\" is not an address with a prefix length, such as 198.18.1.10/24 expected");
     let (address, length) = text.split_once('/').ok_or_else(syntax)?;

@@ -73,6 +73,7 @@ impl Reconciliation {
             mac: found.device.mac.unwrap_or_default(),
             mtu: mtu(found.device, &port.spec),
             host_device: found.end.map(|end| end.name.clone()),
+            host_mac: found.end.and_then(|end| end.mac),
             offloads: open.map(offload_names).unwrap_or_default(),
             queues: open.map_or(0, OpenPort::queues),
         });

@@ -13,6 +13,10 @@ use crate::reconcile::place::Place;
 impl Planner<'_> {
     /// Plans what a device that exists still lacks.
     pub(super) fn configure(&mut self, name: &Name, port: &Port, place: &Place, device: &Device) {
+        // Once it is up it is the runtime's, whose other plugins may change it; what is wrong is Check's to say.
+        if port.endpoint.is_some() && device.up {
+            return;
+        }
         let wanted = port.device.as_str().to_owned();
         let change = difference(port, device);
         let down = device.up && (change.name.is_some() || change.mac.is_some());

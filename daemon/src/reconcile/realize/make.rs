@@ -25,11 +25,14 @@ impl Run<'_> {
     ) -> Result<Tap, StepError> {
         let queues = self.port(port).and_then(|port| port.queues).unwrap_or(self.queues);
         let mark = self.kernel.marks.port(port);
-        let listens = self.listens(port);
+        let (listens, endpoint) = (self.listens(port), self.is_endpoint(port));
         let session = self.session(place)?;
         // Opening an existing TAP would take it over, whoever made it.
         if session.netlink.link_by_name(&device.name)?.is_some() {
             return Err(taken(&device.name));
+        }
+        if endpoint {
+            session.netlink.bring_loopback_up(None)?;
         }
         let tap = {
             let _entered = session.namespace.enter()?;
@@ -58,8 +61,12 @@ impl Run<'_> {
         host_end: &str,
     ) -> Result<(), StepError> {
         let mark = LinkChange { alias: Some(self.kernel.marks.port(port)), ..LinkChange::default() };
-        let listens = self.listens(port);
-        let peer_netns = self.session(place)?.namespace.try_clone()?;
+        let (listens, endpoint) = (self.listens(port), self.is_endpoint(port));
+        let session = self.session(place)?;
+        if endpoint {
+            session.netlink.bring_loopback_up(None)?;
+        }
+        let peer_netns = session.namespace.try_clone()?;
         let spec = VethSpec {
             name: host_end,
             mac: None,
@@ -80,6 +87,11 @@ impl Run<'_> {
         self.set(place, &device.name, &mark)?;
         self.seclude(host_end)?;
         self.set(&Place::Ports, host_end, &mark)
+    }
+
+    /// Whether the Port is a container's: its namespace is new, and nobody else brings the loopback device up.
+    fn is_endpoint(&self, port: &Name) -> bool {
+        self.port(port).is_some_and(|port| port.endpoint.is_some())
     }
 
     /// Whether the gateway of the Port's Network tells hosts of itself.

@@ -1,0 +1,377 @@
+//! Containers that come and go by the service Endpoints: what a runtime's plugin does, without the plugin.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tonic::{Code, Status};
+use weft_proto::Client;
+use weft_proto::v1::attach_request::AddressSource;
+use weft_proto::v1::{
+    self, AttachRequest, AttachmentKey, AttachmentState, CheckRequest, CollectRequest, DetachRequest,
+    EndpointStatusRequest, GivenAddresses, PoolAddresses, PortType,
+};
+use weft_testkit::{Lab, Manifest};
+
+/// Long enough for whatever may hang.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A Network for containers with both families.
+fn pods() -> Manifest {
+    let subnets = json!([
+        { "prefix": "198.18.1.0/24", "gateway": "198.18.1.1" },
+        { "prefix": "2001:db8:1::/64", "gateway": "2001:db8:1::1" },
+    ]);
+    Manifest::new().router("core").network("pods", json!({ "router": "core", "subnets": subnets }))
+}
+
+/// A lab and the client of its daemon.
+struct Runtime<'a> {
+    lab: &'a mut Lab,
+    executor: tokio::runtime::Runtime,
+}
+
+impl Runtime<'_> {
+    fn test(test: impl FnOnce(&mut Runtime<'_>) -> Result<()>) {
+        Lab::test(|lab| {
+            lab.apply(&pods())?;
+            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            test(&mut Runtime { lab, executor })
+        });
+    }
+
+    /// Makes the namespace of a container, as a runtime would.
+    fn container(&self, name: &str) -> Result<()> {
+        self.lab.node().run(&format!("ip netns add {name}"))?.ok().map(drop)
+    }
+
+    fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Status> {
+        let socket = format!("unix://{}", self.lab.path("/run/weft/weftd.sock").display());
+        self.executor.block_on(async {
+            let client = Client::connect(&socket).map_err(|error| Status::internal(error.to_string()))?;
+            match tokio::time::timeout(LIMIT, call(client)).await {
+                Ok(answer) => answer.map(tonic::Response::into_inner),
+                Err(_) => Err(Status::cancelled("no answer in time")),
+            }
+        })
+    }
+
+    fn ask(&self, request: AttachRequest) -> Result<v1::AttachResponse, Status> {
+        self.call(async |mut client: Client| client.endpoints.attach(request).await)
+    }
+
+    fn attach(&self, request: AttachRequest) -> Result<AttachmentState> {
+        self.ask(request)?.attachment.context("an attachment")
+    }
+
+    fn detach(&self, container: &str, interface: &str) -> Result<Vec<AttachmentKey>> {
+        let key = Some(key(container, interface));
+        let answer =
+            self.call(async |mut client: Client| client.endpoints.detach(DetachRequest { key }).await)?;
+        Ok(answer.detached)
+    }
+
+    fn check(&self, request: CheckRequest) -> Result<(), Status> {
+        self.call(async |mut client: Client| client.endpoints.check(request).await).map(drop)
+    }
+
+    fn run(&self, container: &str, line: &str) -> Result<String> {
+        self.lab.node().run(&format!("ip netns exec {container} {line}"))?.ok()
+    }
+
+    fn pings(&self, container: &str, address: &str) -> Result<()> {
+        self.run(container, &format!("ping -n -c 1 -W 2 {address}")).map(drop)
+    }
+
+    fn ports(&self) -> Result<Vec<String>> {
+        let listed = self.lab.weft(&["get", "ports", "-o", "name"])?.ok()?;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+}
+
+fn key(container: &str, interface: &str) -> AttachmentKey {
+    AttachmentKey { container_id: container.into(), interface: interface.into() }
+}
+
+/// What a container called like its namespace asks for.
+fn wish(container: &str) -> AttachRequest {
+    AttachRequest {
+        key: Some(key(container, "eth0")),
+        network: "pods".into(),
+        netns: format!("/run/netns/{container}"),
+        configuration: "pods".into(),
+        ..Default::default()
+    }
+}
+
+fn addresses(attachment: &AttachmentState) -> Vec<&str> {
+    attachment.addresses.iter().map(|own| own.address.as_str()).collect()
+}
+
+#[test]
+fn what_is_attached_carries_traffic_when_the_answer_comes() {
+    Runtime::test(|runtime| {
+        for (name, kind) in [("one", PortType::Veth), ("two", PortType::Tap)] {
+            runtime.container(name)?;
+            let attachment = runtime.attach(AttachRequest { r#type: kind as i32, ..wish(name) })?;
+            runtime.pings(name, "198.18.1.1")?;
+            runtime.pings(name, "2001:db8:1::1")?;
+            let link = runtime.run(name, "ip -o link show eth0")?;
+            ensure!(link.contains(&attachment.mac) && link.contains("mtu 1500"), "{link}");
+            let loopback = runtime.run(name, "ip -o link show lo")?;
+            ensure!(loopback.contains("LOWER_UP"), "{loopback}");
+            ensure!(attachment.host_device.is_empty() == (kind == PortType::Tap), "{attachment:?}");
+            ensure!(attachment.routes.len() == 2, "{attachment:?}");
+        }
+        runtime.pings("one", "198.18.1.3")?;
+        runtime.pings("two", "2001:db8:1::2")
+    });
+}
+
+#[test]
+fn asking_again_gives_the_same_and_never_a_second_address() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        let first = runtime.ask(wish("one"))?;
+        let again = runtime.ask(wish("one"))?;
+        ensure!(
+            !first.existed && again.existed && first.attachment == again.attachment,
+            "{first:?}, {again:?}"
+        );
+        runtime.lab.kill_daemon();
+        runtime.lab.restart()?;
+        let later = runtime.ask(wish("one"))?;
+        ensure!(later.existed && later.attachment == first.attachment, "{later:?}");
+        ensure!(runtime.ports()?.len() == 1);
+        let error = runtime.ask(AttachRequest { network: "none".into(), ..wish("one") }).unwrap_err();
+        ensure!(error.code() == Code::AlreadyExists, "{error:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_container_that_was_made_anew_under_its_old_name_is_attached_anew() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        runtime.attach(wish("one"))?;
+        runtime.lab.node().run("ip netns delete one")?.ok()?;
+        runtime.container("one")?;
+        runtime.attach(wish("one"))?;
+        runtime.pings("one", "198.18.1.1")?;
+        ensure!(runtime.ports()?.len() == 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_container_may_have_several_devices() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        let second = json!({ "subnets": [{ "prefix": "198.18.2.0/24" }] });
+        runtime.lab.apply(&Manifest::new().network("storage", second))?;
+        runtime.attach(wish("one"))?;
+        let other = AttachRequest { key: Some(key("one", "net1")), network: "storage".into(), ..wish("one") };
+        let attachment = runtime.attach(other)?;
+        ensure!(
+            addresses(&attachment) == ["198.18.2.1/24"] && attachment.routes.is_empty(),
+            "{attachment:?}"
+        );
+        ensure!(runtime.detach("one", "")?.len() == 2);
+        ensure!(runtime.ports()?.is_empty());
+        let left = runtime.lab.weft(&["get", "namespaces", "-o", "name"])?.ok()?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    });
+}
+
+#[test]
+fn detaching_succeeds_however_little_is_left() {
+    Runtime::test(|runtime| {
+        ensure!(runtime.detach("never", "eth0")?.is_empty());
+        runtime.container("one")?;
+        let attachment = runtime.attach(wish("one"))?;
+        runtime.lab.node().run("ip netns delete one")?.ok()?;
+        ensure!(runtime.detach("one", "eth0")? == [key("one", "eth0")]);
+        ensure!(runtime.detach("one", "eth0")?.is_empty());
+        ensure!(runtime.ports()?.is_empty());
+        let ends = runtime.lab.node().run("nsenter --net=/run/weft/netns/ports ip -o link show")?.ok()?;
+        ensure!(!ends.contains(&attachment.host_device), "{ends}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_fails_leaves_nothing_behind() {
+    Runtime::test(|runtime| {
+        let missing = runtime.ask(wish("nowhere")).unwrap_err();
+        ensure!(missing.code() == Code::FailedPrecondition, "{missing:?}");
+        ensure!(missing.message() == "/run/netns/nowhere does not exist", "{missing:?}");
+        runtime.container("one")?;
+        runtime.run("one", "ip link add eth0 type bridge")?;
+        let taken = runtime.ask(wish("one")).unwrap_err();
+        ensure!(taken.code() == Code::AlreadyExists, "{taken:?}");
+        runtime.run("one", "ip -o link show type bridge")?;
+        let unknown = runtime.ask(AttachRequest { network: "none".into(), ..wish("one") }).unwrap_err();
+        ensure!(
+            (unknown.code(), unknown.message()) == (Code::NotFound, "there is no Network/none"),
+            "{unknown:?}"
+        );
+        let wrong = AttachRequest { mtu: 9000, key: Some(key("one", "net1")), ..wish("one") };
+        let wrong = runtime.ask(wrong).unwrap_err();
+        ensure!(wrong.code() == Code::InvalidArgument, "{wrong:?}");
+        ensure!(wrong.message().contains("spec.mtu: 9000 is more than the Network's 1500"), "{wrong:?}");
+        ensure!(runtime.ports()?.is_empty());
+        let pools = runtime.lab.get("network", "pods")?["status"]["pools"].clone();
+        ensure!(pools[0]["used"].is_null() && pools[0]["size"] == 253, "{pools}");
+        Ok(())
+    });
+}
+
+#[test]
+fn wanted_and_given_addresses_are_what_the_container_gets() {
+    Runtime::test(|runtime| {
+        for name in ["one", "two", "three", "four"] {
+            runtime.container(name)?;
+        }
+        let want = |text: &str| {
+            let wanted = vec![text.to_owned()];
+            Some(AddressSource::Pools(PoolAddresses { wanted, ranges: Vec::new() }))
+        };
+        let one = runtime.attach(AttachRequest { address_source: want("198.18.1.77"), ..wish("one") })?;
+        ensure!(addresses(&one) == ["198.18.1.77/24", "2001:db8:1::2/64"], "{one:?}");
+        let taken =
+            runtime.ask(AttachRequest { address_source: want("198.18.1.77"), ..wish("two") }).unwrap_err();
+        ensure!(taken.code() == Code::AlreadyExists, "{taken:?}");
+        let given = |texts: &[&str]| {
+            let addresses = texts.iter().map(|text| text.to_string()).collect();
+            Some(AddressSource::Given(GivenAddresses { addresses }))
+        };
+        let three = AttachRequest { address_source: given(&["198.18.1.200/24"]), ..wish("three") };
+        ensure!(addresses(&runtime.attach(three)?) == ["198.18.1.200/24"]);
+        runtime.pings("one", "198.18.1.200")?;
+        let none = runtime.attach(AttachRequest { address_source: given(&[]), ..wish("four") })?;
+        ensure!(none.addresses.is_empty() && none.routes.is_empty(), "{none:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn check_says_what_is_not_as_it_was_made() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        runtime.attach(wish("one"))?;
+        let request = || CheckRequest { key: Some(key("one", "eth0")), ..Default::default() };
+        runtime.check(request())?;
+        let fails = |request: CheckRequest, expected: &str| {
+            let error = runtime.check(request).unwrap_err();
+            ensure!(
+                error.code() == Code::FailedPrecondition && error.message().contains(expected),
+                "{error:?}"
+            );
+            anyhow::Ok(())
+        };
+        fails(CheckRequest { network: "other".into(), ..request() }, "is on Network/pods")?;
+        fails(CheckRequest { netns: "/run/netns/two".into(), ..request() }, "not in /run/netns/two")?;
+        fails(CheckRequest { mac: "02:00:00:00:00:09".into(), ..request() }, "not 02:00:00:00:00:09")?;
+        fails(CheckRequest { addresses: vec!["198.18.1.99/24".into()], ..request() }, "198.18.1.99/24")?;
+        runtime.run("one", "ip -6 route delete default")?;
+        fails(request(), "there is no route to ::/0 by 2001:db8:1::1")?;
+        runtime.run("one", "ip address flush dev eth0")?;
+        fails(request(), "does not have the address 198.18.1.2/24")?;
+        runtime.run("one", "ip link delete eth0")?;
+        let unknown = runtime.check(CheckRequest { key: Some(key("two", "eth0")), ..Default::default() });
+        ensure!(unknown.unwrap_err().code() == Code::NotFound);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_later_plugins_change_stays_changed() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        runtime.attach(wish("one"))?;
+        runtime.run("one", "ip link set eth0 mtu 1400 txqueuelen 77")?;
+        runtime.run("one", "ip address add 198.18.1.50/24 dev eth0")?;
+        runtime.lab.kill_daemon();
+        runtime.lab.restart()?;
+        runtime.container("two")?;
+        runtime.attach(wish("two"))?;
+        let link = runtime.run("one", "ip -o link show eth0")?;
+        ensure!(link.contains("mtu 1400") && link.contains("qlen 77"), "{link}");
+        let addresses = runtime.run("one", "ip -o -4 address show dev eth0")?;
+        ensure!(addresses.contains("198.18.1.50/24"), "{addresses}");
+        runtime.check(CheckRequest { key: Some(key("one", "eth0")), ..Default::default() })?;
+        Ok(())
+    });
+}
+
+#[test]
+fn only_what_is_not_in_the_list_is_collected() {
+    Runtime::test(|runtime| {
+        for (name, configuration) in [("one", "pods"), ("two", "pods"), ("three", "others")] {
+            runtime.container(name)?;
+            runtime.attach(AttachRequest { configuration: configuration.into(), ..wish(name) })?;
+        }
+        let collect = |valid: Vec<AttachmentKey>| {
+            let request = CollectRequest { configuration: "pods".into(), valid };
+            runtime.call(async |mut client: Client| client.endpoints.collect(request).await)
+        };
+        ensure!(collect(vec![key("one", "eth0")])?.detached == [key("two", "eth0")]);
+        runtime.pings("one", "198.18.1.4")?;
+        ensure!(collect(Vec::new())?.detached == [key("one", "eth0")]);
+        ensure!(runtime.ports()?.len() == 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn status_says_whether_containers_can_come() {
+    Runtime::test(|runtime| {
+        let small = json!({ "subnets": [{ "prefix": "198.18.9.0/30" }] });
+        runtime.lab.apply(&Manifest::new().network("small", small))?;
+        let status = |network: &str| {
+            let request = EndpointStatusRequest { network: network.into() };
+            runtime.call(async |mut client: Client| client.endpoints.status(request).await)
+        };
+        ensure!(status("")?.ready && status("pods")?.ready);
+        let missing = status("none")?;
+        ensure!(!missing.ready && missing.message == "there is no Network/none: apply one", "{missing:?}");
+        for name in ["one", "two", "three"] {
+            runtime.container(name)?;
+        }
+        for name in ["one", "two"] {
+            ensure!(status("small")?.exhausted.is_empty());
+            runtime.attach(AttachRequest { network: "small".into(), ..wish(name) })?;
+        }
+        let full = status("small")?;
+        ensure!(full.ready && full.exhausted == ["198.18.9.0/30"], "{full:?}");
+        let error = runtime.ask(AttachRequest { network: "small".into(), ..wish("three") }).unwrap_err();
+        ensure!(error.code() == Code::ResourceExhausted, "{error:?}");
+        ensure!(
+            error.message().starts_with("Network/small has no address left (198.18.9.0/30: 2 of 2 in use")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn only_attach_gives_a_port_to_a_container() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        let attachment = runtime.attach(wish("one"))?;
+        let yaml = runtime.lab.weft(&["get", "port", &attachment.port, "-o", "yaml"])?.ok()?;
+        runtime.lab.try_apply(&yaml)?.ok()?;
+        let stolen = yaml.replace("containerId: one", "containerId: two");
+        let refused = runtime.lab.try_apply(&stolen)?.text();
+        ensure!(
+            refused.contains("spec.endpoint: given, but only Endpoints.Attach gives a Port"),
+            "{refused}"
+        );
+        runtime.lab.weft(&["delete", "port", &attachment.port])?.ok()?;
+        ensure!(runtime.detach("one", "eth0")?.is_empty());
+        Ok(())
+    });
+}
