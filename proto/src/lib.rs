@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod detach_queue;
 pub mod encoding;
 pub mod error_detail;
 pub mod kind;
