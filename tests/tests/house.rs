@@ -44,11 +44,12 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
 
 #[test]
 fn crates_use_only_what_the_architecture_allows() {
-    let allowed: [(&str, &[&str]); 5] = [
+    let allowed: [(&str, &[&str]); 6] = [
         ("weft-proto", &[]),
         ("weft-stack", &[]),
         ("weft-host", &[]),
         ("weft", &["weft-proto"]),
+        ("weft-cni", &["weft-proto"]),
         ("weftd", &["weft-proto", "weft-stack", "weft-host"]),
     ];
     for (package, allowed) in allowed {
@@ -88,6 +89,7 @@ fn only_the_host_crate_may_contain_unsafe_code() {
         "stack/src/lib.rs",
         "daemon/src/lib.rs",
         "cli/src/main.rs",
+        "cni-plugin/src/main.rs",
         "testkit/src/lib.rs",
     ];
     for path in roots {
@@ -104,6 +106,7 @@ fn every_source_file_says_what_it_owns() {
         "host/src",
         "daemon/src",
         "cli/src",
+        "cni-plugin/src",
         "testkit/src",
         "tests/tests",
         "bench/src",

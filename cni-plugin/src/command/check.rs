@@ -1,0 +1,37 @@
+//! CHECK: whether a container's device is what ADD, and the plugins after it, made it.
+
+use std::time::Duration;
+
+use tonic::Code as Grpc;
+
+use super::delegate;
+use crate::daemon::{self, Unanswered, details};
+use crate::document::Document;
+use crate::environment::Environment;
+use crate::failure::{Code, Failure};
+use crate::outcome;
+use crate::settings::{Access, StatusSettings};
+use crate::wish;
+
+/// Serves CHECK.
+pub async fn run(environment: &Environment, document: &Document) -> Result<(), Failure> {
+    let access: Access = document.read()?;
+    let settings: StatusSettings = document.read()?;
+    let request = outcome::expected(environment, document, wish::network(&settings.network)?)?;
+    delegate(environment, document)?;
+    let answer = daemon::call(&access, Duration::ZERO, |mut client| {
+        let request = request.clone();
+        async move { client.check(request).await }
+    });
+    match answer.await {
+        Ok(_) => Ok(()),
+        Err(Unanswered::Refused(status)) if status.code() == Grpc::NotFound => {
+            Err(Failure::new(Code::NotAttached, "the daemon knows of no such attachment", details(&status)))
+        }
+        Err(Unanswered::Refused(status)) if status.code() == Grpc::FailedPrecondition => {
+            let message = "the attachment is not what it was made to be";
+            Err(Failure::new(Code::Different, message, details(&status)))
+        }
+        Err(unanswered) => Err(unanswered.failure()),
+    }
+}
