@@ -1,0 +1,9 @@
+//! The built plugin, run as libcni runs plugins, against a daemon that is a fake.
+
+mod contract;
+mod delegation;
+mod fake;
+mod installing;
+mod queue;
+mod runtime;
+mod verbs;
