@@ -8,9 +8,10 @@ RUNS ?= 5
 SOAK_ROUNDS ?= 20
 TARGET ?= frames
 SECONDS ?= 60
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check deny bless bench instructions fuzz soak clean
+.PHONY: help demo cni test check deny bless bench instructions fuzz soak clean
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +20,11 @@ demo: ## Build, then show a fabric of two nodes at work, with containers and a t
 	@scripts/install-deps demo
 	cargo build --locked --release --bin weftd --bin weft
 	@WEFT_BIN_DIR=$(BENCH_BIN_DIR) scripts/demo
+
+cni: ## Build the CNI plugin as containers' nodes want it: one small file that needs no library
+	@scripts/install-deps check
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile plugin --target $(HOST) -p weft-cni
+	@echo "$(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni"
 
 test: ## Run every test; the end-to-end ones make their own network namespaces (needs root)
 	@scripts/install-deps test
