@@ -262,4 +262,4 @@ pub fn has_labels(resource: &v1::Resource, wanted: &BTreeMap<String, String>) ->
 }
 
 #[cfg(test)]
-pub mod tests;
+mod tests;
