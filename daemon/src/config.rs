@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
+use weft_proto::detach_queue::DEFAULT_FOLDER;
 
 use crate::error::{Error, Result};
 
@@ -66,6 +67,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How the kernel is kept in line.
     pub reconcile: ReconcileConfig,
+    /// What container runtimes leave behind.
+    pub endpoints: EndpointsConfig,
 }
 
 /// What is logged, and how.
@@ -100,6 +103,17 @@ pub struct ReconcileConfig {
     pub retry_max_seconds: u32,
 }
 
+/// What container runtimes leave behind.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointsConfig {
+    /// Where the CNI plugin leaves detachments while the daemon is down.
+    pub detach_queue: PathBuf,
+    /// How long a container's namespace has been gone before its attachments are taken away, in seconds; 0: they stay
+    /// until the runtime asks.
+    pub collect_seconds: u32,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -111,6 +125,7 @@ impl Default for Config {
             busy_poll_us: 200,
             log: LogConfig::default(),
             reconcile: ReconcileConfig::default(),
+            endpoints: EndpointsConfig::default(),
         }
     }
 }
@@ -124,6 +139,12 @@ impl Default for LogConfig {
 impl Default for ReconcileConfig {
     fn default() -> Self {
         ReconcileConfig { debounce_ms: 5, resync_seconds: 300, retry_max_seconds: 30 }
+    }
+}
+
+impl Default for EndpointsConfig {
+    fn default() -> Self {
+        EndpointsConfig { detach_queue: DEFAULT_FOLDER.into(), collect_seconds: 60 }
     }
 }
 
@@ -179,6 +200,7 @@ impl Config {
             ("state_dir", &self.state_dir),
             ("run_dir", &self.run_dir),
             ("netns_dir", &self.netns_dir),
+            ("endpoints.detach_queue", &self.endpoints.detach_queue),
         ];
         for (field, path) in paths {
             expect(field, path.display(), path.is_absolute(), "an absolute path")?;
@@ -195,7 +217,9 @@ impl Config {
         let resync = (1..=86_400).contains(&resync_seconds);
         expect("reconcile.resync_seconds", resync_seconds, resync, "1 to 86400")?;
         let retry = (1..=3600).contains(&retry_max_seconds);
-        expect("reconcile.retry_max_seconds", retry_max_seconds, retry, "1 to 3600")
+        expect("reconcile.retry_max_seconds", retry_max_seconds, retry, "1 to 3600")?;
+        let collect = self.endpoints.collect_seconds;
+        expect("endpoints.collect_seconds", collect, collect <= 86_400, "0 to 86400")
     }
 }
 

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+pub mod collector;
 pub mod config;
 pub mod dataplane;
 pub mod error;

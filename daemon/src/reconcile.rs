@@ -22,7 +22,7 @@ use pass::{Outcome, Publish, Reconciliation};
 use place::Folders;
 
 pub use error::Error;
-pub use place::Marks;
+pub use place::{Marks, host_end};
 
 mod agenda;
 mod error;

@@ -3,13 +3,16 @@
 //! Stopping leaves devices and namespaces where they are; the next daemon adopts them.
 
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use weft_proto::detach_queue::DetachQueue;
 
-use crate::api::{Api, Node};
+use crate::api::{Api, Node, Realizer};
+use crate::collector::Collector;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, WorkerOptions};
 use crate::error::{Error, Result};
@@ -40,6 +43,9 @@ pub fn run(config: &Config) -> Result<()> {
     let workers = worker_count(config);
     // First of all that others can see: a second daemon must not touch anything before it finds this one.
     let api = Api::bind(&config.socket)?;
+    let boot_id = boot_id();
+    let collector = Arc::new(collector(config, &store, &boot_id));
+    collector.catch_up();
     let (dataplane, reconciler) = start_forwarding(config, workers, &store, &status)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -50,13 +56,13 @@ pub fn run(config: &Config) -> Result<()> {
     );
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let (close, closing) = watch::channel(false);
-    let realizer = Arc::clone(&reconciler);
+    let realizer: Arc<dyn Realizer> = Arc::clone(&reconciler) as _;
     let node = Node {
         store,
         status,
         dataplane: Arc::clone(&dataplane),
         realizer,
-        boot_id: boot_id(),
+        boot_id,
         netns_dir: config.netns_dir.clone(),
         started,
         closing,
@@ -67,6 +73,7 @@ pub fn run(config: &Config) -> Result<()> {
             notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
             close.send_replace(true);
         });
+        tokio::spawn(collect(collector, Arc::clone(&node.realizer)));
         api.serve(node).await
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -109,6 +116,27 @@ fn start_forwarding(
     // It is set here only, so it cannot be set already.
     let _ = told.set(Arc::downgrade(&reconciler));
     Ok((dataplane, reconciler))
+}
+
+fn collector(config: &Config, store: &Arc<Store>, boot_id: &str) -> Collector {
+    let queue = DetachQueue::new(&config.endpoints.detach_queue);
+    let ports = config.run_dir.join("netns").join("ports");
+    let grace = Duration::from_secs(config.endpoints.collect_seconds.into());
+    Collector::new(Arc::clone(store), queue, boot_id.to_owned(), ports, grace)
+}
+
+/// Looks for attachments whose containers are gone, now and then.
+async fn collect(collector: Arc<Collector>, realizer: Arc<dyn Realizer>) {
+    let mut turns = tokio::time::interval(collector.interval());
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let collector = Arc::clone(&collector);
+        let changed = tokio::task::spawn_blocking(move || collector.round(Instant::now())).await;
+        if changed.unwrap_or(false) {
+            realizer.wake();
+        }
+    }
 }
 
 /// Names this boot of the node; empty where the kernel does not tell.

@@ -3,7 +3,7 @@
 //! A namespace that Weft makes carries a mark: the alias of its loopback device. What the mark says is the
 //! caller's matter.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -228,6 +228,21 @@ fn id_request(namespace: &NetNs) -> NsidMessage {
     // A descriptor is never negative.
     message.attributes.push(NsidAttribute::Fd(namespace.fd.as_raw_fd() as u32));
     message
+}
+
+/// Whether a thread of another process is in the namespace with this inode number, as far as `/proc` shows.
+pub fn is_entered(inode: u64) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let others = processes.flatten().filter(|process| {
+        let id = process.file_name().to_string_lossy().parse::<u32>();
+        id.is_ok_and(|id| id != std::process::id())
+    });
+    others.flat_map(|process| fs::read_dir(process.path().join("task")).into_iter().flatten().flatten()).any(
+        |task| {
+            // A thread that ended meanwhile is in none.
+            fs::metadata(task.path().join("ns/net")).is_ok_and(|namespace| namespace.ino() == inode)
+        },
+    )
 }
 
 /// Runs `work` on a thread of its own, so that what it does to its namespace ends with it.

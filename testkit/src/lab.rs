@@ -27,6 +27,9 @@ const HOLDER: &str = "mount -t tmpfs -o mode=0755 tmpfs /run && mkdir -p /run/ne
 /// Where the daemon's log is kept in the lab.
 const LOG: &str = "/run/lab/weftd.log";
 
+/// Where plugins leave detachments while the daemon is down.
+pub const DETACH_QUEUE: &str = "/run/lab/detach";
+
 /// Becomes the daemon, whose path is `$0`, with its log kept in the lab.
 const DAEMON: &str = "exec \"$0\" --config /run/lab/weftd.toml >>/run/lab/weftd.log 2>&1";
 
@@ -41,6 +44,8 @@ pub struct LabOptions {
     pub log_level: String,
     /// Format of the daemon's log: text or json.
     pub log_format: String,
+    /// After how many seconds the attachments of a container are taken away whose namespace is gone.
+    pub collect_seconds: u32,
     /// Variables of the daemon's environment.
     pub environment: Vec<(String, String)>,
 }
@@ -52,6 +57,7 @@ impl Default for LabOptions {
             workers: 2,
             log_level: "info".into(),
             log_format: "text".into(),
+            collect_seconds: 60,
             environment: Vec::new(),
         }
     }
@@ -78,10 +84,11 @@ impl Lab {
         let mut lab = Lab::empty()?;
         lab.environment = options.environment.clone();
         lab.name = options.name.clone();
-        let LabOptions { workers, log_level, log_format, .. } = options;
+        let LabOptions { workers, log_level, log_format, collect_seconds, .. } = options;
         let text = format!(
             "state_dir = \"/run/lab/state\"\nworkers = {workers}\n\
-             [log]\nlevel = \"{log_level}\"\nformat = \"{log_format}\"\n"
+             [log]\nlevel = \"{log_level}\"\nformat = \"{log_format}\"\n\
+             [endpoints]\ndetach_queue = \"{DETACH_QUEUE}\"\ncollect_seconds = {collect_seconds}\n"
         );
         fs::write(lab.path("/run/lab/weftd.toml"), text).context("the daemon's configuration")?;
         lab.restart()?;

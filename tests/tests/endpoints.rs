@@ -6,12 +6,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tonic::{Code, Status};
 use weft_proto::Client;
+use weft_proto::detach_queue::{DetachQueue, QueuedDetach};
 use weft_proto::v1::attach_request::AddressSource;
 use weft_proto::v1::{
     self, AttachRequest, AttachmentKey, AttachmentState, CheckRequest, CollectRequest, DetachRequest,
     EndpointStatusRequest, GivenAddresses, PoolAddresses, PortType,
 };
-use weft_testkit::{Lab, Manifest};
+use weft_testkit::lab::DETACH_QUEUE;
+use weft_testkit::wait::wait_until;
+use weft_testkit::{Lab, LabOptions, Manifest};
 
 /// Long enough for whatever may hang.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -33,7 +36,8 @@ struct Runtime<'a> {
 
 impl Runtime<'_> {
     fn test(test: impl FnOnce(&mut Runtime<'_>) -> Result<()>) {
-        Lab::test(|lab| {
+        let options = LabOptions { collect_seconds: 1, ..LabOptions::default() };
+        Lab::test_with(&options, |lab| {
             lab.apply(&pods())?;
             let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             test(&mut Runtime { lab, executor })
@@ -372,6 +376,96 @@ fn only_attach_gives_a_port_to_a_container() {
         );
         runtime.lab.weft(&["delete", "port", &attachment.port])?.ok()?;
         ensure!(runtime.detach("one", "eth0")?.is_empty());
+        Ok(())
+    });
+}
+
+/// How long the daemon may take to find that a container is gone.
+const COLLECTED: Duration = Duration::from_secs(20);
+
+#[test]
+fn containers_whose_namespace_is_gone_are_collected() {
+    Runtime::test(|runtime| {
+        for (name, kind) in [("veth", PortType::Veth), ("tap", PortType::Tap), ("alive", PortType::Tap)] {
+            runtime.container(name)?;
+            runtime.attach(AttachRequest { r#type: kind as i32, ..wish(name) })?;
+        }
+        // Its namespace has no name any more, but there is somebody in it.
+        let inside = runtime.lab.node().spawn("ip netns exec alive sleep 60")?;
+        runtime.run("alive", "ip -o link show eth0")?;
+        wait_until(COLLECTED, "somebody in the namespace", || {
+            let same = format!("[ /proc/{}/ns/net -ef /run/netns/alive ]", inside.pid());
+            runtime.lab.node().exec(&["sh", "-c", &same]).is_ok_and(|output| output.success())
+        })?;
+        for name in ["veth", "tap", "alive"] {
+            runtime.lab.node().run(&format!("ip netns delete {name}"))?.ok()?;
+        }
+        let left = || runtime.ports().unwrap_or_default();
+        wait_until(COLLECTED, "two Ports to be collected", || left().len() == 1)?;
+        ensure!(left()[0].contains("alive"), "{:?}", left());
+        inside.kill();
+        wait_until(COLLECTED, "the last Port to be collected", || left().is_empty())
+    });
+}
+
+#[test]
+fn what_was_asked_while_the_daemon_was_down_is_made_up_for() {
+    Runtime::test(|runtime| {
+        for name in ["one", "two"] {
+            runtime.container(name)?;
+            runtime.attach(wish(name))?;
+        }
+        let queue = DetachQueue::new(runtime.lab.path(DETACH_QUEUE));
+        runtime.lab.kill_daemon();
+        queue.add(&QueuedDetach::now(key("one", "eth0")))?;
+        queue.add(&QueuedDetach::now(key("never", "eth0")))?;
+        std::fs::write(runtime.lab.path(DETACH_QUEUE).join("torn.json"), "{")?;
+        runtime.lab.restart()?;
+        let left = || runtime.ports().unwrap_or_default();
+        wait_until(COLLECTED, "the first Port to go", || left().len() == 1)?;
+        ensure!(left()[0].contains("two"), "{:?}", left());
+        let queued = queue.list()?;
+        ensure!(queued.requests.is_empty() && queued.unreadable.len() == 1, "{queued:?}");
+        ensure!(runtime.lab.log().contains("torn.json"));
+        // Also while it runs: a plugin may have given up waiting for it.
+        queue.add(&QueuedDetach::now(key("two", "eth0")))?;
+        wait_until(COLLECTED, "the second Port to go", || left().is_empty())
+    });
+}
+
+#[test]
+fn after_a_boot_nothing_is_held_for_containers_of_the_one_before() {
+    Runtime::test(|runtime| {
+        for name in ["one", "two"] {
+            runtime.container(name)?;
+            runtime.attach(wish(name))?;
+        }
+        runtime.lab.kill_daemon();
+        let boot = "/proc/sys/kernel/random/boot_id";
+        std::fs::write(runtime.lab.path("/run/lab/boot_id"), "another-boot\n")?;
+        runtime.lab.node().run(&format!("mount --bind /run/lab/boot_id {boot}"))?.ok()?;
+        runtime.lab.node().run("ip netns delete one")?.ok()?;
+        runtime.lab.restart()?;
+        wait_until(COLLECTED, "all Ports to go", || runtime.ports().is_ok_and(|ports| ports.is_empty()))?;
+        // A container of this boot may be called like one of the last.
+        let attachment = runtime.attach(wish("two"))?;
+        ensure!(addresses(&attachment) == ["198.18.1.4/24", "2001:db8:1::4/64"], "{attachment:?}");
+        runtime.pings("two", "198.18.1.1")
+    });
+}
+
+#[test]
+fn a_namespace_under_the_path_of_another_is_left_alone() {
+    Runtime::test(|runtime| {
+        runtime.container("one")?;
+        runtime.attach(wish("one"))?;
+        runtime.lab.node().run("ip netns delete one")?.ok()?;
+        runtime.container("one")?;
+        wait_until(COLLECTED, "the Port to be collected", || {
+            runtime.ports().is_ok_and(|ports| ports.is_empty())
+        })?;
+        let links = runtime.run("one", "ip -o link show")?;
+        ensure!(links.lines().count() == 1, "{links}");
         Ok(())
     });
 }

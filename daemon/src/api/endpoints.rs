@@ -146,7 +146,7 @@ impl Endpoints for EndpointsService {
         let wish = request::wish(request.into_inner(), &self.node)?;
         let (mut attached, mut revision) = self.put(&wish, deadline).await?;
         if let Attached::Existing(name, _) = &attached {
-            // The container may have been made anew under its old name, or was left half done by a crash.
+            // A crash may have left it half done.
             if self.inspect(name, inspection::Expected::default()).await.is_ok() {
                 return self.answer(name, true).await;
             }

@@ -79,6 +79,8 @@ pub struct Endpoint {
     pub owner: String,
     /// The boot of the node in which it was made.
     pub boot_id: String,
+    /// The inode number of its namespace.
+    pub namespace_inode: u64,
 }
 
 impl Subnet {

@@ -215,6 +215,13 @@ pub fn standing<'a>(observed: &'a Observed, name: &'a Name, port: &Port) -> Opti
     whole.then_some(Standing { namespace: view.id, device, end: Some(end), ends: Some(ends.id) })
 }
 
+fn replaced(port: &Port) -> Refusal {
+    let container = port.endpoint.as_ref().map(|endpoint| endpoint.container_id.as_str()).unwrap_or_default();
+    let message =
+        format!("the path of container {container}'s namespace leads to another one: the container is gone");
+    Refusal { reason: "NamespaceReplaced", message }
+}
+
 /// A plan in the making.
 struct Planner<'a> {
     observed: &'a Observed,
@@ -251,6 +258,7 @@ impl<'a> Planner<'a> {
                 Ok(())
             }
             (Some(_), _) => Ok(()),
+            (None, _) if self.is_elsewhere(&port.spec) => Err(replaced(&port.spec)),
             (None, Attachment::Veth(_)) => self.pair(name, &port.spec),
             (None, Attachment::Tap(_) | Attachment::Host) => self.tap(name, &port.spec),
             (None, Attachment::Uplink) => self.uplink(name, &port.spec),
@@ -258,6 +266,13 @@ impl<'a> Planner<'a> {
         if let Err(refusal) = result {
             self.refusals.insert(Subject::Port(name.clone()), refusal);
         }
+    }
+
+    /// Whether the path of a container's namespace leads to another one now.
+    fn is_elsewhere(&self, port: &Port) -> bool {
+        let Some(endpoint) = &port.endpoint else { return false };
+        let view = self.observed.view(&Place::of(port));
+        view.is_some_and(|view| view.id.inode != endpoint.namespace_inode)
     }
 
     /// Marked devices that no Port keeps.

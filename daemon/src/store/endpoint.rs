@@ -170,7 +170,8 @@ fn is_same(before: &Picture, port: &Object<Port>, wish: &AttachWish) -> Result<b
     if key(endpoint) != key(&wish.endpoint) {
         return taken(format!("it is {} of container {}", endpoint.interface, endpoint.container_id));
     }
-    if endpoint.boot_id != wish.endpoint.boot_id {
+    let life = |it: &Endpoint| (it.boot_id.clone(), it.namespace_inode);
+    if life(endpoint) != life(&wish.endpoint) {
         return Ok(false);
     }
     let space = port.spec.attachment.namespace().and_then(|name| before.fabric.namespaces.get(name));
@@ -256,6 +257,7 @@ fn message(endpoint: &Endpoint) -> v1::Endpoint {
         configuration: endpoint.configuration.clone(),
         owner: endpoint.owner.clone(),
         boot_id: endpoint.boot_id.clone(),
+        namespace_inode: endpoint.namespace_inode,
     }
 }
 

@@ -619,6 +619,10 @@ pub struct Endpoint {
     #[prost(string, tag = "5")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub boot_id: ::prost::alloc::string::String,
+    /// The nsfs inode number of its namespace.
+    #[prost(uint64, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub namespace_inode: u64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

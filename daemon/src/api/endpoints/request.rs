@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Component, PathBuf};
 
 use tonic::Status;
+use weft_host::netns::NetNs;
 use weft_proto::v1;
 use weft_proto::v1::attach_request::AddressSource as Source;
 use weft_stack::{MacAddr, Prefix};
@@ -34,6 +35,8 @@ pub fn wish(request: v1::AttachRequest, node: &Node) -> Result<AttachWish, Statu
     }
     let netns = netns(&request.netns)?;
     let found = fabric::found_at(&netns, node.store.instance()).map_err(Status::failed_precondition)?;
+    let namespace_inode =
+        NetNs::open(&netns).map_err(|error| Status::failed_precondition(error.to_string()))?.id().inode;
     let port_type = match request.r#type() {
         v1::PortType::Unspecified | v1::PortType::Veth => v1::PortType::Veth,
         v1::PortType::Tap => v1::PortType::Tap,
@@ -49,6 +52,7 @@ pub fn wish(request: v1::AttachRequest, node: &Node) -> Result<AttachWish, Statu
             configuration: request.configuration,
             owner: request.owner,
             boot_id: node.boot_id.clone(),
+            namespace_inode,
         },
         network,
         netns,

@@ -145,6 +145,7 @@ pub(super) fn endpoint(message: Option<&v1::Endpoint>, findings: &mut Findings<'
         configuration: message.configuration.clone(),
         owner: message.owner.clone(),
         boot_id: message.boot_id.clone(),
+        namespace_inode: message.namespace_inode,
     })
 }
 

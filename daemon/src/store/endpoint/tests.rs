@@ -25,6 +25,7 @@ fn wish(container: &str, interface: &str) -> AttachWish {
             configuration: "front".to_owned(),
             owner: format!("default/{container}"),
             boot_id: "first".to_owned(),
+            namespace_inode: 7,
         },
         network: Name::new("front").unwrap(),
         netns: PathBuf::from(format!("/run/netns/{container}")),
