@@ -12,6 +12,7 @@ use crate::quantity::{age, count, octets};
 use crate::table::{Cell, Table, Tone, toned};
 use crate::view;
 
+mod pools;
 mod tunnel;
 
 /// Prints everything about one object.
@@ -22,12 +23,14 @@ pub async fn run(mut client: Client, arguments: Describe, output: &mut Output) -
     tunnel::glance(&resource, output)?;
     let conditions = conditions(&resource);
     let far_ends = tunnel::far_ends(&resource);
+    let pools = pools::take(&mut resource);
     let counters = take_tables(&mut resource);
     sections(&resource, output)?;
     if !conditions.is_empty() {
         writeln!(output, "Conditions:")?;
         conditions.write(output)?;
     }
+    pools::print(&pools, output)?;
     far_ends.map_or(Ok(()), |ends| tunnel::print(&ends, output))?;
     counters.map_or(Ok(()), |counters| print_counters(&counters, output))
 }

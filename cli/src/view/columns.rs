@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use weft_proto::encoding::Words;
 use weft_proto::v1::{
-    Kind, NamespaceStatus, NetworkSpec, NetworkStatus, PortCounters, PortSpec, PortStatus, PortType,
-    Resource, RouterStatus, Subnet, resource,
+    AddressPoolStatus, Kind, NamespaceStatus, NetworkSpec, NetworkStatus, PortCounters, PortSpec, PortStatus,
+    PortType, Resource, RouterStatus, Subnet, resource,
 };
 
 use super::{dropped, made, state};
@@ -28,6 +28,9 @@ pub struct Column {
 const fn column(title: &'static str, cell: fn(&Resource) -> Cell) -> Column {
     Column { title, cell }
 }
+
+/// Characters that runtimes show of a container's name.
+const SHOWN: usize = 12;
 
 const NAME: Column = column("NAME", |it| it.name().into());
 const STATE: Column = column("STATE", |it| {
@@ -63,7 +66,8 @@ const NETWORK: [Column; 9] = [
     column("NEIGHBORS", |it| network(it).1.neighbors.to_string().into()),
     STATE,
 ];
-const NETWORK_WIDE: [Column; 6] = [
+const NETWORK_WIDE: [Column; 7] = [
+    column("LEASES", |it| list(network(it).1.pools.iter().map(leases))),
     column("GATEWAY-MAC", |it| network(it).1.gateway_mac.into()),
     column("AGEING", |it| Cell::from(format!("{}s", default(network(it).0.ageing_seconds, 300)))),
     column("MAX-MACS", |it| or(network(it).0.max_macs, 4096)),
@@ -84,7 +88,8 @@ const PORT: [Column; 10] = [
     column("TX", |it| count(counters(it).tx_packets).into()),
     column("DROPS", drops),
 ];
-const PORT_WIDE: [Column; 6] = [
+const PORT_WIDE: [Column; 7] = [
+    column("CONTAINER", container),
     column("MAC", |it| port(it).1.mac.into()),
     column("MTU", |it| number(port(it).1.mtu)),
     column("VLAN", vlans),
@@ -134,6 +139,23 @@ fn port(resource: &Resource) -> (PortSpec, PortStatus) {
             (it.spec.clone().unwrap_or_default(), it.status.clone().unwrap_or_default())
         }
         _ => Default::default(),
+    }
+}
+
+/// How many addresses of a pool are in use: `12/253`; `12` of so many that nobody counts them.
+fn leases(pool: &AddressPoolStatus) -> String {
+    match pool.size {
+        u64::MAX => pool.used.to_string(),
+        size => format!("{}/{size}", pool.used),
+    }
+}
+
+/// Whose Port it is: the pod, or what runtimes show of a container's name.
+fn container(resource: &Resource) -> Cell {
+    let endpoint = port(resource).0.endpoint.unwrap_or_default();
+    match endpoint.owner.as_str() {
+        "" => endpoint.container_id.chars().take(SHOWN).collect::<String>().into(),
+        owner => owner.into(),
     }
 }
 

@@ -51,8 +51,11 @@ fn a_port_is_seen_at_a_glance() {
 #[test]
 fn a_wide_port_tells_its_device_too() {
     let text = printed(Kind::Port, &port(), true, false);
-    assert!(text.contains("DROPS  MAC                MTU   VLAN  QUEUES  OFFLOADS   AGE\n"), "{text}");
-    assert!(text.contains("3      02:00:00:00:00:01  1500  7     2       csum,tso4  -\n"), "{text}");
+    assert!(
+        text.contains("DROPS  CONTAINER  MAC                MTU   VLAN  QUEUES  OFFLOADS   AGE\n"),
+        "{text}"
+    );
+    assert!(text.contains("3      -          02:00:00:00:00:01  1500  7     2       csum,tso4  -\n"), "{text}");
 }
 
 #[test]
