@@ -45,7 +45,9 @@ bless: ## Write the generated code anew from proto/
 bench: ## Measure Weft beside its peers; SCENARIO=id for one, RUNS=n for fewer or more runs
 	@scripts/install-deps bench
 	@scripts/bench-peers
+	@$(MAKE) --no-print-directory cni
 	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
+	@install -D $(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni $(BENCH_BIN_DIR)/weft-cni
 	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --runs $(RUNS) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 instructions: ## Count the instructions that the stack executes for a packet; SCENARIO=id for one

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::scenario::{SCENARIOS, Scenario, Work};
 use crate::stack::Load;
 
+mod cni;
 mod generator;
 mod measure;
 mod report;
@@ -54,6 +55,9 @@ enum Command {
     /// Send messages back to back and print the median round trip in microseconds.
     #[command(hide = true)]
     Request { address: SocketAddr, seconds: u64 },
+    /// Attach or detach containers by a CNI plugin, and print how many milliseconds each took.
+    #[command(hide = true)]
+    Churn { plugin: PathBuf, verb: String, first: usize, count: usize, at_once: usize },
     /// Measure the peers alone, without Weft.
     Peers,
     /// Count the instructions that the stack executes for a packet; needs valgrind.
@@ -71,6 +75,9 @@ fn main() -> Result<()> {
         Some(Command::Request { address, seconds }) => {
             let median = round_trip::request(address, Duration::from_secs(seconds))?;
             Ok(writeln!(out, "{median:.3}")?)
+        }
+        Some(Command::Churn { plugin, verb, first, count, at_once }) => {
+            cni::churn(&plugin, &verb, first, count, at_once)
         }
         Some(Command::Peers) => peers(&arguments),
         Some(Command::Instructions) => instructions(&arguments),
@@ -132,7 +139,7 @@ fn instructions(arguments: &Arguments) -> Result<()> {
 fn main_load(id: &str) -> Option<Load> {
     match SCENARIOS.iter().find(|s| s.id == id)?.work {
         Work::Stack { loads, .. } => loads.first().copied(),
-        Work::Beside(_) => None,
+        Work::Beside(_) | Work::Containers(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::cni::{self, Churn, Side};
 use crate::generator::{self, Sample};
 use crate::report::{CpuCost, Figures, Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Comparison, Reference, Scenario, Work};
@@ -26,6 +27,7 @@ struct Series {
 pub fn run(scenario: &Scenario, runs: u32, report: &Path) -> Result<Outcome> {
     let measured = match &scenario.work {
         Work::Beside(comparison) => alternate(scenario, comparison, runs),
+        Work::Containers(churn) => containers(scenario, *churn, runs),
         Work::Stack { loads, reference } => alone(scenario, loads, *reference, runs, &profiles(report)),
     };
     measured.with_context(|| format!("scenario {}", scenario.id))
@@ -93,6 +95,31 @@ fn alternate(scenario: &Scenario, comparison: &Comparison, runs: u32) -> Result<
     }
     let [weft, peer] = series;
     outcome(scenario, comparison, weft, peer)
+}
+
+/// Has containers come or go on both sides `runs` times, alternating.
+fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
+    let mut sides = [Side::weft()?, Side::reference()?];
+    let mut figures = [Vec::new(), Vec::new()];
+    for run in 1..=runs {
+        for (side, figures) in sides.iter_mut().zip(&mut figures) {
+            figures.push(side.run(churn)?);
+        }
+        let last = |side: usize| figures[side].last().copied().unwrap_or_default();
+        let (id, weft, peer) = (scenario.id, last(0), last(1));
+        writeln!(std::io::stdout(), "{id:22} run {run}: weft {weft:.2} ms, peer {peer:.2} ms")?;
+    }
+    let [weft, peer_runs] = figures;
+    let middle = |figures: &[f64]| median(figures).context("no run was made");
+    let ratio = middle(&weft)? / middle(&peer_runs)?;
+    let beside = PeerFigures { peer: cni::PEER, peer_runs, ratio, cpu: None };
+    Ok(Outcome {
+        id: scenario.id,
+        unit: "ms",
+        better: Better::Lower,
+        weft,
+        measured: Measured::Beside(beside),
+    })
 }
 
 impl Series {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use weft_testkit::PortKind;
 
+use crate::cni::Churn;
 use crate::stack::{Frames, Load};
 
 /// Which way is better.
@@ -124,6 +125,8 @@ pub struct Scenario {
 pub enum Work {
     /// Containers on Weft, and the same on a peer.
     Beside(Comparison),
+    /// Containers that come and go on Weft, and on the reference plugins.
+    Containers(Churn),
     /// The stack by itself, under each of these loads. The first is the scenario's figure.
     Stack {
         /// What it is to do.
@@ -202,6 +205,10 @@ const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) ->
     Scenario { id, about, work: Work::Stack { loads, reference: None } }
 }
 
+const fn containers(id: &'static str, about: &'static str, verb: &'static str, at_once: usize) -> Scenario {
+    Scenario { id, about, work: Work::Containers(Churn { verb, at_once }) }
+}
+
 const L2: Load = Load::new(Frames::Bridged, 64);
 const V4: Load = Load::new(Frames::V4, 64);
 const V6: Load = Load::new(Frames::V6, 64);
@@ -222,6 +229,9 @@ pub const SCENARIOS: &[Scenario] = &[
     tunnel("wg-tcp1-gotatun", "one TCP stream over WireGuard", Encapsulation::WireGuard, GOTATUN, STREAM),
     tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Encapsulation::Vxlan, Peer::KernelVxlan, STREAM),
     tunnel("gre-tcp1", "one TCP stream over GRE", Encapsulation::Gretap, Peer::OpenVSwitch, STREAM),
+    containers("cni-add", "attaching a container by CNI, one after the other", "ADD", 1),
+    containers("cni-del", "detaching a container by CNI, one after the other", "DEL", 1),
+    containers("cni-add-50", "attaching a container by CNI, 50 at once", "ADD", 50),
     stack("stack-l2-64", "the stack alone: 64-byte frames, bridged", &[L2, L2.one_flow()]),
     Scenario {
         id: "stack-v4-64",

@@ -55,7 +55,10 @@ fn a_wide_port_tells_its_device_too() {
         text.contains("DROPS  CONTAINER  MAC                MTU   VLAN  QUEUES  OFFLOADS   AGE\n"),
         "{text}"
     );
-    assert!(text.contains("3      -          02:00:00:00:00:01  1500  7     2       csum,tso4  -\n"), "{text}");
+    assert!(
+        text.contains("3      -          02:00:00:00:00:01  1500  7     2       csum,tso4  -\n"),
+        "{text}"
+    );
 }
 
 #[test]
