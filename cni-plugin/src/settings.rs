@@ -19,19 +19,25 @@ pub struct Access {
     pub call_timeout_seconds: u32,
 }
 
-/// Who gives addresses.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// What the daemon is to give, where no plugin does: such a plugin has fields of its own in its section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PoolSettings {
+    /// Its section.
+    pub ipam: Ipam,
+}
+
+/// Which addresses the daemon is to give.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Ipam {
-    /// Empty, `weft` and `weft-cni`: the daemon. Anything else: the plugin of this name.
-    pub r#type: String,
     /// Addresses that are wanted of the daemon.
     pub addresses: Vec<String>,
     /// Ranges that the daemon is to take from.
     pub ranges: Vec<String>,
 }
 
-/// Only who gives addresses, for commands that must do with a configuration that is wrong elsewhere.
+/// Who gives addresses.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Delegation {
@@ -43,7 +49,7 @@ pub struct Delegation {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct IpamType {
-    /// As in [`Ipam`].
+    /// Empty, `weft` and `weft-cni`: the daemon. Anything else: the plugin of this name.
     pub r#type: String,
 }
 
@@ -97,8 +103,6 @@ pub struct Wishes {
     pub routes: Vec<Route>,
     /// What the result says about name servers.
     pub dns: Dns,
-    /// Who gives addresses.
-    pub ipam: Ipam,
     /// A bandwidth for all containers.
     pub bandwidth: Option<Bandwidth>,
     /// What the runtime asks for this container.
@@ -267,14 +271,7 @@ impl Access {
 impl IpamType {
     /// The plugin that gives addresses; `None` for the daemon.
     pub fn plugin(&self) -> Option<&str> {
-        plugin(&self.r#type)
-    }
-}
-
-impl Ipam {
-    /// The plugin that gives addresses; `None` for the daemon.
-    pub fn plugin(&self) -> Option<&str> {
-        plugin(&self.r#type)
+        Some(self.r#type.as_str()).filter(|name| !["", "weft", "weft-cni"].contains(name))
     }
 }
 
@@ -283,8 +280,4 @@ impl Dns {
     pub fn is_empty(&self) -> bool {
         *self == Dns::default()
     }
-}
-
-fn plugin(name: &str) -> Option<&str> {
-    Some(name).filter(|name| !["", "weft", "weft-cni"].contains(name))
 }

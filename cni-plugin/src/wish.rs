@@ -14,7 +14,9 @@ use crate::document::Document;
 use crate::environment::Environment;
 use crate::failure::{Code, Failure};
 use crate::range;
-use crate::settings::{Bandwidth as Rates, Dns, PortMap, Route, RuntimeDns, Wishes};
+use crate::settings::{
+    Bandwidth as Rates, Delegation, Dns, Ipam, PoolSettings, PortMap, Route, RuntimeDns, Wishes,
+};
 
 /// Bounds of a burst in bits that the daemon takes. Less than a frame lets nothing through, and some
 /// runtimes send the largest number there is for no bound.
@@ -40,7 +42,8 @@ impl Wish {
     pub fn read(environment: &Environment, document: &Document) -> Result<Wish, Failure> {
         let wishes: Wishes = document.read()?;
         let arguments = Arguments::parse(&environment.arguments)?;
-        let ipam = wishes.ipam.plugin().map(str::to_owned);
+        let Delegation { ipam } = document.read()?;
+        let ipam = ipam.plugin().map(str::to_owned);
         let bandwidth = wishes.runtime_config.bandwidth.as_ref().or(wishes.bandwidth.as_ref());
         let request = AttachRequest {
             key: Some(environment.key.clone()),
@@ -51,7 +54,11 @@ impl Wish {
             mtu: wishes.mtu,
             address_source: match ipam {
                 Some(_) => None,
-                None => Some(AddressSource::Pools(pools(&wishes, &arguments)?)),
+                None => Some(AddressSource::Pools(pools(
+                    &document.read::<PoolSettings>()?.ipam,
+                    &wishes,
+                    &arguments,
+                )?)),
             },
             routes: routes("routes", &wishes.routes)?,
             default_route: wishes.default_route,
@@ -118,12 +125,12 @@ fn mac(wishes: &Wishes, arguments: &Arguments) -> String {
     asked.into_iter().find(|mac| !mac.is_empty()).cloned().unwrap_or_default()
 }
 
-fn pools(wishes: &Wishes, arguments: &Arguments) -> Result<PoolAddresses, Failure> {
+fn pools(ipam: &Ipam, wishes: &Wishes, arguments: &Arguments) -> Result<PoolAddresses, Failure> {
     let sources = [
         ("runtimeConfig.ips", &wishes.runtime_config.ips),
         ("args.cni.ips", &wishes.args.cni.ips),
         ("IP of CNI_ARGS", &arguments.ips),
-        ("ipam.addresses", &wishes.ipam.addresses),
+        ("ipam.addresses", &ipam.addresses),
     ];
     let wanted = sources.into_iter().find(|(_, addresses)| !addresses.is_empty());
     let wanted = match wanted {
@@ -133,7 +140,7 @@ fn pools(wishes: &Wishes, arguments: &Arguments) -> Result<PoolAddresses, Failur
         None => Vec::new(),
     };
     let dynamic = range::from_runtime(&wishes.runtime_config.ip_ranges)?;
-    let ranges = if dynamic.is_empty() { wishes.ipam.ranges.clone() } else { dynamic };
+    let ranges = if dynamic.is_empty() { ipam.ranges.clone() } else { dynamic };
     Ok(PoolAddresses { wanted, ranges })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tonic::Code as Grpc;
+use weft_proto::v1::{AttachmentState, CheckRequest};
 
 use super::delegate;
 use crate::daemon::{self, Unanswered, details};
@@ -24,7 +25,7 @@ pub async fn run(environment: &Environment, document: &Document) -> Result<(), F
         async move { client.check(request).await }
     });
     match answer.await {
-        Ok(_) => Ok(()),
+        Ok(response) => same_mac(&request, &response.attachment.unwrap_or_default()),
         Err(Unanswered::Refused(status)) if status.code() == Grpc::NotFound => {
             Err(Failure::new(Code::NotAttached, "the daemon knows of no such attachment", details(&status)))
         }
@@ -34,4 +35,18 @@ pub async fn run(environment: &Environment, document: &Document) -> Result<(), F
         }
         Err(unanswered) => Err(unanswered.failure()),
     }
+}
+
+/// A later plugin may have changed the MAC address in the kernel. The daemon then drops all that the container sends,
+/// since it does not have that address.
+fn same_mac(request: &CheckRequest, attachment: &AttachmentState) -> Result<(), Failure> {
+    let (seen, own) = (&request.mac, &attachment.mac);
+    if seen.is_empty() || seen.eq_ignore_ascii_case(own) {
+        return Ok(());
+    }
+    let details = format!(
+        "another plugin gave the device the MAC address {seen}, and Weft lets it send with {own} only; ask Weft for \
+         the address (\"capabilities\": {{\"mac\": true}})"
+    );
+    Err(Failure::new(Code::Different, "the attachment is not what it was made to be", details))
 }

@@ -144,7 +144,10 @@ fn ranges_of_the_runtime_win_over_those_of_the_configuration() {
 
 #[test]
 fn another_plugin_for_addresses_is_named() {
-    let wish = wish(&json!({ "ipam": { "type": "host-local", "ranges": ["ignored"] } })).unwrap();
+    // Its fields are its own, also where Weft has some of the same name.
+    let ranges = json!([[{ "subnet": "198.18.1.0/24" }]]);
+    let wish =
+        wish(&json!({ "ipam": { "type": "host-local", "ranges": ranges, "addresses": [{}] } })).unwrap();
     assert_eq!(wish.ipam.as_deref(), Some("host-local"));
     assert_eq!(wish.request.address_source, None);
 }

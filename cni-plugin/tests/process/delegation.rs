@@ -14,7 +14,8 @@ use crate::runtime::{REFERENCE, Runtime};
 fn host_local(name: &str, version: &str) -> (Runtime, Fake) {
     let (mut runtime, fake) = Runtime::with_daemon(name);
     let ipam = json!({
-        "type": "host-local", "subnet": "198.18.1.0/24", "rangeStart": "198.18.1.50", "gateway": "198.18.1.1",
+        "type": "host-local",
+        "ranges": [[{ "subnet": "198.18.1.0/24", "rangeStart": "198.18.1.50", "gateway": "198.18.1.1" }]],
         "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "198.19.0.0/16", "gw": "198.18.1.9" }],
         "dataDir": runtime.folder.join("ipam"),
     });
@@ -115,7 +116,7 @@ fn addresses_that_cannot_be_freed_stay_as_long_as_the_attachment() {
 #[test]
 fn an_error_of_the_plugin_is_passed_on_with_its_words() {
     let (mut runtime, fake) = host_local("exhausted", "1.0.0");
-    runtime.configuration["ipam"]["rangeEnd"] = "198.18.1.50".into();
+    runtime.configuration["ipam"]["ranges"][0][0]["rangeEnd"] = "198.18.1.50".into();
     runtime.call("ADD").ok();
     let answer = runtime.set("CNI_CONTAINERID", "c2").call("ADD");
     assert_eq!(answer.code, 1);

@@ -70,8 +70,8 @@ fn a_plugin_that_runs_is_no_obstacle() {
     fs::write(plugin(&runtime), old).unwrap();
     fs::set_permissions(plugin(&runtime), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(plugin(&runtime));
-    let mut running =
-        command.env("CNI_COMMAND", "STATUS").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = command.env("CNI_COMMAND", "STATUS").spawn().unwrap();
     let output = install(&runtime);
     assert!(text(&output).contains("weft-cni replaced"), "{}", text(&output));
     drop(running.stdin.take());
