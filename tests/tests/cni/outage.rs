@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use weft_testkit::lab::DETACH_QUEUE;
 use weft_testkit::wait::wait_until;
 
-use super::runtime::{QUEUE, Runtime};
+use super::runtime::Runtime;
 
 const SOON: Duration = Duration::from_secs(20);
 
 fn queued(runtime: &Runtime<'_>) -> usize {
-    let entries = std::fs::read_dir(runtime.lab.path(QUEUE)).into_iter().flatten();
+    let entries = std::fs::read_dir(runtime.lab.path(DETACH_QUEUE)).into_iter().flatten();
     entries.count()
 }
 

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use weft_testkit::binaries;
+use weft_testkit::lab::DETACH_QUEUE;
 use weft_testkit::{Lab, Manifest};
 
 /// Where Debian has the reference plugins (package containernetworking-plugins).
 pub const REFERENCE: &str = "/usr/lib/cni";
-/// The queue of detachments of a lab's daemon.
-pub const QUEUE: &str = "/run/lab/state/cni/detach";
 
 /// What a plugin answered.
 #[derive(Debug)]
@@ -164,7 +163,7 @@ impl Runtime<'_> {
         input["cniVersion"] = self.version.as_str().into();
         input["name"] = "net".into();
         if plugin["type"] == "weft-cni" {
-            input["detachQueue"] = QUEUE.into();
+            input["detachQueue"] = DETACH_QUEUE.into();
         }
         if !previous.is_null() {
             input["prevResult"] = previous.clone();
