@@ -120,11 +120,12 @@ fn list<'a>(result: &'a mut Map<String, Value>, field: &str) -> Result<&'a mut V
 
 /// The host's side, if there is one, then the container's.
 fn interfaces(version: SpecVersion, attachment: &AttachmentState) -> Vec<Value> {
+    let name = attachment.key.as_ref().map_or("", |key| &key.interface);
     let mut interfaces = Vec::new();
-    if !attachment.host_device.is_empty() {
+    // Some runtimes know interfaces by their names alone: one of the same name would hide the container's.
+    if !attachment.host_device.is_empty() && attachment.host_device != name {
         interfaces.push(json!({ "name": attachment.host_device, "mac": attachment.host_mac }));
     }
-    let name = attachment.key.as_ref().map_or("", |key| &key.interface);
     interfaces.push(json!({ "name": name, "mac": attachment.mac, "sandbox": attachment.netns }));
     if version >= SpecVersion::V1_1_0 && attachment.mtu > 0 {
         for interface in &mut interfaces {

@@ -1,5 +1,6 @@
 //! What configurations of runtimes ask the daemon for.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -196,4 +197,54 @@ fn wrong_values_are_told_with_their_fields() {
 fn a_route_with_the_usual_values_is_a_route() {
     let route = json!({ "dst": "198.19.0.0/16", "table": 254, "scope": 0, "mtu": 0, "priority": 0 });
     assert_eq!(wish(&json!({ "routes": [route] })).unwrap().request.routes.len(), 1);
+}
+
+/// A configuration with about all that there is.
+fn rich() -> Vec<u8> {
+    json!({
+        "cniVersion": "1.1.0", "name": "pods", "network": "front", "portType": "tap", "mtu": 1400,
+        "routes": [{ "dst": "198.19.0.0/16", "gw": "198.18.1.5", "table": 254 }],
+        "ipam": { "type": "", "addresses": ["198.18.1.9/24"], "ranges": ["198.18.1.0/25"] },
+        "runtimeConfig": {
+            "portMappings": [{ "HostPort": 8080, "ContainerPort": 80, "Protocol": "TCP", "HostIP": "::" }],
+            "bandwidth": { "ingressRate": 1000000, "ingressBurst": 2000000 },
+            "ipRanges": [[{ "subnet": "198.18.1.0/24", "rangeStart": "198.18.1.200" }]],
+        },
+        "args": { "cni": { "labels": [{ "key": "app", "value": "web" }], "ips": ["2001:db8::2/64"] } },
+        "prevResult": { "interfaces": [{ "name": "eth0", "sandbox": "/s" }], "ips": [{ "address": "x" }] },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_input_makes_the_plugin_panic(
+        cut in 0usize..2000,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        arguments in "[ -~]{0,40}",
+    ) {
+        let mut bytes = rich();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut);
+        let get = |name: &str| match name {
+            "CNI_COMMAND" => Some("CHECK".into()),
+            "CNI_CONTAINERID" => Some("c1".into()),
+            "CNI_NETNS" => Some("/run/netns/c1".into()),
+            "CNI_IFNAME" => Some("eth0".into()),
+            "CNI_ARGS" => Some(arguments.clone().into()),
+            _ => None,
+        };
+        let environment = Environment::read(get).unwrap();
+        if let Ok(document) = Document::parse(bytes, Operation::Check) {
+            // Whether it is taken or refused is the other tests' business.
+            let _ = Wish::read(&environment, &document);
+            let _ = crate::outcome::expected(&environment, &document, String::new());
+        }
+    }
 }
