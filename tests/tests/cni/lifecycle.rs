@@ -1,8 +1,8 @@
 //! ADD, CHECK, DEL, GC and STATUS of the plugin alone.
 
 use anyhow::ensure;
-use serde_json::json;
-use weft_testkit::Manifest;
+use serde_json::{Value, json};
+use weft_testkit::{Manifest, binaries};
 
 use super::runtime::{Runtime, addresses};
 
@@ -217,6 +217,38 @@ fn status_tells_of_a_pool_without_addresses_when_asked_to() {
         runtime.whole("STATUS", &json!({}))?.ok()?;
         let details = runtime.whole("STATUS", &reporting)?.fails_with(50)?;
         ensure!(details.contains("198.18.3.0/24"), "{details}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_install_puts_in_place_attaches_containers() {
+    Runtime::test(|runtime| {
+        let program = binaries::find("weft-cni")?.display().to_string();
+        let folders = "--bin-dir /run/lab/bin --conf-dir /run/lab/net.d";
+        let refused =
+            runtime.lab.node().run(&format!("{program} install --network none --wait 0 {folders}"))?;
+        ensure!(refused.fails_with(1)?.contains("none"), "the Network is not named");
+        ensure!(!runtime.lab.path("/run/lab/net.d").exists(), "a configuration that cannot work");
+        runtime.lab.node().run(&format!("{program} install --network pods --wait 20 {folders}"))?.ok()?;
+        let text = std::fs::read_to_string(runtime.lab.path("/run/lab/net.d/10-weft.conflist"))?;
+        let conflist: Value = serde_json::from_str(&text)?;
+        for version in ["0.4.0", "1.0.0", "1.1.0"] {
+            ensure!(
+                conflist["cniVersions"].as_array().is_some_and(|all| all.contains(&version.into())),
+                "{text}"
+            );
+            runtime.version = version.into();
+            runtime.plugins = conflist["plugins"].as_array().cloned().unwrap_or_default();
+            runtime.container("one")?;
+            runtime.add("one", "eth0")?;
+            runtime.check("one", "eth0")?.ok()?;
+            runtime.reaches("one", "198.18.1.1")?;
+            runtime.del("one", "eth0")?;
+            runtime.lab.node().run("ip netns del one")?.ok()?;
+        }
+        runtime.lab.node().run(&format!("{program} uninstall {folders}"))?.ok()?;
+        ensure!(!runtime.lab.path("/run/lab/bin/weft-cni").exists(), "the plugin is left");
         Ok(())
     });
 }
