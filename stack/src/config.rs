@@ -149,7 +149,8 @@ impl Port {
         self.guard.as_ref().is_some_and(|guard| guard.is_blocked())
     }
 
-    /// Octets of the largest IP packet that it takes now.
+    /// Octets of the largest IP packet that it takes now; of a WireGuard tunnel [`Config::mtu_to`] knows for each
+    /// destination.
     #[inline]
     pub(crate) fn mtu_now(&self, now: Instant) -> usize {
         match &self.far_end {

@@ -275,7 +275,10 @@ fn a_narrow_way_is_told_to_the_container() {
             retry_until(SOON, "an answer", || {
                 site.near.ping(&site.far.v4, &format!("-M do -s {}", inside - 28))?.ok()
             })?;
-            tunnel::has_mtu(site.weft, inside)
+            tunnel::has_mtu(site.weft, inside)?;
+            let status = site.weft.get("tunnel", TUNNEL)?["status"].clone();
+            ensure!(status["remotes"][0]["pathMtu"] == inside, "the peer's own expected: {status}");
+            Ok(())
         });
     }
 }

@@ -62,8 +62,8 @@ impl Dataplane {
         }
         let ends = match view.peers {
             Some(peers) => {
-                let path = view.paths.first().copied().flatten();
-                peers.into_iter().map(|peer| self.peer(peer, path, now)).collect()
+                let ends = peers.into_iter().zip(view.paths);
+                ends.map(|(peer, path)| self.peer(peer, path, now)).collect()
             }
             None => totals.into_iter().zip(view.paths).map(|(totals, path)| end(totals, path)).collect(),
         };

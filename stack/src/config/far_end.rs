@@ -64,6 +64,7 @@ pub(crate) struct FarEnd {
     pub tunnel: usize,
     /// Its address on the carrier; `None`: there are several behind it.
     pub address: Option<IpAddr>,
+    /// What the way there carries; of several each peer knows its own.
     pub path: Arc<PathMtu>,
     pub numbers: Arc<Numbers>,
 }
@@ -248,7 +249,8 @@ fn link(tunnel: &TunnelSpec, router: &str, addresses: &[(IpAddr, Prefix)], route
 pub struct TunnelView {
     /// The ports that are its far ends, in the order of its description.
     pub ports: Vec<Arc<Port>>,
-    /// Octets of the largest IP packet that the way to each of these is known to carry inside.
+    /// Octets of the largest IP packet that the way to each of these is known to carry inside; to each of its peers, if
+    /// it is WireGuard.
     pub paths: Vec<Option<usize>>,
     /// Octets of the largest IP packet inside, where a way is known to carry less than the description says.
     pub mtu: Option<usize>,
@@ -264,9 +266,25 @@ impl Config {
         let ports = tunnel.ports.iter().filter_map(|id| self.port(*id).cloned());
         let ports: Vec<_> = ports.collect();
         let path = |port: &Arc<Port>| port.far_end.as_ref().and_then(|far_end| far_end.path.get(now));
-        let paths: Vec<_> = ports.iter().map(path).collect();
+        let paths: Vec<_> = match tunnel.ward() {
+            Some(ward) => ward.device.path_mtus(now),
+            None => ports.iter().map(path).collect(),
+        };
         let mtu = paths.iter().flatten().min().copied();
         Some(TunnelView { ports, paths, mtu, peers: tunnel.ward().map(|ward| ward.device.status()) })
+    }
+
+    /// Octets of the largest IP packet for `destination` that a port takes now.
+    #[inline]
+    pub(crate) fn mtu_to(&self, port: &Port, destination: Option<IpAddr>, now: Instant) -> usize {
+        match (&port.far_end, destination) {
+            (Some(FarEnd { tunnel, address: None, .. }), Some(destination)) => {
+                let ward = self.tunnels.list[*tunnel].ward();
+                let path = ward.and_then(|ward| ward.device.path_mtu(destination, now));
+                path.map_or(port.mtu, |path| path.min(port.mtu))
+            }
+            _ => port.mtu_now(now),
+        }
     }
 
     /// Tells the ports that are far ends so, now that all are there. `spec` is what they were made of.

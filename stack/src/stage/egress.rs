@@ -273,7 +273,7 @@ pub(crate) fn routed(
     let rewrite = Rewrite { destination: mac, source: interface.mac, decrement_ttl: !frame.own };
     // A routed packet is IP right behind its MAC addresses.
     let length = length_behind(packet, L3);
-    let Some(port) = port.filter(|port| length <= port.mtu_now(cx.now).min(interface.mtu)) else {
+    let Some(port) = port.filter(|port| length <= mtu_of(cx, port, frame).min(interface.mtu)) else {
         return routed_in_pieces(cx, packet, origin, frame, interface, port, rewrite);
     };
     apply(cx, packet, frame, interface, &rewrite);
@@ -282,6 +282,15 @@ pub(crate) fn routed(
         port.counters(cx.worker).drop(reason);
     }
     Ok(Verdict::Forwarded { port: port.id, tag, rewrite: Some(rewrite) })
+}
+
+/// Octets of the largest packet like this one that a port takes now.
+#[inline]
+fn mtu_of(cx: &Context, port: &Port, frame: &Frame) -> usize {
+    match port.far_end {
+        None => port.mtu,
+        Some(_) => cx.config.mtu_to(port, frame.addresses().map(|(_, to)| to), cx.now),
+    }
 }
 
 /// Sends a routed packet that is too long for its next link, or goes to all ports since nobody knows which.
@@ -299,7 +308,7 @@ fn routed_in_pieces(
         step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }
-    let mtu = port.map_or(interface.mtu, |port| port.mtu_now(cx.now).min(interface.mtu));
+    let mtu = port.map_or(interface.mtu, |port| mtu_of(cx, port, frame).min(interface.mtu));
     let length = length_behind(packet, L3);
     let fragment = length > mtu && must_fragment(cx, frame, length, mtu)?;
     apply(cx, packet, frame, interface, &rewrite);

@@ -43,7 +43,8 @@ pub(crate) fn originate(
         return Ok(());
     };
     let station = bridge::station(cx, out, mac);
-    let mtu = station.port.map_or(out.mtu, |port| port.mtu_now(cx.now).min(out.mtu));
+    let mtu =
+        station.port.map_or(out.mtu, |port| cx.config.mtu_to(port, Some(destination), cx.now).min(out.mtu));
     if packet.len() > L3 + mtu {
         return Err(Unsent::TooBig(mtu));
     }

@@ -1,4 +1,5 @@
-//! The path MTU to a far end: what routers on the way have said, for as long as that holds.
+//! The path MTU to a far end: what routers on the way have said, for as long as that holds. A WireGuard tunnel has one for
+//! each peer.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::time::Instant;
 
 /// How long a lower MTU is believed (RFC 1191 section 6.3, RFC 8201 section 4: ten minutes).
-const LIFETIME: Duration = Duration::from_secs(600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 
 /// The least that is believed, in octets: what IPv6 needs inside (RFC 8200 section 5). Whoever forges a word from the
 /// way cannot do worse. A way that carries less needs the tunnel's MTU set.
@@ -25,6 +26,11 @@ impl PathMtu {
     pub fn get(&self, now: Instant) -> Option<usize> {
         let said = self.said.load(Relaxed);
         (said != 0 && millis(now) < said >> 16).then_some(usize::from(said as u16))
+    }
+
+    /// Forgets what was said: the way is another one.
+    pub fn forget(&self) {
+        self.said.store(0, Relaxed);
     }
 
     /// A router on the way says that no packet larger than `mtu` octets gets through. Whether that is news.
@@ -57,6 +63,9 @@ mod tests {
         assert!(path.lower(now, 1300));
         assert_eq!(path.get(now + Duration::from_secs(599)), Some(1300));
         assert_eq!(path.get(now + Duration::from_secs(600)), None);
+        path.lower(now, 1300);
+        path.forget();
+        assert_eq!(path.get(now), None);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) fn seal(
         Some(reservation) => {
             step!(cx, "tunnel", "{count} messages sealed for the peer at {}", reservation.endpoint.remote);
             let heading = heading(ward, &reservation.endpoint, ecn::of_frame(packet.frame()), port.id);
-            seal_all(cx, port, frames, (&peer, &reservation), &heading)?;
+            seal_all(cx, frames, (&peer, &reservation), &heading)?;
         }
         None => {
             step!(cx, "tunnel", "no session with the peer: {count} packets wait for one");
@@ -85,14 +85,13 @@ fn heading(ward: &Ward, endpoint: &wireguard::Endpoint, tos: u8, port: PortId) -
 /// Writes and seals every frame's packet where it is sent from, and tells the peer of those that are.
 fn seal_all(
     cx: &mut Context,
-    port: &Port,
     frames: &Frames,
     (peer, reservation): (&Peer, &Reservation),
     heading: &Heading,
 ) -> Result<(), DropReason> {
     let (mut packets, mut octets) = (0, 0);
     // Padding must not make a packet larger than what gets to the far end.
-    let mtu = port.mtu_now(cx.now);
+    let mtu = peer.mtu_now(cx.now);
     let mut seal = |position: usize| -> Result<(), DropReason> {
         let length = frames.length(position) - L3;
         let whole = OVERHEAD + padded(length, mtu);

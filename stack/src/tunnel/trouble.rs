@@ -19,12 +19,15 @@ pub(crate) fn hear(cx: &mut Context, underlay: Underlay, error: &UnderlayError) 
     }
     let remote = error.destination.ip();
     if let Underlay::Udp(port) = underlay
-        && let Some((id, ward)) = cx.config.tunnels.wireguard(port)
+        && let Some((_, ward)) = cx.config.tunnels.wireguard(port)
     {
-        let ours = error.by_node || ward.device.has_sent(error.destination, error.quote);
-        if let Some(port) = cx.config.port(id).filter(|_| ours) {
-            lower(cx, port, remote, mtu);
-        }
+        let quote = Some(error.quote).filter(|_| !error.by_node);
+        ward.device.narrow(
+            cx.now,
+            error.destination,
+            quote,
+            inside(mtu, remote, udp::HEADER_LENGTH + OVERHEAD),
+        );
     } else if error.by_node || is_ours(cx, underlay, error) {
         // All tunnels to there take the same way.
         cx.config.tunnels.at(remote, cx.config).for_each(|port| lower(cx, &port, remote, mtu));
@@ -63,16 +66,23 @@ fn quoted_by_router<'a>(cx: &Context<'a>, router: usize, quote: &[u8]) -> Option
 
 /// Has a far end at `remote` get no packets that are larger than `mtu` octets outside.
 pub(super) fn lower(cx: &Context, port: &Port, remote: IpAddr, mtu: u32) {
-    let outer = if remote.is_ipv4() { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
     let Some(far_end) = &port.far_end else { return };
-    let inside = match &cx.config.tunnels.list[far_end.tunnel].means {
+    let added = match &cx.config.tunnels.list[far_end.tunnel].means {
         Means::Vxlan { .. } => udp::HEADER_LENGTH + VXLAN,
-        Means::WireGuard(_) => udp::HEADER_LENGTH + OVERHEAD,
         Means::Gre { spec, ethernet } => {
             spec.header(0).length() + if *ethernet { ethernet::HEADER_LENGTH } else { 0 }
         }
+        // Its peers are each somewhere else.
+        Means::WireGuard(_) => return,
     };
-    far_end.path.lower(cx.now, mtu.saturating_sub((outer + inside) as u32));
+    far_end.path.lower(cx.now, inside(mtu, remote, added));
+}
+
+/// What is left of `mtu` octets on the way to `remote` for an IP packet inside, before which a tunnel puts `added` octets
+/// behind the outer IP header.
+fn inside(mtu: u32, remote: IpAddr, added: usize) -> u32 {
+    let outer = if remote.is_ipv4() { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
+    mtu.saturating_sub((outer + added) as u32)
 }
 
 /// Whether a tunnel may have sent what is quoted.

@@ -13,6 +13,8 @@ use crate::tunnel::wireguard::{PresharedKey, PrivateKey};
 use crate::tunnel::{Inbox, Underlay};
 use crate::wire::{icmpv4, ipv4};
 
+mod ways;
+
 const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
 const C: &str = "192.0.2.3";
@@ -543,47 +545,6 @@ fn wireguard_lets_nothing_through_that_is_not_the_peers() {
     let ping = a.fabric.echo("a1", "198.18.20.10");
     a.receive("a1", Packet::from_frame(&ping));
     assert_eq!(a.fabric.dropped("far", DropReason::WireguardNoPeer), 1);
-}
-
-#[test]
-fn a_way_that_carries_less_is_told_to_senders_and_packets_that_may_be_cut_are() {
-    let Encapsulation::Vxlan(mut spec) = vxlan(42, &[B]) else { panic!() };
-    spec.remotes[0].macs = vec![testing::mac("b1")];
-    let (mut a, _) = stretched(Encapsulation::Vxlan(spec), vxlan(42, &[A]));
-    a.fabric.introduce("a1", ["198.18.1.1", "2001:db8:1::1"]);
-    let long = |a: &mut Node, dont_fragment: bool| {
-        let frame = a.fabric.frame("a1", |spec| {
-            spec.destination = "198.18.1.20".parse().unwrap();
-            spec.destination_mac = Some(testing::mac("b1"));
-            spec.length = Some(1400);
-            spec.dont_fragment = dont_fragment;
-        });
-        a.receive("a1", Packet::from_frame(&frame))
-    };
-    assert_eq!(long(&mut a, true).1.len(), 1, "it fits");
-    let error = |quote: &'static [u8]| crate::tunnel::UnderlayError {
-        destination: format!("{B}:4789").parse().unwrap(),
-        mtu: Some(1350),
-        by_node: false,
-        quote,
-    };
-    let (now, underlay) = (a.fabric.now, Underlay::Udp(4789));
-    // Who does not know what was sent is not believed.
-    a.fabric.stack.underlay_error(now, underlay, &error(&[8, 0, 0, 0, 0, 0, 43, 0]));
-    a.fabric.stack.underlay_error(now, underlay, &error(&[]));
-    assert_eq!(long(&mut a, true).1.len(), 1);
-    a.fabric.stack.underlay_error(now, underlay, &error(&[8, 0, 0, 0, 0, 0, 42, 0]));
-    let (frames, sent) = long(&mut a, true);
-    assert!(sent.is_empty());
-    let told = frames[0].1.frame();
-    assert_eq!((ports(&frames), &told[34..36]), (vec!["a1"], &[3, 4][..]));
-    assert_eq!(told[40..42], 1300u16.to_be_bytes(), "1350 less what the tunnel adds");
-    // Both pieces fit.
-    let (frames, sent) = long(&mut a, false);
-    let [(datagram, octets)] = &sent[..] else { panic!("{sent:?}") };
-    assert_eq!((frames.len(), octets.len().div_ceil(datagram.segment)), (0, 2));
-    assert!(datagram.segment <= 1300 + 14 + 8);
-    assert_eq!(a.fabric.counted("tunnel_errors"), 3);
 }
 
 /// Node a of [`ethernet_goes_through_vxlan_that_a_router_sends_through_another_tunnel`], and a port `x` on a network of

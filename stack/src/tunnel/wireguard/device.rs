@@ -8,8 +8,8 @@ mod picture;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -26,6 +26,7 @@ use super::{Moment, PublicKey, Refusal};
 use crate::Prefix;
 use crate::config::WireGuardSpec;
 use crate::time::Instant;
+use crate::tunnel::path::LIFETIME;
 
 /// Peers whose timers are looked at in one poll: the handshakes that may begin take
 /// a good part of a millisecond each in the worst case.
@@ -37,6 +38,8 @@ pub struct Device {
     shared: Arc<Shared>,
     picture: ArcSwap<Picture>,
     admission: Admission,
+    /// Nanoseconds until which the way to some peer may carry less than the tunnel's MTU.
+    narrow_until: AtomicU64,
     /// The number of the next peer; also: one configures at a time.
     next_id: Mutex<u64>,
 }
@@ -83,6 +86,7 @@ impl Device {
             shared: Arc::new(shared),
             picture: ArcSwap::from_pointee(Picture::default()),
             admission: Admission::new(),
+            narrow_until: AtomicU64::new(0),
             next_id: Mutex::new(0),
         };
         device.configure(now, spec, mtu);
@@ -133,16 +137,37 @@ impl Device {
         }
     }
 
-    /// Whether a message that begins like this may be one that was sent to `destination` not long ago: it is for a
-    /// session that a peer there has.
-    pub fn has_sent(&self, destination: SocketAddr, message: &[u8]) -> bool {
-        let Some(receiver) = DataHeader::receiver_of(message) else { return false };
+    /// Octets of the largest packet that gets to the peer of this destination; `None`: as large as the tunnel's MTU.
+    #[inline]
+    pub fn path_mtu(&self, destination: IpAddr, now: Instant) -> Option<usize> {
+        // In the usual case nobody has said anything of any way, and nobody has to be looked up.
+        if now.as_nanos() >= self.narrow_until.load(Relaxed) {
+            return None;
+        }
+        self.picture.load().route(destination)?.path_mtu(now)
+    }
+
+    /// No packets larger than `mtu` octets inside get to the peers at `destination`: so said the node itself, or about
+    /// the message that begins with `quote` somebody on the way, who is believed if this may be one that was sent there
+    /// not long ago, in a session that a peer there has.
+    pub fn narrow(&self, now: Instant, destination: SocketAddr, quote: Option<&[u8]>, mtu: u32) {
+        let receiver = quote.map(DataHeader::receiver_of);
         let picture = self.picture.load();
-        let mut there = picture
+        let there = picture
             .peers()
             .iter()
-            .filter(|peer| peer.endpoint().is_some_and(|endpoint| endpoint.remote == destination));
-        there.any(|peer| peer.sends_by(receiver))
+            .filter(|peer| peer.endpoint().is_some_and(|endpoint| endpoint.remote == destination))
+            .filter(|peer| receiver.is_none_or(|index| index.is_some_and(|index| peer.sends_by(index))));
+        for peer in there {
+            // Before the peer's own: who sees that looks for no peer otherwise.
+            self.narrow_until.fetch_max((now + LIFETIME).as_nanos(), Relaxed);
+            peer.narrow(now, mtu);
+        }
+    }
+
+    /// What the way to each peer carries, in the order of the description; `None`: as much as the tunnel's MTU.
+    pub fn path_mtus(&self, now: Instant) -> Vec<Option<usize>> {
+        self.picture.load().peers().iter().map(|peer| peer.path_mtu(now)).collect()
     }
 
     /// Forgets by which of the node's addresses the peers at `destination` know it: it does not work any more.

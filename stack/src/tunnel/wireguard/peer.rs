@@ -32,6 +32,7 @@ use super::session::REJECT_AFTER;
 use super::timers::{JITTER, KEEPALIVE_TIMEOUT, REKEY_TIMEOUT, Timer, Timers};
 use crate::jitter;
 use crate::time::Instant;
+use crate::tunnel::path::PathMtu;
 
 /// What all peers of a device share.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Peer {
     endpoint: ArcSwapOption<Endpoint>,
     /// What is sent by.
     sending: ArcSwapOption<Session>,
+    /// What the way to there carries.
+    path: PathMtu,
     timers: Timers,
     place: Place,
     /// Data came again after a keepalive was planned: another one will be due.
@@ -125,6 +128,7 @@ impl Peer {
             settings: ArcSwap::from_pointee(settings),
             endpoint: ArcSwapOption::new(endpoint),
             sending: ArcSwapOption::empty(),
+            path: PathMtu::default(),
             timers: Timers::default(),
             place: Place::new(id),
             keepalive_again: AtomicBool::new(false),
@@ -147,6 +151,24 @@ impl Peer {
     #[inline]
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.endpoint.load().as_deref().copied()
+    }
+
+    /// What the way to it carries; `None`: nobody has said that this is less than the tunnel's MTU.
+    #[inline]
+    pub(super) fn path_mtu(&self, now: Instant) -> Option<usize> {
+        self.path.get(now)
+    }
+
+    /// Octets of the largest packet that gets to it.
+    #[inline]
+    pub fn mtu_now(&self, now: Instant) -> usize {
+        let mtu = self.shared.mtu.load(Relaxed) as usize;
+        self.path_mtu(now).map_or(mtu, |path| path.min(mtu))
+    }
+
+    /// The way to it carries no packets inside that are larger than `mtu` octets.
+    pub(super) fn narrow(&self, now: Instant, mtu: u32) {
+        self.path.lower(now, mtu);
     }
 
     /// Leave to send `count` packets, whose numbers are taken. `None`: there is no session, or nobody knows where the
@@ -229,7 +251,15 @@ impl Peer {
     fn roam(&self, remote: SocketAddr, local: IpAddr) {
         let endpoint = Endpoint { remote, local: Some(local).filter(|local| !local.is_unspecified()) };
         if self.endpoint() != Some(endpoint) {
-            self.endpoint.store(Some(Arc::new(endpoint)));
+            self.move_to(endpoint);
+        }
+    }
+
+    /// Takes in where it is and speaks from. What the way to another address carries nobody has said yet.
+    fn move_to(&self, endpoint: Endpoint) {
+        let before = self.endpoint.swap(Some(Arc::new(endpoint)));
+        if before.is_none_or(|before| before.remote.ip() != endpoint.remote.ip()) {
+            self.path.forget();
         }
     }
 

@@ -123,8 +123,7 @@ impl Peer {
     /// Sends one packet. Says whether there was a session.
     fn seal(&self, now: Instant, packet: &[u8], events: &mut Vec<Event>) -> bool {
         let Some(reservation) = self.reserve(now, 1) else { return false };
-        let mtu = self.shared.mtu.load(Relaxed) as usize;
-        let mut slot = vec![0; OVERHEAD + padded(packet.len(), mtu)];
+        let mut slot = vec![0; OVERHEAD + padded(packet.len(), self.mtu_now(now))];
         slot[super::super::wire::HEADER_LENGTH..][..packet.len()].copy_from_slice(packet);
         if reservation.session.seal(reservation.first_counter, &mut slot, packet.len()).is_ok() {
             self.sent(now, slot.len() as u64, u64::from(!packet.is_empty()));
@@ -143,7 +142,7 @@ impl Peer {
         self.settings.store(Arc::new(settings));
         let settings = self.settings.load();
         if let Some(remote) = endpoint {
-            self.endpoint.store(Some(Arc::new(Endpoint { remote, local: None })));
+            self.move_to(Endpoint { remote, local: None });
         }
         let is_ours = |key| locals.iter().any(|local| local.public == key);
         self.abandon_unless(&mut state, |local, remote| is_ours(*local) && settings.has(remote));
