@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::bridge::Station;
-use super::{Frame, L3, Layer3, Rejection, fragment, segment};
+use super::{Answer, Frame, L3, Layer3, Rejection, fragment, icmp_error, segment};
 use crate::batch::Origin;
 use crate::config::{Config, Interface, Network, Offloads, Port, PortId, PortVlans};
 use crate::offload;
@@ -84,6 +84,17 @@ impl Delivery<'_> {
         any
     }
 
+    /// Octets of the largest IP packet that all tunnels take by which the frame goes.
+    fn narrowest(&self, cx: &Context) -> usize {
+        let mut least = usize::MAX;
+        self.each(cx.config, |port| {
+            if port.far_end.is_some() {
+                least = least.min(port.mtu_now(cx.now));
+            }
+        });
+        least
+    }
+
     /// Whether a frame to many goes to this port of the network, too.
     pub fn reaches(&self, port: &Port) -> bool {
         let with_sender = self.from.is_none_or(|from| {
@@ -120,10 +131,16 @@ pub(crate) fn to_port(
     let mtu = port.mtu_now(cx.now);
     if segment_length(packet) > mtu {
         step!(cx, "egress", "larger than the {mtu} octets of port {}", port.name);
-        return match port.far_end {
-            Some(_) => narrow(cx, packet, frame, port, mtu),
-            None => Err(DropReason::FrameTooLong.into()),
+        if port.far_end.is_none() {
+            return Err(DropReason::FrameTooLong.into());
+        }
+        let delivery = Delivery {
+            tag: frame.tag,
+            targets: Targets::One(port),
+            ..Delivery::on(&cx.config.networks[port.network], frame.vlan)
         };
+        squeeze(cx, packet, frame, mtu, &delivery)?;
+        return Ok(Verdict::Forwarded { port: port.id, tag: None, rewrite: None });
     }
     let tag = port.vlans.tag(frame.vlan, frame.tag);
     send(cx, packet, origin, (port, tag), &mut None)?;
@@ -134,25 +151,20 @@ pub(crate) fn to_port(
     Ok(Verdict::Forwarded { port: port.id, tag, rewrite: None })
 }
 
-/// Sends a bridged frame by a tunnel whose way does not carry it whole: its packet in pieces, if it may be cut. Its
-/// sender is told otherwise, since it cannot know of the way.
-fn narrow(
+/// Sends a frame by a tunnel whose way does not carry it whole, but only `mtu` octets: its packet in pieces, if it may be
+/// cut. Its sender is to be told otherwise, since it cannot know of the way.
+fn squeeze(
     cx: &mut Context,
     packet: &mut Packet,
     frame: &Frame,
-    port: &Port,
     mtu: usize,
-) -> Result<Verdict, Rejection> {
-    let delivery = Delivery {
-        tag: frame.tag,
-        targets: Targets::One(port),
-        ..Delivery::on(&cx.config.networks[port.network], frame.vlan)
-    };
+    delivery: &Delivery,
+) -> Result<(), Rejection> {
     let length = segment_length(packet);
     match &frame.network {
         Layer3::Ipv4(_) | Layer3::Ipv6(_) if must_fragment(cx, frame, length, mtu)? => {
-            cut(cx, packet, frame, mtu, &delivery);
-            Ok(Verdict::Forwarded { port: port.id, tag: None, rewrite: None })
+            cut(cx, packet, frame, mtu, delivery);
+            Ok(())
         }
         _ => Err(DropReason::FrameTooLong.into()),
     }
@@ -175,7 +187,11 @@ pub(crate) fn flood(
         from: Some(from),
         targets: if customers { Targets::Tunnels } else { targets },
     };
-    let spread = spread(cx, packet, origin, &delivery);
+    let spread = spread_or_cut(cx, packet, origin, &delivery, Some(frame));
+    if let Some((_, answer)) = spread.too_big {
+        // Once, for all far ends.
+        icmp_error::send(cx, packet, frame, from, answer);
+    }
     if spread == Spread::default() {
         return Err(Rejection::from(match delivery.targets {
             Targets::Tunnels => DropReason::ReservedMulticast,
@@ -194,36 +210,58 @@ pub(crate) struct Spread {
     pub sent: usize,
     /// Ports that could not take it, each of which has counted it.
     pub refused: usize,
+    /// What its sender is to be told, and the MTU of the far end that takes least, if some do not take it whole.
+    too_big: Option<(usize, Answer)>,
 }
 
-/// Sends a frame to whom it is for.
+/// Sends a frame that the stack has made to whom it is for.
 pub(crate) fn spread(cx: &mut Context, packet: &mut Packet, origin: Origin, delivery: &Delivery) -> Spread {
-    let (mut spread, mut segments) = (Spread::default(), None);
-    let config = cx.config;
-    delivery.each(config, |port| {
-        let sent = hand_over(cx, packet, origin, delivery, port, &mut segments);
-        *if sent { &mut spread.sent } else { &mut spread.refused } += 1;
-    });
-    spread
+    spread_or_cut(cx, packet, origin, delivery, None)
 }
 
-/// Sends a frame to a port if it can take it.
-fn hand_over(
+/// Sends a frame to whom it is for, by tunnels that do not carry it whole in pieces, if its headers are in `frame` and it
+/// may be cut.
+fn spread_or_cut(
     cx: &mut Context,
     packet: &mut Packet,
     origin: Origin,
     delivery: &Delivery,
-    port: &Port,
-    segments: &mut Option<Range<usize>>,
-) -> bool {
-    let fits =
-        if segment_length(packet) > port.mtu_now(cx.now) { Err(DropReason::FrameTooLong) } else { Ok(()) };
-    let out = (port, port.vlans.tag(delivery.vlan, delivery.tag));
-    let sent = fits.and_then(|()| send(cx, packet, origin, out, segments));
-    if let Err(reason) = sent {
-        port.counters(cx.worker).drop(reason);
+    frame: Option<&Frame>,
+) -> Spread {
+    let (mut spread, mut segments) = (Spread::default(), None);
+    let config = cx.config;
+    delivery.each(config, |port| {
+        let mtu = port.mtu_now(cx.now);
+        let sent = match frame.filter(|_| port.far_end.is_some()) {
+            _ if segment_length(packet) <= mtu => {
+                let tag = port.vlans.tag(delivery.vlan, delivery.tag);
+                send(cx, packet, origin, (port, tag), &mut segments).map_err(Rejection::from)
+            }
+            Some(frame) => {
+                squeeze(cx, packet, frame, mtu, &Delivery { targets: Targets::One(port), ..*delivery })
+            }
+            None => Err(DropReason::FrameTooLong.into()),
+        };
+        spread.take_in(sent, mtu, |reason| port.counters(cx.worker).drop(reason));
+    });
+    spread
+}
+
+impl Spread {
+    /// Takes in what became of the frame at one port, which takes `mtu` octets.
+    fn take_in(&mut self, sent: Result<(), Rejection>, mtu: usize, count: impl FnOnce(DropReason)) {
+        let Err(rejection) = sent else {
+            self.sent += 1;
+            return;
+        };
+        self.refused += 1;
+        count(rejection.reason);
+        if let Some(answer) = rejection.answer
+            && self.too_big.is_none_or(|(least, _)| mtu < least)
+        {
+            self.too_big = Some((mtu, answer));
+        }
     }
-    sent.is_ok()
 }
 
 /// Sends a frame by a port, with this tag, and does before what the device cannot. `segments` are those of
@@ -308,7 +346,11 @@ fn routed_in_pieces(
         step!(cx, "egress", "network {} has no ports", delivery.network.name);
         return Err(DropReason::NoOtherPort.into());
     }
-    let mtu = port.map_or(interface.mtu, |port| mtu_of(cx, port, frame).min(interface.mtu));
+    let least = match port {
+        Some(port) => mtu_of(cx, port, frame),
+        None => delivery.narrowest(cx),
+    };
+    let mtu = least.min(interface.mtu);
     let length = length_behind(packet, L3);
     let fragment = length > mtu && must_fragment(cx, frame, length, mtu)?;
     apply(cx, packet, frame, interface, &rewrite);

@@ -154,3 +154,92 @@ fn a_way_that_carries_less_is_told_to_senders_and_packets_that_may_be_cut_are() 
     assert!(datagram.segment <= 1300 + 14 + 8);
     assert_eq!(a.fabric.counted("tunnel_errors"), 3);
 }
+
+/// A Network that reaches over a narrow way to b, 1300 octets, and by a wider one to c, 1350 octets.
+fn unequal() -> Node {
+    let (mut a, _) = stretched(vxlan(42, &[B, C]), vxlan(42, &[A]));
+    a.fabric.introduce("a1", ["198.18.1.1", "2001:db8:1::1"]);
+    for (remote, mtu) in [(B, 1350), (C, 1400)] {
+        let error = UnderlayError {
+            destination: format!("{remote}:4789").parse().unwrap(),
+            mtu: Some(mtu),
+            by_node: true,
+            quote: &[],
+        };
+        a.fabric.stack.underlay_error(a.fabric.now, Underlay::Udp(4789), &error);
+    }
+    a
+}
+
+/// A packet of `length` octets from a1 on its own Network.
+fn bridged(
+    a: &mut Node,
+    to: (&str, MacAddr),
+    length: u16,
+    dont_fragment: bool,
+) -> (Vec<super::super::Sent>, Sent) {
+    let frame = a.fabric.frame("a1", |spec| {
+        spec.destination = to.0.parse().unwrap();
+        spec.destination_mac = Some(to.1);
+        spec.length = Some(length);
+        spec.dont_fragment = dont_fragment;
+    });
+    a.receive("a1", Packet::from_frame(&frame))
+}
+
+/// To which far end how many datagrams go.
+fn datagrams(sent: &Sent) -> Vec<(String, usize)> {
+    let count = |(datagram, octets): &(Datagram, Vec<u8>)| {
+        let pieces = if datagram.segment == 0 { 1 } else { octets.len().div_ceil(datagram.segment) };
+        (datagram.destination.ip().to_string(), pieces)
+    };
+    sent.iter().map(count).collect()
+}
+
+const GROUP: MacAddr = MacAddr([0x01, 0, 0x5e, 1, 2, 3]);
+
+#[test]
+fn what_goes_to_many_and_may_be_cut_is_cut_for_those_that_need_it() {
+    let mut a = unequal();
+    for to in [("198.18.1.20", testing::mac("b1")), ("239.1.2.3", GROUP)] {
+        let (frames, sent) = bridged(&mut a, to, 1340, false);
+        assert_eq!(ports(&frames), ["a2", "a3"]);
+        assert!(frames.iter().all(|(_, frame)| frame.len() == 1354), "whole");
+        assert_eq!(datagrams(&sent), [(B.to_owned(), 2), (C.to_owned(), 1)]);
+        assert!(sent[0].0.segment <= 1300 + 14 + 8);
+        assert_eq!(sent[1].1.len(), 1340 + 14 + 8);
+    }
+    assert_eq!(a.fabric.dropped(&format!("far/{B}"), DropReason::FrameTooLong), 0);
+}
+
+#[test]
+fn who_floods_what_must_not_be_cut_is_told_once() {
+    let mut a = unequal();
+    let to = ("198.18.1.20", testing::mac("b1"));
+    let (mut frames, sent) = bridged(&mut a, to, 1400, true);
+    assert!(sent.is_empty());
+    let told = frames.extract_if(.., |(port, _)| *port == "a1").collect::<Vec<_>>();
+    assert_eq!((ports(&frames), told_mtu(&told)), (vec!["a2", "a3"], 1300));
+    assert_eq!(a.fabric.counted("icmp_errors"), 1);
+    for remote in [B, C] {
+        assert_eq!(a.fabric.dropped(&format!("far/{remote}"), DropReason::PacketTooBig), 1);
+    }
+    // The one whose way takes it gets it.
+    assert_eq!(datagrams(&bridged(&mut a, to, 1350, true).1), [(C.to_owned(), 1)]);
+}
+
+#[test]
+fn errors_about_groups_are_told_for_ipv6_only() {
+    let mut a = unequal();
+    for to in [("239.1.2.3", GROUP), ("198.18.1.255", MacAddr::BROADCAST)] {
+        let (frames, sent) = bridged(&mut a, to, 1400, true);
+        assert_eq!((ports(&frames), sent.len()), (vec!["a2", "a3"], 0), "RFC 1122 section 3.2.2");
+    }
+    let to = ("ff0e::1:2:3", MacAddr([0x33, 0x33, 0, 1, 0, 2]));
+    let (frames, sent) = bridged(&mut a, to, 1400, true);
+    assert!(sent.is_empty());
+    let told: Vec<_> = frames.iter().filter(|(port, _)| *port == "a1").collect();
+    let [(_, told)] = &told[..] else { panic!("{} are told", told.len()) };
+    assert_eq!(told.frame()[54..62], [2, 0, told.frame()[56], told.frame()[57], 0, 0, 5, 20], "1300");
+    assert_eq!(a.fabric.counted("icmp_errors"), 1);
+}
