@@ -15,4 +15,4 @@ pub(crate) mod send;
 pub(crate) mod trouble;
 pub mod wireguard;
 
-pub use datagram::{Datagram, Inbox, Underlay, UnderlayError};
+pub use datagram::{Datagram, Inbox, Load, Underlay, UnderlayError};

@@ -234,7 +234,7 @@ fn workers_let_go_of_sockets_that_are_not_in_the_picture_any_more() {
 
 #[test]
 fn what_no_socket_takes_is_counted() {
-    let (_entered, [one, _]) = wired();
+    let (_entered, [one, _two]) = wired();
     let node = Node::new(one, 0);
     let knock = || {
         let _entered = node.container.enter().unwrap();
@@ -251,8 +251,17 @@ fn what_no_socket_takes_is_counted() {
     };
     node.publish(Some(vxlan(WIRE[1][0])), &[]);
     until("port_down");
+    let sent = |remote: &str| node.dataplane.port_totals(&format!("far/{remote}")).unwrap().tx_packets;
+    assert_eq!(sent(WIRE[1][0]), 0, "what was dropped was not sent");
     let io = node.open(Underlay::Udp(4789));
     // The node has no way there.
     node.publish(Some(vxlan("192.0.2.1")), &[(Underlay::Udp(4789), &io)]);
     until("device_error");
+    assert_eq!(sent("192.0.2.1"), 0, "what was dropped was not sent");
+    node.publish(Some(vxlan(WIRE[1][0])), &[(Underlay::Udp(4789), &io)]);
+    let end = Instant::now() + DEADLINE;
+    while sent(WIRE[1][0]) == 0 {
+        assert!(Instant::now() < end, "{:?}", node.drops());
+        knock();
+    }
 }

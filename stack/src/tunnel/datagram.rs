@@ -40,8 +40,26 @@ pub struct Datagram {
     pub(crate) numbered: bool,
     /// Octets of each datagram but the last, of 64 at most; 0: it is one datagram.
     pub segment: usize,
+    /// What it carries: what the port has sent once it is on its way.
+    pub load: Load,
     /// Where its octets are, among those of the output.
     pub(crate) octets: Range<usize>,
+}
+
+/// What datagrams carry of others; what a tunnel itself says is nothing of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Frames, or for routers packets.
+    pub frames: u64,
+    /// Octets of them with their Ethernet headers.
+    pub octets: u64,
+}
+
+impl Load {
+    /// One frame of `length` octets.
+    pub(crate) fn frame(length: usize) -> Load {
+        Load { frames: 1, octets: length as u64 }
+    }
 }
 
 /// Datagrams of one size that a socket takes in one call.
@@ -76,9 +94,9 @@ impl Outbox {
         self.octets.get(datagram.octets.clone()).unwrap_or_default()
     }
 
-    /// Room for a datagram of `length` octets, which is one of a run with those before it where it can be. `None`:
+    /// Room for a datagram of `length` octets which carries `load`, and which is one of a run with those before it where it can be. `None`:
     /// there is no more room in this round.
-    pub fn add(&mut self, heading: &Heading, length: usize) -> Option<&mut [u8]> {
+    pub fn add(&mut self, heading: &Heading, length: usize, load: Load) -> Option<&mut [u8]> {
         let start = self.used;
         let end = start + length;
         if length > MAX_DATAGRAM || end > ROUND_OCTETS {
@@ -90,8 +108,10 @@ impl Outbox {
                     last.segment = last.octets.len();
                 }
                 last.octets.end = end;
+                last.load.frames += load.frames;
+                last.load.octets += load.octets;
             }
-            None => self.datagrams.push(heading.datagram(start..end)),
+            None => self.datagrams.push(heading.datagram(start..end, load)),
         }
         self.used = end;
         if self.octets.len() < end {
@@ -136,9 +156,9 @@ pub(crate) struct Heading {
 }
 
 impl Heading {
-    fn datagram(&self, octets: Range<usize>) -> Datagram {
+    fn datagram(&self, octets: Range<usize>, load: Load) -> Datagram {
         let Heading { underlay, destination, local, tos, port, entropy, numbered } = *self;
-        Datagram { underlay, destination, local, tos, port, entropy, numbered, segment: 0, octets }
+        Datagram { underlay, destination, local, tos, port, entropy, numbered, segment: 0, load, octets }
     }
 
     fn is_of(&self, datagram: &Datagram) -> bool {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::datagram::{Arrival, Heading, Underlay};
+use super::datagram::{Arrival, Heading, Load, Underlay};
 use super::ecn;
 use super::frames::Frames;
 use super::receive::{Inner, Refusal as Refused};
@@ -95,7 +95,8 @@ fn seal_all(
     let mut seal = |position: usize| -> Result<(), DropReason> {
         let length = frames.length(position) - L3;
         let whole = OVERHEAD + padded(length, mtu);
-        let slot = cx.output.outbox.add(heading, whole).ok_or(DropReason::BuffersExhausted)?;
+        let load = Load::frame(frames.length(position));
+        let slot = cx.output.outbox.add(heading, whole, load).ok_or(DropReason::BuffersExhausted)?;
         frames.write(position, L3, &mut slot[HEADER_LENGTH..HEADER_LENGTH + length]);
         reservation.session.seal(reservation.first_counter + position as u64, slot, length)?;
         (packets, octets) = (packets + 1, octets + whole as u64);
@@ -223,7 +224,9 @@ fn carry_out(cx: &mut Context, ward: &Ward, port: PortId) {
             Event::Transmit(message) => {
                 let endpoint = wireguard::Endpoint { remote: message.destination, local: message.local };
                 let heading = heading(ward, &endpoint, message.tos, port);
-                match (cx.output.outbox.add(&heading, message.octets.len()), cx.config.port(port)) {
+                let load =
+                    if message.packet > 0 { Load::frame(L3 + message.packet) } else { Load::default() };
+                match (cx.output.outbox.add(&heading, message.octets.len(), load), cx.config.port(port)) {
                     (Some(slot), _) => slot.copy_from_slice(&message.octets),
                     (None, Some(port)) => port.counters(cx.worker).drop(DropReason::BuffersExhausted),
                     (None, None) => {}

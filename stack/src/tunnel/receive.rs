@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::datagram::{Arrival, Heading, Inbox, Underlay};
+use super::datagram::{Arrival, Heading, Inbox, Load, Underlay};
 use super::peers::{self, Run};
 use super::{ecn, merged};
 use crate::batch::{BATCH, Batch};
@@ -241,7 +241,7 @@ fn answer_keepalive(
         entropy: None,
         numbered: false,
     };
-    match cx.output.outbox.add(&heading, back.len()) {
+    match cx.output.outbox.add(&heading, back.len(), Load::default()) {
         Some(slot) => slot.copy_from_slice(back),
         None => end.counters(cx.worker).drop(DropReason::BuffersExhausted),
     }

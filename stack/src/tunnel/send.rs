@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::quality::FixedState;
 
-use super::datagram::{Heading, Outbox, Underlay};
+use super::datagram::{Heading, Load, Outbox, Underlay};
 use super::ecn;
 use super::frames::{Frames, length_without_padding};
 use super::{peers, trouble};
@@ -53,7 +53,8 @@ pub(crate) fn transmit(cx: &mut Context, received: &[Packet], first: usize) {
     cx.output.truncate_sends(kept);
 }
 
-/// Encapsulates one packet. It stays as it is, since it may leave by other ports too.
+/// Encapsulates one packet. It stays as it is, since it may leave by other ports too. What goes by sockets counts as sent
+/// when they have taken it ([`Datagram::load`](super::Datagram::load)).
 fn carry(cx: &mut Context, received: &[Packet], send: Send, port: &Port, far_end: &FarEnd, depth: usize) {
     let made = match send.origin {
         Origin::Made(_) => Some(cx.output.take_made(send.origin)),
@@ -65,14 +66,8 @@ fn carry(cx: &mut Context, received: &[Packet], send: Send, port: &Port, far_end
         (None, Origin::Made(_)) => None,
     };
     let sent = packet.map_or(Ok(()), |packet| encapsulate(cx, packet, port, far_end, depth));
-    let counters = port.counters(cx.worker);
-    match (sent, packet) {
-        (Ok(()), Some(packet)) => {
-            counters.tx_packets.add(1);
-            counters.tx_bytes.add(packet.len() as u64);
-        }
-        (Err(reason), _) => counters.drop(reason),
-        (Ok(()), None) => {}
+    if let Err(reason) = sent {
+        port.counters(cx.worker).drop(reason);
     }
     if let Some(packet) = made {
         cx.output.put(send.origin, packet);
@@ -140,7 +135,8 @@ fn by_socket(
 ) -> Result<(), DropReason> {
     for position in 0..frames.count() {
         let length = header + frames.length(position) - skipped;
-        let slot = cx.output.outbox.add(heading, length).ok_or(DropReason::BuffersExhausted)?;
+        let load = Load::frame(frames.length(position));
+        let slot = cx.output.outbox.add(heading, length, load).ok_or(DropReason::BuffersExhausted)?;
         frames.write(position, skipped, &mut slot[header..]);
         emit(slot);
     }
@@ -207,6 +203,11 @@ fn by_router(
     emit_carrier(bytes, route, &ports);
     let sent = reply::originate(cx, route.router, port, &mut made, origin, (route.local, route.remote));
     cx.output.put(origin, made);
+    if sent.is_ok() {
+        let counters = port.counters(cx.worker);
+        counters.tx_packets.add(1);
+        counters.tx_bytes.add(frames.length(position) as u64);
+    }
     sent.map_err(|unsent| match unsent {
         Unsent::Dropped(reason) => reason,
         Unsent::TooBig(mtu) => {

@@ -144,7 +144,9 @@ impl Worker {
                 let run = Run::take(window, &mut left, io);
                 match io {
                     Some(io) => sender.send(&run, io, output),
-                    None => run.datagrams().for_each(|datagram| sender.count(datagram, DropReason::PortDown)),
+                    None => run
+                        .datagrams()
+                        .for_each(|it| sender.drop(it, count(it, output), DropReason::PortDown)),
                 }
             }
         }
@@ -190,21 +192,39 @@ impl Sender<'_> {
             wait_on(self.sockets, self.epoll, fd, (first.underlay, end), io);
         }
         let messages = run.datagrams().map(|datagram| message(datagram, output.octets(datagram)));
+        // As many bits as a run has datagrams.
+        let mut refused = 0_u64;
         io.send((self.worker, end), messages, |position, error| {
             if let Some(datagram) = run.datagrams().nth(position) {
+                refused |= 1 << position;
                 let reason = drop_reason(&error);
-                (0..count(datagram, output)).for_each(|_| self.count(datagram, reason));
+                self.drop(datagram, count(datagram, output), reason);
                 if datagram.local.is_some() && reason == DropReason::DeviceError {
                     self.stack.forget_local(datagram);
                 }
                 tracing::trace!(destination = %datagram.destination, %error, "datagram refused by the socket");
             }
         });
+        let sent = run.datagrams().enumerate().filter(|(position, _)| refused & 1 << position == 0);
+        sent.for_each(|(_, datagram)| self.count(datagram));
     }
 
-    fn count(&self, datagram: &Datagram, reason: DropReason) {
+    /// Counts what a datagram carried as sent by its port.
+    fn count(&self, datagram: &Datagram) {
+        if datagram.load.frames > 0
+            && let Some(port) = self.snapshot.config.port(datagram.port)
+        {
+            let counters = port.counters(self.worker);
+            counters.tx_packets.add(datagram.load.frames);
+            counters.tx_bytes.add(datagram.load.octets);
+        }
+    }
+
+    /// Counts a run of `count` datagrams as dropped by its port.
+    fn drop(&self, datagram: &Datagram, count: u64, reason: DropReason) {
         if let Some(port) = self.snapshot.config.port(datagram.port) {
-            port.counters(self.worker).drop(reason);
+            let counters = port.counters(self.worker);
+            (0..count).for_each(|_| counters.drop(reason));
         }
     }
 }

@@ -10,9 +10,10 @@ use crate::config::{
 use crate::packet::{Gso, GsoKind, Offload, PartialChecksum};
 use crate::tunnel::datagram::{Arrival, Datagram};
 use crate::tunnel::wireguard::{PresharedKey, PrivateKey};
-use crate::tunnel::{Inbox, Underlay};
+use crate::tunnel::{Inbox, Load, Underlay};
 use crate::wire::{icmpv4, ipv4};
 
+mod counts;
 mod ways;
 
 const A: &str = "192.0.2.1";
@@ -394,6 +395,7 @@ fn a_keepalive_is_sent_back() {
         entropy: None,
         numbered: false,
         segment: 0,
+        load: Load::default(),
         octets: 0..0,
     };
     let (_, answers) = b.hear(&a, &vec![(datagram, octets)], None);

@@ -32,6 +32,8 @@ pub struct Transmit {
     pub local: Option<IpAddr>,
     /// The IPv4 TOS or IPv6 traffic class.
     pub tos: u8,
+    /// Octets of the packet inside; 0: there is none.
+    pub packet: usize,
     /// The message.
     pub octets: Vec<u8>,
 }
@@ -39,7 +41,7 @@ pub struct Transmit {
 impl Transmit {
     /// A message to `endpoint`.
     pub(super) fn new(endpoint: Endpoint, tos: u8, octets: Vec<u8>) -> Transmit {
-        Transmit { destination: endpoint.remote, local: endpoint.local, tos, octets }
+        Transmit { destination: endpoint.remote, local: endpoint.local, tos, packet: 0, octets }
     }
 }
 

@@ -128,7 +128,8 @@ impl Peer {
         if reservation.session.seal(reservation.first_counter, &mut slot, packet.len()).is_ok() {
             self.sent(now, slot.len() as u64, u64::from(!packet.is_empty()));
             let ecn = Inner::parse(packet).map_or(0, |inner| inner.ecn);
-            events.push(Event::Transmit(Transmit::new(reservation.endpoint, ecn, slot)));
+            let message = Transmit::new(reservation.endpoint, ecn, slot);
+            events.push(Event::Transmit(Transmit { packet: packet.len(), ..message }));
         }
         true
     }
