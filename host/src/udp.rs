@@ -1,7 +1,7 @@
 //! UDP sockets that carry tunnels: runs of datagrams at a time, with all that belongs to them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +14,22 @@ use crate::{Error, Result};
 
 #[cfg(test)]
 mod tests;
+
+/// The address from which the node speaks to `destination`, by the routes of the thread's namespace as they are now.
+/// Nothing is sent.
+///
+/// # Errors
+/// ENETUNREACH when no route leads there.
+pub fn source_for(destination: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match destination {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    // Any port: routes do not look at it.
+    socket.connect((destination, 9))?;
+    Ok(socket.local_addr()?.ip())
+}
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -265,3 +265,16 @@ fn what_no_socket_takes_is_counted() {
         knock();
     }
 }
+
+#[test]
+fn a_tunnel_tells_the_address_that_it_speaks_from() {
+    let (_entered, [one, _two]) = wired();
+    let node = Node::new(one, 0);
+    let local = || node.dataplane.tunnel("far").unwrap().local;
+    for (own, remote) in WIRE[0].iter().zip(WIRE[1]) {
+        node.publish(Some(vxlan(remote)), &[]);
+        assert_eq!(local(), Some(own.parse().unwrap()));
+    }
+    node.publish(Some(vxlan("192.0.2.1")), &[]);
+    assert_eq!(local(), None, "no way leads there");
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
+use weft_host::udp::source_for;
+use weft_stack::config::TunnelView;
 use weft_stack::time::Instant;
 use weft_stack::tunnel::wireguard::{PeerStatus, PublicKey};
 
@@ -60,6 +62,7 @@ impl Dataplane {
             of_port.drops.iter().for_each(|(reason, count)| *drops.entry(*reason).or_default() += count);
             totals.push(of_port);
         }
+        let local = local(&view);
         let ends = match view.peers {
             Some(peers) => {
                 let ends = peers.into_iter().zip(view.paths);
@@ -68,7 +71,7 @@ impl Dataplane {
             None => totals.into_iter().zip(view.paths).map(|(totals, path)| end(totals, path)).collect(),
         };
         let mtu = view.mtu.and_then(|mtu| u32::try_from(mtu).ok());
-        Some(TunnelReport { mtu, local: None, ends, drops: drops.into_iter().collect() })
+        Some(TunnelReport { mtu, local, ends, drops: drops.into_iter().collect() })
     }
 
     /// What is known of a WireGuard peer, with its times by the calendar.
@@ -87,6 +90,14 @@ impl Dataplane {
             drops: Vec::new(),
         }
     }
+}
+
+/// The address that a tunnel speaks from: the one that it is to, or that a peer was heard at, or that the node's routes
+/// choose. Far ends may each see another one; then it is the first's of which it is known.
+fn local(view: &TunnelView) -> Option<IpAddr> {
+    let heard = || view.peers.iter().flatten().find_map(|peer| peer.local);
+    let routed = || view.remotes.iter().find_map(|remote| source_for(*remote).ok());
+    view.local.or_else(heard).or_else(routed)
 }
 
 fn end(totals: PortTotals, path: Option<usize>) -> EndReport {

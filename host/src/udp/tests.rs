@@ -1,6 +1,5 @@
 //! UDP sockets, against the kernel.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -307,4 +306,15 @@ fn a_datagram_that_does_not_fit_has_no_length() {
         )
     });
     assert_eq!(seen.iter().map(|(arrival, _)| arrival.length).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn the_routes_tell_the_address_that_the_node_speaks_from() {
+    let _entered = own_namespace();
+    for address in ["127.0.0.1", "::1"] {
+        let address: IpAddr = address.parse().unwrap();
+        assert_eq!(source_for(address).unwrap(), address);
+    }
+    let nowhere = source_for("192.0.2.1".parse().unwrap()).unwrap_err();
+    assert_eq!(nowhere.raw_os_error(), Some(libc::ENETUNREACH));
 }

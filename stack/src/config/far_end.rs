@@ -254,6 +254,10 @@ pub struct TunnelView {
     pub paths: Vec<Option<usize>>,
     /// Octets of the largest IP packet inside, where a way is known to carry less than the description says.
     pub mtu: Option<usize>,
+    /// The address that it speaks from, where the description says which.
+    pub local: Option<IpAddr>,
+    /// Where its far ends are to which the node sends, as far as that is known.
+    pub remotes: Vec<IpAddr>,
     /// The peers of a WireGuard tunnel, in the order of its description.
     pub peers: Option<Vec<PeerStatus>>,
 }
@@ -271,7 +275,14 @@ impl Config {
             None => ports.iter().map(path).collect(),
         };
         let mtu = paths.iter().flatten().min().copied();
-        Some(TunnelView { ports, paths, mtu, peers: tunnel.ward().map(|ward| ward.device.status()) })
+        let peers = tunnel.ward().map(|ward| ward.device.status());
+        let address = |port: &Arc<Port>| port.far_end.as_ref().and_then(|far_end| far_end.address);
+        let remotes = match (&peers, tunnel.carrier) {
+            (_, Carried::ByRouter(_)) => Vec::new(),
+            (Some(peers), _) => peers.iter().filter_map(|peer| Some(peer.endpoint?.ip())).collect(),
+            (None, _) => ports.iter().filter_map(address).collect(),
+        };
+        Some(TunnelView { ports, paths, mtu, local: tunnel.local, remotes, peers })
     }
 
     /// Octets of the largest IP packet for `destination` that a port takes now.

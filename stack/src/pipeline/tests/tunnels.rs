@@ -635,9 +635,12 @@ fn an_address_that_the_node_no_longer_has_is_not_held_to() {
     settle(&mut a, &mut b, Sent::new());
     let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
     assert_eq!(sent[0].0.local, Some(a.address), "where b has heard it");
+    let heard =
+        |a: &Node| a.fabric.stack.config().tunnel("far", a.fabric.now).unwrap().peers.unwrap()[0].local;
+    assert_eq!(heard(&a), Some(a.address));
     a.fabric.stack.forget_local(&sent[0].0);
     let (_, sent) = a.receive("a1", Packet::from_frame(&ping));
-    assert_eq!(sent[0].0.local, None);
+    assert_eq!((sent[0].0.local, heard(&a)), (None, None));
 }
 
 #[test]

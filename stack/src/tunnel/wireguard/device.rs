@@ -51,6 +51,8 @@ pub struct PeerStatus {
     pub keys: Vec<PublicKey>,
     /// Where it is.
     pub endpoint: Option<SocketAddr>,
+    /// The node's address that it was heard at and is answered from; `None`: the node chooses.
+    pub local: Option<IpAddr>,
     /// When the last handshake was completed.
     pub last_handshake: Option<Instant>,
     /// How many were.
@@ -226,11 +228,12 @@ impl Device {
 
 fn status(peer: &Peer) -> PeerStatus {
     let (settings, traffic) = (peer.settings(), peer.traffic());
-    let keys = peer.keys_in_use();
+    let (keys, endpoint) = (peer.keys_in_use(), peer.endpoint());
     let last_handshake = Some(traffic.last_handshake.load(Relaxed)).filter(|at| *at != 0);
     PeerStatus {
         keys: settings.keys.iter().map(|key| key.public).collect(),
-        endpoint: peer.endpoint().map(|endpoint: Endpoint| endpoint.remote),
+        endpoint: endpoint.map(|endpoint| endpoint.remote),
+        local: endpoint.and_then(|endpoint| endpoint.local),
         last_handshake: last_handshake.map(Instant::from_nanos),
         handshakes: traffic.handshakes.load(Relaxed),
         received_packets: traffic.received_packets.load(Relaxed),
