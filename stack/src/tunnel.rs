@@ -8,6 +8,7 @@ pub mod datagram;
 mod ecn;
 mod frames;
 mod merged;
+pub(crate) mod numbers;
 pub(crate) mod path;
 pub(crate) mod peers;
 pub(crate) mod receive;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -14,9 +13,11 @@ use super::{
 };
 use crate::time::Instant;
 use crate::tunnel::Underlay;
+use crate::tunnel::numbers::Numbers;
 use crate::tunnel::path::PathMtu;
 use crate::tunnel::peers::Ward;
-use crate::tunnel::wireguard::{Device, PeerStatus};
+use crate::tunnel::wireguard::{Device, OVERHEAD, PeerStatus};
+use crate::wire::{ethernet, udp, vxlan};
 use crate::{MacAddr, Prefix};
 
 /// A tunnel takes what a device with all offloads takes.
@@ -29,6 +30,8 @@ pub(crate) struct Tunnel {
     /// Its far ends, in the order of the description.
     pub ports: Vec<PortId>,
     pub carrier: Carried,
+    /// The name of the router that carries it.
+    carrier_name: Option<Arc<str>>,
     pub local: Option<IpAddr>,
     pub means: Means,
 }
@@ -67,15 +70,6 @@ pub(crate) struct FarEnd {
     /// What the way there carries; of several each peer knows its own.
     pub path: Arc<PathMtu>,
     pub numbers: Arc<Numbers>,
-}
-
-/// Sequence numbers of GRE (RFC 2890 section 2.2).
-#[derive(Debug, Default)]
-pub(crate) struct Numbers {
-    /// Of the next packet to send.
-    pub sent: AtomicU32,
-    /// Of the last that was taken in, plus one; 0 before the first.
-    pub expected: AtomicU32,
 }
 
 /// All tunnels, and how what arrives finds its port.
@@ -308,9 +302,16 @@ impl Config {
                 let Some(id) = self.port_by_name(&name).map(|port| port.id) else { continue };
                 let before = previous.port(id).and_then(|port| port.far_end.clone());
                 let same = before.filter(|before| before.address == address);
+                let tunnel_before = same.as_ref().map(|same| &previous.tunnels.list[same.tunnel]);
+                let goes_on = |which: fn(&Tunnel, &Tunnel) -> bool| {
+                    same.as_ref().filter(|_| tunnel_before.is_some_and(|before| which(&built, before)))
+                };
+                let path =
+                    goes_on(Tunnel::has_ways_of).map(|same| Arc::clone(&same.path)).unwrap_or_default();
+                let numbers =
+                    goes_on(Tunnel::has_numbers_of).map(|same| Arc::clone(&same.numbers)).unwrap_or_default();
                 // Nobody else has the port yet.
                 if let Some(port) = self.ports[id.slot()].as_mut().and_then(Arc::get_mut) {
-                    let (path, numbers) = same.map(|same| (same.path, same.numbers)).unwrap_or_default();
                     port.far_end = Some(FarEnd { tunnel: position, address, path, numbers });
                 }
                 tunnels.enter(&built, id, address);
@@ -343,6 +344,10 @@ impl Config {
             name: tunnel.name.as_str().into(),
             ports: Vec::new(),
             carrier,
+            carrier_name: match &tunnel.carrier {
+                Carrier::Node => None,
+                Carrier::Router(name) => Some(name.as_str().into()),
+            },
             local: tunnel.local,
             means,
         })
@@ -398,7 +403,39 @@ impl Tunnels {
     }
 }
 
+impl Means {
+    /// Octets that go between the outer IP header and an IP packet inside.
+    pub fn added(&self) -> usize {
+        match self {
+            Means::Vxlan { .. } => udp::HEADER_LENGTH + vxlan::HEADER_LENGTH + ethernet::HEADER_LENGTH,
+            Means::Gre { spec, ethernet: false } => spec.header(0).length(),
+            Means::Gre { spec, ethernet: true } => spec.header(0).length() + ethernet::HEADER_LENGTH,
+            Means::WireGuard(_) => udp::HEADER_LENGTH + OVERHEAD,
+        }
+    }
+}
+
 impl Tunnel {
+    /// Whether what was found of the ways of `before`, which had the same far end, holds for this one: both go the same
+    /// way, and have the same room inside.
+    fn has_ways_of(&self, before: &Tunnel) -> bool {
+        self.carrier_name == before.carrier_name
+            && self.local == before.local
+            && self.means.added() == before.means.added()
+    }
+
+    /// Whether packets are numbered on from those of `before`, which had the same far end: that takes them for ones of
+    /// the same tunnel.
+    fn has_numbers_of(&self, before: &Tunnel) -> bool {
+        let (Means::Gre { spec, ethernet }, Means::Gre { spec: other, ethernet: other_ethernet }) =
+            (&self.means, &before.means)
+        else {
+            return false;
+        };
+        self.carrier_name == before.carrier_name
+            && (spec.key, spec.sequence, ethernet) == (other.key, other.sequence, other_ethernet)
+    }
+
     /// What there is of it if it is WireGuard.
     pub fn ward(&self) -> Option<&Ward> {
         match &self.means {

@@ -3,7 +3,6 @@
 
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::quality::FixedState;
 
@@ -162,7 +161,7 @@ pub(crate) fn number(config: &Config, outbox: &mut Outbox) {
     outbox.each_numbered(|port, packet| {
         let far_end = config.port(port).and_then(|port| port.far_end.as_ref());
         if let (Some(far_end), Ok(header)) = (far_end, gre::Header::parse(packet)) {
-            let number = far_end.numbers.sent.fetch_add(1, Relaxed);
+            let number = far_end.numbers.next();
             gre::Header { sequence: Some(number), ..header }.emit(packet);
         }
     });

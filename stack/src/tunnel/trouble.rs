@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use super::datagram::{Underlay, UnderlayError};
 use super::wireguard::OVERHEAD;
-use crate::config::{Carried, Means, Port};
+use crate::config::{Carried, Port};
 use crate::pipeline::Context;
-use crate::wire::{ethernet, gre, ipv4, ipv6, udp, vxlan};
+use crate::wire::{gre, ipv4, ipv6, udp, vxlan};
 
 /// Takes note of an error about a datagram.
 pub(crate) fn hear(cx: &mut Context, underlay: Underlay, error: &UnderlayError) {
@@ -22,12 +22,8 @@ pub(crate) fn hear(cx: &mut Context, underlay: Underlay, error: &UnderlayError) 
         && let Some((_, ward)) = cx.config.tunnels.wireguard(port)
     {
         let quote = Some(error.quote).filter(|_| !error.by_node);
-        ward.device.narrow(
-            cx.now,
-            error.destination,
-            quote,
-            inside(mtu, remote, udp::HEADER_LENGTH + OVERHEAD),
-        );
+        let room = inside(mtu, remote, udp::HEADER_LENGTH + OVERHEAD);
+        ward.device.narrow(cx.now, error.destination, quote, room);
     } else if error.by_node || is_ours(cx, underlay, error) {
         // All tunnels to there take the same way.
         cx.config.tunnels.at(remote, cx.config).for_each(|port| lower(cx, &port, remote, mtu));
@@ -67,14 +63,7 @@ fn quoted_by_router<'a>(cx: &Context<'a>, router: usize, quote: &[u8]) -> Option
 /// Has a far end at `remote` get no packets that are larger than `mtu` octets outside.
 pub(super) fn lower(cx: &Context, port: &Port, remote: IpAddr, mtu: u32) {
     let Some(far_end) = &port.far_end else { return };
-    let added = match &cx.config.tunnels.list[far_end.tunnel].means {
-        Means::Vxlan { .. } => udp::HEADER_LENGTH + VXLAN,
-        Means::Gre { spec, ethernet } => {
-            spec.header(0).length() + if *ethernet { ethernet::HEADER_LENGTH } else { 0 }
-        }
-        // Its peers are each somewhere else.
-        Means::WireGuard(_) => return,
-    };
+    let added = cx.config.tunnels.list[far_end.tunnel].means.added();
     far_end.path.lower(cx.now, inside(mtu, remote, added));
 }
 
@@ -96,6 +85,3 @@ fn is_ours(cx: &Context, underlay: Underlay, error: &UnderlayError) -> bool {
         }
     }
 }
-
-/// A VXLAN header, and the Ethernet header of the frame inside.
-const VXLAN: usize = vxlan::HEADER_LENGTH + ethernet::HEADER_LENGTH;

@@ -243,3 +243,59 @@ fn errors_about_groups_are_told_for_ipv6_only() {
     assert_eq!(told.frame()[54..62], [2, 0, told.frame()[56], told.frame()[57], 0, 0, 5, 20], "1300");
     assert_eq!(a.fabric.counted("icmp_errors"), 1);
 }
+
+/// Node a of [`stretched`] with this tunnel to b.
+fn retold(a: &mut Node, tunnel: TunnelSpec) {
+    let mut spec = testing::two_networks();
+    spec.ports.truncate(3);
+    spec.tunnels = vec![tunnel];
+    a.fabric.reconfigure(&spec);
+}
+
+#[test]
+fn another_way_begins_anew() {
+    let mut a = unequal();
+    let path = |a: &Node| a.fabric.stack.config().tunnel("far", a.fabric.now).unwrap().paths[0];
+    let now = tunnel("far", on_network("a"), vxlan(42, &[B, C]));
+    let local: IpAddr = "198.18.1.1".parse().unwrap();
+    retold(&mut a, TunnelSpec { mtu: 1390, ..now.clone() });
+    assert_eq!(path(&a), Some(1300), "the same way");
+    retold(&mut a, TunnelSpec { local: Some(local), ..now.clone() });
+    assert_eq!(path(&a), None, "another address to speak from");
+    let mut a = unequal();
+    retold(&mut a, TunnelSpec { carrier: Carrier::Router("core".into()), local: Some(local), ..now });
+    assert_eq!(path(&a), None, "a Router carries it");
+}
+
+#[test]
+fn numbers_go_on_in_the_same_tunnel_only() {
+    let means = |key| Encapsulation::Gre(gre(B, key));
+    let (mut a, _) = stretched(means(None), vxlan(42, &[B]));
+    let number = |a: &mut Node| {
+        let frame = frame_to_b1(a);
+        let (_, sent) = a.receive("a1", Packet::from_frame(&frame));
+        crate::wire::gre::Header::parse(&sent[0].1).unwrap().sequence
+    };
+    assert_eq!((number(&mut a), number(&mut a)), (Some(0), Some(1)));
+    let without_checksum = GreSpec { checksum: false, ..gre(B, None) };
+    retold(&mut a, tunnel("far", on_network("a"), Encapsulation::Gre(without_checksum)));
+    assert_eq!(number(&mut a), Some(2));
+    retold(&mut a, tunnel("far", on_network("a"), means(Some(7))));
+    assert_eq!(number(&mut a), Some(0), "another tunnel of the far end's");
+}
+
+#[test]
+fn a_far_end_that_begins_to_number_anew_is_heard() {
+    let means = |remote: &str| Encapsulation::Gre(gre(remote, None));
+    let (mut a, mut b) = stretched(means(B), means(A));
+    let frame = frame_to_b1(&a);
+    let mut send = |a: &mut Node| {
+        let (_, sent) = a.receive("a1", Packet::from_frame(&frame));
+        b.hear(a, &sent, None).0.len()
+    };
+    assert_eq!((0..100).map(|_| send(&mut a)).sum::<usize>(), 100);
+    let (mut anew, _) = stretched(means(B), means(A));
+    let heard: Vec<_> = (0..10).map(|_| send(&mut anew)).collect();
+    assert_eq!(heard, [0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(b.fabric.dropped("far", DropReason::TunnelOutOfOrder), 7);
+}
