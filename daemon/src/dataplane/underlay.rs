@@ -123,21 +123,21 @@ impl UnderlayIo {
         }
     }
 
-    /// Makes sure that an end is open. `Some` when this has opened it just now: what to wait on for errors.
-    pub(super) fn open_now(&self, end: End) -> Option<BorrowedFd<'_>> {
+    /// Makes sure that an end is open. Says whether this has opened it just now: it is to be waited on for errors.
+    pub(super) fn open_now(&self, end: End) -> bool {
         let (Ends::Udp { senders, .. }, Some((family, position))) = (&self.ends, end.position()) else {
-            return None;
+            return false;
         };
         let sender = &senders[family][position];
         if sender.get().is_some() {
-            return None;
+            return false;
         }
         let mut opened = false;
         let socket = sender.get_or_init(|| {
             opened = true;
             open_sender(family)
         });
-        socket.as_ref().filter(|_| opened).map(AsFd::as_fd)
+        opened && socket.is_some()
     }
 
     /// An end of a worker. One that only sends and could not be opened is replaced by the worker's own.

@@ -24,8 +24,9 @@ use super::Shared;
 use super::live::{self, Watcher};
 use super::port::{PortIo, Received, Refused, is_full};
 use super::snapshot::Snapshot;
-use underlay::Socket;
+use sockets::Sockets;
 
+mod sockets;
 mod underlay;
 
 /// The token of the eventfd by which the control side wakes a worker.
@@ -36,6 +37,9 @@ const WAKE: u64 = u64::MAX;
 const ROUNDS: usize = 4;
 
 const EVENTS: usize = 256;
+
+/// After so long those queues and sockets are tried again that epoll would not take.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Queues that had packets lately are read without asking epoll, this many of them...
 const HOT: usize = 4;
@@ -97,7 +101,11 @@ pub(super) struct Worker {
     acknowledge: Sender<u64>,
     epoll: Epoll,
     queues: HashMap<u64, Queue>,
-    sockets: HashMap<u64, Socket>,
+    sockets: Sockets,
+    /// When to try those queues and sockets again that epoll would not take.
+    retry: Option<Instant>,
+    /// There are such queues.
+    queues_refused: bool,
     inbox: Inbox,
     /// Tokens of the queues and sockets that had packets since the last sleep, the latest first.
     hot: Vec<u64>,
@@ -131,7 +139,9 @@ impl Worker {
             acknowledge,
             epoll,
             queues: HashMap::new(),
-            sockets: HashMap::new(),
+            sockets: Sockets::default(),
+            retry: None,
+            queues_refused: false,
             inbox: Inbox::new(),
             hot: Vec::with_capacity(HOT + 1),
             watching: Watching::default(),
@@ -166,6 +176,7 @@ impl Worker {
             if self.shared.generation.load(Acquire) != self.snapshot.config.generation() {
                 self.adopt();
             }
+            self.see_to_refused(now);
             polling_until = self.look_again(now, worked, polling_until);
             working_since = worked.then_some(now);
         }
@@ -201,7 +212,7 @@ impl Worker {
         let count = self.hot.len().min(HOT);
         tokens[..count].copy_from_slice(&self.hot[..count]);
         for token in &tokens[..count] {
-            worked |= if underlay::is_socket(*token) {
+            worked |= if sockets::is_socket(*token) {
                 self.serve_socket(now, *token)
             } else {
                 self.serve(now, *token)
@@ -246,7 +257,8 @@ impl Worker {
     fn sleep(&mut self) -> Option<Duration> {
         self.hot.clear();
         add(&self.counters.sleeps, 1);
-        self.stack.poll_at().map(|at| at.since(self.shared.now()))
+        let due = [self.stack.poll_at(), self.retry].into_iter().flatten().min();
+        due.map(|at| at.since(self.shared.now()))
     }
 
     fn serve_all(&mut self, now: Instant, events: &Events) -> bool {
@@ -254,7 +266,7 @@ impl Worker {
         for event in events.iter() {
             if event.token == WAKE {
                 self.wake.drain();
-            } else if underlay::is_socket(event.token) {
+            } else if sockets::is_socket(event.token) {
                 worked |= self.serve_event(now, event);
             } else {
                 worked |= self.serve(now, event.token);
@@ -368,9 +380,37 @@ impl Worker {
         }
     }
 
-    /// Takes up the newest snapshot: lets go of queues that are no longer its own, and takes new ones.
+    /// Takes up the newest snapshot.
     fn adopt(&mut self) {
         let snapshot = self.shared.snapshot.load_full();
+        self.adopt_queues(&snapshot);
+        self.adopt_underlays(&snapshot);
+        self.counters.queues.store(self.queues.len() as u64, Relaxed);
+        self.stack.set_config(snapshot.config.clone());
+        self.snapshot = snapshot;
+        // Nobody listens any more only when the daemon ends.
+        let _ = self.acknowledge.send(self.snapshot.config.generation());
+    }
+
+    /// Tries queues and sockets again that epoll would not take, for one since the kernel's limit was reached: nothing
+    /// else would have them read until the configuration changes.
+    fn see_to_refused(&mut self, now: Instant) {
+        match self.retry {
+            None if self.queues_refused || self.sockets.has_refused() => self.retry = Some(now + RETRY),
+            Some(at) if at <= now => {
+                self.retry = None;
+                let snapshot = Arc::clone(&self.snapshot);
+                self.adopt_queues(&snapshot);
+                self.counters.queues.store(self.queues.len() as u64, Relaxed);
+                self.sockets.try_again(&self.epoll, self.index);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets go of queues that are no longer its own by this snapshot, and takes new ones.
+    fn adopt_queues(&mut self, snapshot: &Snapshot) {
+        self.queues_refused = false;
         let workers = snapshot.config.workers();
         let wanted: HashMap<u64, (PortId, usize)> = snapshot
             .queues_of(self.index, workers)
@@ -391,12 +431,6 @@ impl Worker {
                 self.add_queue(token, Queue { port, io: io.clone(), index, large: false });
             }
         }
-        self.adopt_underlays(&snapshot);
-        self.counters.queues.store(self.queues.len() as u64, Relaxed);
-        self.stack.set_config(snapshot.config.clone());
-        self.snapshot = snapshot;
-        // Nobody listens any more only when the daemon ends.
-        let _ = self.acknowledge.send(self.snapshot.config.generation());
     }
 
     fn add_queue(&mut self, token: u64, queue: Queue) {
@@ -407,7 +441,10 @@ impl Worker {
             Ok(()) => {
                 self.queues.insert(token, queue);
             }
-            Err(error) => tracing::error!(worker = self.index, %error, "cannot wait on a receive queue"),
+            Err(error) => {
+                self.queues_refused = true;
+                tracing::error!(worker = self.index, %error, "cannot wait on a receive queue; trying again");
+            }
         }
     }
 

@@ -1,7 +1,5 @@
 //! What a worker does with the sockets by which tunnels reach their far ends: reading, sending, hearing of errors.
 
-use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,13 +11,11 @@ use weft_stack::time::Instant;
 use weft_stack::tunnel::{Datagram, Underlay, UnderlayError};
 use weft_stack::verdict::DropReason;
 
+use super::sockets::{Socket, Sockets};
 use super::{ROUNDS, Worker, add, drop_reason};
 use crate::dataplane::port::Received;
 use crate::dataplane::snapshot::Snapshot;
-use crate::dataplane::underlay::{End, UnderlayIo, is_long};
-
-/// Tokens of sockets have this bit, those of queues do not.
-const SOCKET: u64 = 1 << 63;
+use crate::dataplane::underlay::{UnderlayIo, is_long};
 
 /// Errors that are heard of one socket before others get their turn.
 const ERRORS: usize = 64;
@@ -30,28 +26,6 @@ const QUOTED: usize = 1280;
 
 /// Datagrams among which those for one socket are looked for: as many as a `u64` has bits.
 const WINDOW: usize = 64;
-
-/// A socket that this worker waits on.
-pub(super) struct Socket {
-    underlay: Underlay,
-    io: Arc<UnderlayIo>,
-    end: End,
-    /// Long runs of datagrams come.
-    long: bool,
-}
-
-/// Whether a token is that of a socket.
-pub(super) fn is_socket(token: u64) -> bool {
-    token & SOCKET != 0
-}
-
-fn token(underlay: Underlay, end: End) -> u64 {
-    let underlay = match underlay {
-        Underlay::Udp(port) => u64::from(port),
-        Underlay::Gre => 1 << 16,
-    };
-    SOCKET | underlay << 16 | u64::from(end.number())
-}
 
 impl Worker {
     /// Sees to what epoll told of a socket.
@@ -67,7 +41,7 @@ impl Worker {
     pub(super) fn serve_socket(&mut self, now: Instant, token: u64) -> bool {
         let mut worked = false;
         for _ in 0..ROUNDS {
-            let Some(socket) = self.sockets.get_mut(&token) else { return worked };
+            let Some(socket) = self.sockets.get_mut(token) else { return worked };
             let underlay = socket.underlay;
             let received = socket.io.receive(self.index, socket.end, &mut self.inbox, socket.long);
             socket.long = is_long(&mut self.inbox);
@@ -109,7 +83,7 @@ impl Worker {
     fn hear_errors(&mut self, now: Instant, token: u64) {
         let mut quoted = [0; QUOTED];
         for _ in 0..ERRORS {
-            let Some(socket) = self.sockets.get(&token) else { return };
+            let Some(socket) = self.sockets.get_mut(token) else { return };
             let Some(error) = socket.io.error(self.index, socket.end, &mut quoted) else { return };
             let underlay = socket.underlay;
             tracing::trace!(?underlay, ?error, "a datagram did not arrive");
@@ -158,18 +132,12 @@ impl Worker {
         let lives = |socket: &Socket| {
             snapshot.underlay(socket.underlay).is_some_and(|io| Arc::ptr_eq(io, &socket.io))
         };
-        for (token, socket) in self.sockets.extract_if(|_, socket| !lives(socket)) {
-            self.hot.retain(|known| *known != token);
-            if let Some(fd) = socket.io.fd(self.index, socket.end) {
-                // Closing the descriptor ends the registration too, should this fail.
-                let _ = self.epoll.remove(fd);
-            }
-        }
+        let (worker, hot) = (self.index, &mut self.hot);
+        self.sockets.retain(&self.epoll, worker, lives, |gone| hot.retain(|known| *known != gone));
         for (underlay, io) in snapshot.underlays() {
-            for end in io.read_by(self.index, snapshot.config.workers()) {
-                if let Some(fd) = io.fd(self.index, end) {
-                    wait_on(&mut self.sockets, &self.epoll, fd, (underlay, end), io);
-                }
+            for end in io.read_by(worker, snapshot.config.workers()) {
+                let socket = Socket { underlay, io: Arc::clone(io), end, long: false };
+                self.sockets.wait_on(&self.epoll, worker, socket);
             }
         }
     }
@@ -179,7 +147,7 @@ impl Worker {
 struct Sender<'a> {
     worker: usize,
     snapshot: &'a Snapshot,
-    sockets: &'a mut HashMap<u64, Socket>,
+    sockets: &'a mut Sockets,
     epoll: &'a Epoll,
     stack: &'a Stack,
 }
@@ -188,8 +156,9 @@ impl Sender<'_> {
     fn send(&mut self, run: &Run<'_>, io: &Arc<UnderlayIo>, output: &Output) {
         let Some(first) = run.datagrams().next() else { return };
         let end = io.end_for(first.destination, first.entropy);
-        if let Some(fd) = io.open_now(end) {
-            wait_on(self.sockets, self.epoll, fd, (first.underlay, end), io);
+        if io.open_now(end) {
+            let socket = Socket { underlay: first.underlay, io: Arc::clone(io), end, long: false };
+            self.sockets.wait_on(self.epoll, self.worker, socket);
         }
         let messages = run.datagrams().map(|datagram| message(datagram, output.octets(datagram)));
         // As many bits as a run has datagrams.
@@ -274,22 +243,4 @@ fn count(datagram: &Datagram, output: &Output) -> u64 {
 fn message<'a>(datagram: &Datagram, octets: &'a [u8]) -> Message<'a> {
     let Datagram { destination, local, tos, segment, .. } = *datagram;
     Message { destination, local, tos, segment, octets }
-}
-
-/// Waits on a socket, for what it receives and for errors.
-fn wait_on(
-    sockets: &mut HashMap<u64, Socket>,
-    epoll: &Epoll,
-    fd: BorrowedFd<'_>,
-    (underlay, end): (Underlay, End),
-    io: &Arc<UnderlayIo>,
-) {
-    let token = token(underlay, end);
-    if sockets.contains_key(&token) {
-        return;
-    }
-    match epoll.add(fd, token) {
-        Ok(()) => drop(sockets.insert(token, Socket { underlay, io: Arc::clone(io), end, long: false })),
-        Err(error) => tracing::error!(%error, "cannot wait on a socket of a tunnel"),
-    }
 }
