@@ -23,6 +23,7 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
         check_references(&object, tunnel, fabric, found);
         check_local(&object, tunnel, fabric, found);
         check_keys(&object, tunnel, fabric, found);
+        check_way(&object, tunnel, fabric, found);
         if let Some(network) = tunnel.segment().and_then(|segment| fabric.networks.get(&segment.network)) {
             check_mtu(&object, tunnel, &network.spec, found);
         }
@@ -56,6 +57,40 @@ fn check_local(object: &ObjectRef, tunnel: &Tunnel, fabric: &Fabric, found: &mut
     if !own.any(|claim| claim.value == local) {
         let text = format!("{local} is not an address of Router/{router}");
         found.push(Violation::new(object, "spec.local", text));
+    }
+}
+
+/// No way to a far end leads through the Tunnel itself: an address of the segment that it extends may be at any far end.
+///
+/// Only what is sure is refused. Where rules or a more specific prefix send packets elsewhere, nothing is.
+fn check_way(object: &ObjectRef, tunnel: &Tunnel, fabric: &Fabric, found: &mut Vec<Violation>) {
+    let (TunnelForm::Vxlan { vxlan, segment, .. }, Some(router)) = (&tunnel.form, tunnel.carrier()) else {
+        return;
+    };
+    let (Some(network), Some(described)) =
+        (fabric.networks.get(&segment.network), fabric.routers.get(router))
+    else {
+        return;
+    };
+    if network.spec.router.as_ref() != Some(router) || !described.spec.rules.is_empty() {
+        return;
+    }
+    let reached = prefixes(fabric, router);
+    for (index, remote) in vxlan.remotes.iter().enumerate() {
+        let address = remote.address;
+        let mut own = network.spec.subnets.iter().filter(|subnet| {
+            subnet.gateway.is_some() && subnet.vlan == segment.vlan && subnet.prefix.contains(address)
+        });
+        let Some(prefix) = own.next().map(|subnet| subnet.prefix) else { continue };
+        let mut others = reached.iter().filter(|claim| claim.value.contains(address));
+        if !others.any(|claim| claim.value.length() > prefix.length()) {
+            let text = format!(
+                "{address} is in {prefix} of Network/{}, which this Tunnel extends: Router/{router} would send to it \
+                 through the Tunnel itself",
+                segment.network
+            );
+            found.push(Violation::new(object, &format!("spec.vxlan.remotes[{index}].address"), text));
+        }
     }
 }
 

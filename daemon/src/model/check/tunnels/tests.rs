@@ -62,6 +62,29 @@ fn references_must_lead_somewhere() {
 }
 
 #[test]
+fn a_tunnel_that_would_carry_itself_is_refused() {
+    let carried = |local: &str, remote: &str| {
+        let spec = format!(
+            "  network: front\n  local: {local}\n  carrier: {{router: core}}\n  vxlan: {{vni: 1, remotes: [{{address: 198.18.2.9}}, {{address: {remote}}}]}}"
+        );
+        tunnel("t", &spec)
+    };
+    let wrong_way = carried("198.18.2.1", "198.18.1.9");
+    assert_eq!(
+        wrong(&wrong_way),
+        "Tunnel/t: spec.vxlan.remotes[1].address: 198.18.1.9 is in 198.18.1.0/24 of Network/front, which this \
+         Tunnel extends: Router/core would send to it through the Tunnel itself"
+    );
+    let v6 = "  network: front\n  local: '2001:db8:1::1'\n  carrier: {router: core}\n  vxlan: {vni: 1, remotes: [{address: '2001:db8:1::9'}]}";
+    assert!(wrong(&tunnel("t", v6)).contains("2001:db8:1::9 is in 2001:db8:1::/64"));
+    // Another Network, a prefix that leads elsewhere, and a VLAN of its own.
+    assert_eq!(wrong(&carried("198.18.1.1", "198.18.2.10")), "");
+    let elsewhere = wireguard("w", 51820, "allowedPrefixes: [198.18.1.9/32]");
+    assert_eq!(wrong(&format!("{elsewhere}{wrong_way}")), "");
+    assert_eq!(wrong(&wrong_way.replace("network: front", "network: front\n  vlan: 7")), "");
+}
+
+#[test]
 fn no_two_tunnels_are_told_apart_by_nothing() {
     let far = "remotes: [{address: 192.0.2.2}]";
     let gretap = tunnel("b", "  network: front\n  gretap: {remote: 192.0.2.2}");
