@@ -10,6 +10,7 @@ use weft_testkit::wait::retry_until;
 use weft_testkit::{Family, Manifest, Node, Nodes, PortKind, Sniffer, Wire};
 
 const MTU: u32 = 1420;
+const FLOOD: &str = include_str!("handshake_flood.py");
 
 /// What a node knows of another one.
 struct Known<'a> {
@@ -225,6 +226,62 @@ fn a_source_that_is_not_allowed_gets_nothing_through_and_is_counted() {
         ensure!(!site.peer.node().run(&line)?.success(), "a source that is not allowed is answered");
         tunnel::wait_for_drops(site.weft, "wireguard_source_not_allowed")
     });
+}
+
+/// Has a node that is flooded with handshakes, `burst` of them fifty times a second and from where the other node is, be
+/// asked for a session by that node: it gets one when it brings the cookie that it was given.
+fn gets_in_with_a_cookie(site: &Site<'_>, family: Family, initiator: Initiator, burst: u32) -> Result<()> {
+    let (of_peer, of_weft) = match initiator {
+        Initiator::Weft => (Some(site.peer.address(family)), None),
+        Initiator::FarEnd => (None, Some(site.weft.address(family))),
+    };
+    site.introduce(&site.own.public, of_weft, 0)?;
+    site.weft.apply(&site.manifest(of_peer))?;
+    let (from, to, key, near, far) = match initiator {
+        Initiator::Weft => (site.weft, site.peer, &site.theirs.public, &site.near, &site.far),
+        Initiator::FarEnd => (site.peer, site.weft, &site.own.public, &site.far, &site.near),
+    };
+    let (asking, asked) = (from.address(family).to_string(), to.address(family).to_string());
+    // The flood comes from other ports.
+    let between = format!("udp src port {PORT} and udp dst port {PORT}");
+    let sniffer = Sniffer::start(site.wire, site.weft, &between)?;
+    let command = ["python3", "-c", FLOOD, key, &asked, &PORT.to_string(), &burst.to_string()];
+    let mut flood = from.node().spawn_with_input(&command, None)?;
+    flood.wait_for("loaded")?;
+    near.meets(far)?;
+    drop(flood);
+    let recording = sniffer.finish()?;
+    let version = if family == Family::V4 { "ip" } else { "ipv6" };
+    let count = |what: &str, source: &str| recording.count(&format!("{version}.src == {source} && {what}"));
+    let none = "00:".repeat(15) + "00";
+    ensure!(count("wg.type == 3", &asked)? > 0, "no cookie was given");
+    ensure!(
+        count(&format!("wg.type == 1 && wg.mac2 == {none}"), &asking)? > 0,
+        "none was begun without a cookie"
+    );
+    ensure!(count(&format!("wg.type == 1 && wg.mac2 != {none}"), &asking)? > 0, "the cookie was not brought");
+    ensure!(count("wg.type == 2", &asked)? > 0, "there was no answer");
+    Ok(())
+}
+
+#[test]
+fn weft_gets_in_with_a_cookie_where_wireguard_go_is_flooded() {
+    for family in Family::BOTH {
+        beside_wireguard_go(Wire::link(1500), false, |site| {
+            gets_in_with_a_cookie(site, family, Initiator::Weft, 600)
+        });
+    }
+}
+
+#[test]
+fn wireguard_go_gets_in_with_a_cookie_where_weft_is_flooded() {
+    for family in Family::BOTH {
+        beside_wireguard_go(Wire::link(1500), false, |site| {
+            gets_in_with_a_cookie(site, family, Initiator::FarEnd, 40)?;
+            ensure!(tunnel::drops(site.weft, "wireguard_flood")? > 0, "nothing was refused");
+            Ok(())
+        });
+    }
 }
 
 #[test]
