@@ -341,6 +341,22 @@ fn a_narrow_way_is_told_to_the_container() {
 }
 
 #[test]
+fn a_narrow_link_of_the_node_is_told_to_the_container() {
+    for (family, overhead) in [(Family::V4, 60), (Family::V6, 80)] {
+        beside_wireguard_go(Wire::link(1500), false, |site| {
+            site.connect(family, Initiator::Weft)?;
+            site.weft.must("ip link set wire mtu 1400")?;
+            let inside = 1400 - overhead;
+            retry_until(SOON, "a too-big for the container", || {
+                let told = site.near.ping(&site.far.v4, "-M do -s 1380")?.text();
+                ensure!(told.contains(&format!("{inside}")), "an MTU of {inside} expected: {told}");
+                Ok(())
+            })
+        });
+    }
+}
+
+#[test]
 fn a_peer_that_moves_is_answered_where_it_is() {
     for family in Family::BOTH {
         beside_wireguard_go(Wire::link(1500), false, |site| {

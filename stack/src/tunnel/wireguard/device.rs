@@ -149,17 +149,20 @@ impl Device {
         self.picture.load().route(destination)?.path_mtu(now)
     }
 
-    /// No packets larger than `mtu` octets inside get to the peers at `destination`: so said the node itself, or about
-    /// the message that begins with `quote` somebody on the way, who is believed if this may be one that was sent there
-    /// not long ago, in a session that a peer there has.
+    /// No packets larger than `mtu` octets inside get to the peers at `destination`: so said the node itself, about an
+    /// address, or about the message that begins with `quote` somebody on the way, who is believed if this may be one
+    /// that was sent there not long ago, in a session that a peer there has.
     pub fn narrow(&self, now: Instant, destination: SocketAddr, quote: Option<&[u8]>, mtu: u32) {
         let receiver = quote.map(DataHeader::receiver_of);
+        let is_meant = |peer: &Peer, remote: SocketAddr| match receiver {
+            // The node knows of addresses, and of no ports.
+            None => remote.ip() == destination.ip(),
+            Some(receiver) => remote == destination && receiver.is_some_and(|index| peer.sends_by(index)),
+        };
         let picture = self.picture.load();
-        let there = picture
-            .peers()
-            .iter()
-            .filter(|peer| peer.endpoint().is_some_and(|endpoint| endpoint.remote == destination))
-            .filter(|peer| receiver.is_none_or(|index| index.is_some_and(|index| peer.sends_by(index))));
+        let all = picture.peers().iter();
+        let there =
+            all.filter(|peer| peer.endpoint().is_some_and(|endpoint| is_meant(peer, endpoint.remote)));
         for peer in there {
             // Before the peer's own: who sees that looks for no peer otherwise.
             self.narrow_until.fetch_max((now + LIFETIME).as_nanos(), Relaxed);

@@ -88,10 +88,11 @@ fn a_narrow_way_to_one_peer_is_not_that_to_the_others() {
 }
 
 #[test]
-fn the_nodes_own_word_counts_for_the_peers_at_that_endpoint() {
+fn the_nodes_own_word_counts_for_the_peers_at_that_address() {
     let (mut a, _) = with_two_peers();
     let (now, underlay) = (a.fabric.now, Underlay::Udp(PORT));
-    a.fabric.stack.underlay_error(now, underlay, &too_big(at(C), 1380, None));
+    let no_port = SocketAddr::new(at(C).ip(), 0);
+    a.fabric.stack.underlay_error(now, underlay, &too_big(no_port, 1380, None));
     assert_eq!(told_mtu(&long(&mut a, "198.18.30.10", 1400).0), 1320);
     assert!(long(&mut a, "198.18.20.10", 1400).0.is_empty());
     // The peer is elsewhere then: nobody has said anything of the way to there.
