@@ -1,4 +1,4 @@
-//! What Weft asks of Linux: namespaces, devices, TAP queues, packet, UDP and raw sockets, netlink, epoll.
+//! What Weft asks of Linux: namespaces, devices, TAP queues, packet, UDP and raw sockets, netlink, netfilter, epoll.
 //!
 //! This crate does what it is told to the kernel and reports what it sees; it holds no policy and knows
 //! nothing of the stack or the daemon. It is the only crate with `unsafe`. Everything is synchronous, and
@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod conntrack;
 pub mod cycles;
 pub mod datagram;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod limits;
 pub mod link;
 pub mod monitor;
 pub mod netns;
+pub mod nft;
 pub mod packet;
 pub mod poll;
 pub mod sysctl;
@@ -23,6 +25,7 @@ pub mod tap;
 pub mod udp;
 
 mod descriptor;
+mod netfilter;
 mod socket;
 #[cfg(test)]
 mod testing;

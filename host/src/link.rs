@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 pub use transaction::Netlink;
-pub(crate) use transaction::Wish;
+pub(crate) use transaction::{Failure, Part, Wish, part, split};
 
 use crate::netns::NetNs;
 

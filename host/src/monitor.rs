@@ -1,5 +1,5 @@
 //! What changes in the kernel: links, addresses and routes, of this namespace and of all that are numbered in
-//! it.
+//! it, and tables of nf_tables, of this namespace alone.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -9,12 +9,15 @@ use std::sync::Arc;
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
+use ruleset::Rulesets;
+
 use crate::descriptor::checked_length;
 use crate::link::decode;
 use crate::poll::{Wake, wait_for_any};
 use crate::socket::grow_buffer;
 use crate::{Error, Result};
 
+mod ruleset;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +40,8 @@ const BURST: usize = 1024;
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
+    /// `None`: this kernel has no nf_tables.
+    rulesets: Option<Rulesets>,
     wake: Arc<Wake>,
     buffer: Vec<u8>,
 }
@@ -67,6 +72,14 @@ pub enum KernelChange {
     Address,
     /// A route was added, changed or removed.
     Route,
+    /// Something in a table of nf_tables, of any family, was changed by the transaction that made this
+    /// generation.
+    Table {
+        /// The table's name.
+        name: String,
+        /// See [`crate::nft::Nft::generation`].
+        generation: u32,
+    },
     /// There were more changes than the kernel could keep for us: anything may have changed, anywhere.
     Overrun,
 }
@@ -77,7 +90,8 @@ impl Monitor {
         let failed = |source| Error::os("open", "the kernel event socket", source);
         let socket = listen().map_err(failed)?;
         let wake = Arc::new(Wake::new().map_err(failed)?);
-        Ok(Monitor { socket, wake, buffer: vec![0; BUFFER_LENGTH] })
+        let rulesets = Rulesets::listen().ok();
+        Ok(Monitor { socket, rulesets, wake, buffer: vec![0; BUFFER_LENGTH] })
     }
 
     /// Ends a [`Monitor::next`] that waits, or the next one, with no events.
@@ -92,9 +106,15 @@ impl Monitor {
         let failed = |source| Error::os("read", "the kernel event socket", source);
         let mut events = Vec::new();
         loop {
-            let [woken, readable] = wait_for_any([self.wake.as_fd(), self.socket.as_fd()]).map_err(failed)?;
+            // A descriptor that is twice among them stands for the one that is not there.
+            let rulesets = self.rulesets.as_ref().map_or(self.socket.as_fd(), |it| it.socket().as_fd());
+            let waited = wait_for_any([self.wake.as_fd(), self.socket.as_fd(), rulesets]);
+            let [woken, readable, ruled] = waited.map_err(failed)?;
             if readable {
                 self.read_burst(&mut events).map_err(failed)?;
+            }
+            if let Some(rulesets) = self.rulesets.as_mut().filter(|_| ruled) {
+                rulesets.read_burst(&mut self.buffer, &mut events).map_err(failed)?;
             }
             if woken {
                 self.wake.drain();

@@ -40,15 +40,19 @@ pub(crate) struct Wish<'a> {
 }
 
 /// Why a transaction failed.
-enum Failure {
+pub(crate) enum Failure {
+    /// The socket's own trouble.
     Socket(io::Error),
+    /// The kernel said no.
     Refused { code: i32, detail: Option<String> },
+    /// The answer cannot be understood.
     Malformed(String),
+    /// What was dumped changed meanwhile.
     Interrupted,
 }
 
 /// One message of an answer.
-enum Part<'a> {
+pub(crate) enum Part<'a> {
     /// The acknowledgement, or the end of a dump.
     End,
     /// Content.
@@ -174,7 +178,8 @@ impl Netlink {
 }
 
 impl Wish<'_> {
-    fn failed(self, failure: Failure) -> Error {
+    /// The failure of this operation as an error.
+    pub(crate) fn failed(self, failure: Failure) -> Error {
         let (operation, object) = (self.operation, self.object.to_owned());
         match failure {
             Failure::Socket(source) => Error::Os { operation, object, source },
@@ -190,14 +195,15 @@ impl Wish<'_> {
 }
 
 /// The first message of a datagram and what follows it.
-fn split(datagram: &[u8]) -> std::result::Result<(NetlinkBuffer<&[u8]>, &[u8]), Failure> {
+pub(crate) fn split(datagram: &[u8]) -> std::result::Result<(NetlinkBuffer<&[u8]>, &[u8]), Failure> {
     let message =
         NetlinkBuffer::new_checked(datagram).map_err(|error| Failure::Malformed(error.to_string()))?;
     let aligned = (message.length() as usize).next_multiple_of(4);
     Ok((message, datagram.get(aligned..).unwrap_or_default()))
 }
 
-fn part<'a>(message: &NetlinkBuffer<&'a [u8]>) -> std::result::Result<Part<'a>, Failure> {
+/// What a message says; a refusal is an error.
+pub(crate) fn part<'a>(message: &NetlinkBuffer<&'a [u8]>) -> std::result::Result<Part<'a>, Failure> {
     let payload = message.payload();
     let kind = message.message_type();
     if kind != NLMSG_ERROR && kind != NLMSG_DONE {
