@@ -16,6 +16,7 @@ use weft_stack::{MacAddr, Prefix};
 
 pub use addressing::{AddressPool, AddressRange, Addressing, Endpoint};
 pub use keys::{GivenKeys, TunnelKeys};
+pub use nat::{Masquerade, PortMapping, Protocol};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
 pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni, fnv1a};
 pub use violation::Violation;
@@ -23,6 +24,7 @@ pub use violation::Violation;
 mod addressing;
 pub mod check;
 mod keys;
+pub mod nat;
 pub mod parse;
 pub mod tunnel;
 mod types;
@@ -124,6 +126,8 @@ pub struct Network {
     pub services: Services,
     /// Who gets which of its addresses.
     pub addressing: Addressing,
+    /// What containers send to outside gets the node's address.
+    pub masquerade: Option<Masquerade>,
 }
 
 /// What a Network does for its stations beside switching and routing.
@@ -190,6 +194,8 @@ pub struct Port {
     pub switching: Switching,
     /// The container that it was made for.
     pub endpoint: Option<Endpoint>,
+    /// Ports of the node that lead to it.
+    pub mappings: Vec<PortMapping>,
 }
 
 /// A Port's part in switching.

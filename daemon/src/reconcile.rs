@@ -28,6 +28,7 @@ mod agenda;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod nat;
 mod observe;
 mod pass;
 mod picture;

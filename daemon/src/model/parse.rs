@@ -15,6 +15,7 @@ use super::{Fabric, Kind, Metadata, Name, Network, Object, ObjectRef, Violation}
 
 mod addressing;
 mod namespace;
+mod nat;
 mod network;
 mod port;
 mod router;

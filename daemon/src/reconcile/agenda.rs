@@ -23,6 +23,8 @@ pub struct News {
     pub links: HashSet<DeviceNews>,
     /// Namespaces, by number, where addresses or routes changed.
     pub addresses: HashSet<Option<i32>>,
+    /// Tables of the node's packet filter that changed, each with the generation that made it so.
+    pub tables: BTreeSet<(String, u32)>,
     /// Ports whose device a worker cannot use any more.
     pub lost: BTreeSet<String>,
     /// How many kernel events are in here.
@@ -46,10 +48,11 @@ impl News {
     }
 
     fn bound(&mut self) {
-        if self.links.len() > LIMIT {
+        if self.links.len() > LIMIT || self.tables.len() > LIMIT {
             self.everything = true;
             self.links.clear();
             self.addresses.clear();
+            self.tables.clear();
         }
     }
 }
@@ -107,6 +110,9 @@ impl Agenda {
                     }
                     KernelChange::Address | KernelChange::Route => {
                         news.addresses.insert(event.nsid);
+                    }
+                    KernelChange::Table { name, generation } => {
+                        news.tables.insert((name, generation));
                     }
                     KernelChange::Overrun => news.everything = true,
                 }

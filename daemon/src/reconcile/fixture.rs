@@ -41,6 +41,7 @@ pub fn port(text: &str, attachment: Attachment, device: &str) -> Object<Port> {
         queues: None,
         switching: Switching::default(),
         endpoint: None,
+        mappings: Vec::new(),
     };
     object(text, spec)
 }

@@ -12,6 +12,7 @@ use weft_stack::config::{ConfigError, FabricSpec};
 
 use super::agenda::News;
 use super::error::{StepError, told};
+use super::nat::{NodeNat, Wish};
 use super::observe::kernel::Kernel;
 use super::observe::{Observed, Refusal};
 use super::picture::{lives, picture};
@@ -28,6 +29,7 @@ use crate::model::{Fabric, Kind, Name, Object, Port};
 use crate::status::Report;
 
 mod look;
+mod nat;
 mod reach;
 mod underlay;
 mod verdict;
@@ -61,6 +63,7 @@ pub struct Reconciliation {
     fabric: Arc<Fabric>,
     sockets: Sockets,
     underlays: Underlays,
+    nat: NodeNat,
     retries: Retries,
     publish: Publish,
     /// The workers' picture is not that of `fabric` and `sockets`.
@@ -87,6 +90,8 @@ struct Settled {
     taps: HashMap<Name, Tap>,
     refused_picture: Option<String>,
     published: bool,
+    /// What is said of mappings has changed: all Ports with some hear of it.
+    retold: bool,
     /// Ends on their way out; the pass is over when they are gone.
     closing: Closing,
 }
@@ -101,6 +106,7 @@ impl Reconciliation {
             fabric: Arc::default(),
             sockets: Sockets::default(),
             underlays: Underlays::default(),
+            nat: NodeNat::new(&options.instance),
             retries: Retries::new(options.retry_max),
             publish,
             unpublished: true,
@@ -134,7 +140,10 @@ impl Reconciliation {
     /// Makes the kernel follow `fabric`, as far as the news, the clock and its own changes call for.
     pub fn pass(&mut self, fabric: Arc<Fabric>, news: &News, now: Instant) -> Outcome {
         let scope = self.scope(&fabric, news, now);
-        self.unpublished |= !same_picture(&self.fabric, &fabric);
+        if !same_picture(&self.fabric, &fabric) {
+            self.unpublished = true;
+            self.nat.want(Wish::of(&fabric));
+        }
         self.fabric = fabric;
         let mut settled = Settled::default();
         self.open_underlays(&mut settled, now);
@@ -146,6 +155,7 @@ impl Reconciliation {
             self.settle(&scope, &mut settled);
             self.open_ends(&scope, &mut settled);
         }
+        self.translate(&scope, news, &mut settled, now);
         self.unpublished |= self.sockets.forget_paused();
         self.show(&mut settled);
         self.close_underlays();
@@ -286,7 +296,7 @@ impl Reconciliation {
             match subject {
                 Subject::Port(_) => self.tally.devices_created += 1,
                 Subject::Namespace(_) | Subject::Ports => self.tally.namespaces_created += 1,
-                Subject::Underlay(_) => {}
+                Subject::Underlay(_) | Subject::Nat => {}
             }
         }
         let removed: BTreeSet<_> = done.removed.iter().collect();
@@ -294,7 +304,7 @@ impl Reconciliation {
             match subject {
                 Subject::Port(_) => self.tally.devices_removed += 1,
                 Subject::Namespace(_) | Subject::Ports => self.tally.namespaces_removed += 1,
-                Subject::Underlay(_) => {}
+                Subject::Underlay(_) | Subject::Nat => {}
             }
             if !done.made.contains(subject) {
                 self.known.remove(subject);

@@ -35,6 +35,8 @@ pub enum Subject {
     Port(Name),
     /// Sockets of the node that Tunnels need.
     Underlay(Underlay),
+    /// What the node's kernel translates.
+    Nat,
 }
 
 impl fmt::Display for Subject {
@@ -45,6 +47,7 @@ impl fmt::Display for Subject {
             Subject::Port(name) => write!(f, "Port/{name}"),
             Subject::Underlay(Underlay::Udp(port)) => write!(f, "UDP port {port}"),
             Subject::Underlay(Underlay::Gre) => f.write_str("GRE sockets"),
+            Subject::Nat => f.write_str("the node's port mappings and masquerading"),
         }
     }
 }

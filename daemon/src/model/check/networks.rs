@@ -32,6 +32,7 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
         blocks.sort_by_key(|block| block.prefix);
         check_overlaps(router, &blocks, touched, found);
     }
+    check_masqueraded(fabric, touched, found);
 }
 
 /// The Ports of static MAC addresses are on the Network.
@@ -46,6 +47,30 @@ fn check_static_macs(name: &Name, network: &Network, fabric: &Fabric, found: &mu
                 entry.port, port.spec.network
             );
             found.push(Violation::new(&object, &path, text));
+        }
+    }
+}
+
+/// The node's kernel tells Networks apart by their addresses alone.
+fn check_masqueraded(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
+    let mut seen: Vec<(Prefix, &Option<Name>, ObjectRef)> = Vec::new();
+    let masqueraded = live(&fabric.networks).filter(|(_, network)| network.spec.masquerade.is_some());
+    for (name, network) in masqueraded {
+        let (object, router) = (ObjectRef::new(Kind::Network, name.clone()), &network.spec.router);
+        for subnet in &network.spec.subnets {
+            let apart = |other: &Option<Name>| router.is_none() || other != router;
+            let overlapping = seen.iter().find(|(prefix, other, network)| {
+                prefix.overlaps(&subnet.prefix) && apart(other) && *network != object
+            });
+            if let Some((prefix, _, other)) = overlapping {
+                let (blamed, (own, theirs), other) = match touched.contains(&object) {
+                    true => (&object, (subnet.prefix, *prefix), other),
+                    false => (other, (*prefix, subnet.prefix), &object),
+                };
+                let text = format!("{own} overlaps {theirs} of {other}, which is masqueraded too");
+                found.push(Violation::new(blamed, "spec.masquerade", text));
+            }
+            seen.push((subnet.prefix, router, object.clone()));
         }
     }
 }

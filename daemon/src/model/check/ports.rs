@@ -7,8 +7,12 @@ use weft_stack::config::UNTAGGED;
 use weft_stack::{MacAddr, Prefix};
 
 use super::{blamed_last, check_reference};
+use crate::model::nat::Families;
 use crate::model::parse::reserved_end;
-use crate::model::{DeviceName, Fabric, InterfaceAddress, Kind, Name, Network, ObjectRef, Port, Violation};
+use crate::model::{
+    DeviceName, Fabric, InterfaceAddress, Kind, Name, Network, ObjectRef, Port, PortMapping, Protocol,
+    Violation,
+};
 
 /// Where a device appears; `None` is the daemon's own namespace.
 type Place<'a> = Option<&'a Name>;
@@ -20,6 +24,7 @@ struct Taken<'a> {
     addresses: HashMap<(&'a Name, IpAddr), ObjectRef>,
     devices: BTreeMap<(Place<'a>, &'a DeviceName), ObjectRef>,
     routes: BTreeMap<(Place<'a>, Prefix), ObjectRef>,
+    mappings: BTreeMap<(Protocol, u16), Vec<(&'a PortMapping, Families, ObjectRef)>>,
 }
 
 /// Puts down a violation of the Port at hand.
@@ -136,6 +141,22 @@ impl<'a> Taken<'a> {
                     format!("{} has a route of {other} in {} already", route.prefix, shown(place));
                 report("spec.routes", description);
             }
+        }
+        self.take_mappings(object, port, report);
+    }
+
+    /// Ports of the node lead to one container each. Those that overlap within a Port were found when it was read.
+    fn take_mappings(&mut self, object: &ObjectRef, port: &'a Port, report: &mut Report<'_>) {
+        let families = Families::of(port.addresses.iter().map(|own| own.address));
+        for (index, mapping) in port.mappings.iter().enumerate() {
+            let taken = self.mappings.entry((mapping.protocol, mapping.host_port)).or_default();
+            let others = taken.iter().filter(|(_, _, other)| other != object);
+            let mut overlapping = others.filter(|(it, theirs, _)| mapping.overlaps(families, it, *theirs));
+            if let Some((it, _, other)) = overlapping.next() {
+                let description = format!("{mapping} is taken by {other}, which maps {it}");
+                report(&format!("spec.portMappings[{index}].hostPort"), description);
+            }
+            taken.push((mapping, families, object.clone()));
         }
     }
 }

@@ -222,3 +222,45 @@ fn referrers_are_those_that_stay() {
     fabric.ports.get_mut("web").unwrap().metadata.deleting = Some(std::time::SystemTime::now());
     assert_eq!(of(&fabric, Kind::Namespace, "box"), "");
 }
+
+#[test]
+fn a_port_of_the_node_leads_to_one_container() {
+    let mapped = |name: &str, device: &str, address: &str, mapping: &str| {
+        let spec = format!("  device: {device}\n  addresses: ['{address}']\n  portMappings: [{mapping}]");
+        port(name, &spec)
+    };
+    let one = mapped("a", "eth1", "198.18.1.10/24", "{hostPort: 8080, containerPort: 80}");
+    for (address, mapping, expected) in [
+        (
+            "198.18.1.11/24",
+            "{hostPort: 8080, containerPort: 81}",
+            "8080/tcp is taken by Port/a, which maps 8080/tcp",
+        ),
+        (
+            "198.18.1.11/24",
+            "{hostPort: 8080, containerPort: 81, hostAddress: 192.0.2.1}",
+            "192.0.2.1:8080/tcp is taken by Port/a, which maps 8080/tcp",
+        ),
+        ("198.18.1.11/24", "{protocol: udp, hostPort: 8080, containerPort: 81}", ""),
+        ("2001:db8:1::11/64", "{hostPort: 8080, containerPort: 81}", ""),
+    ] {
+        let found = wrong(&format!("{one}{}", mapped("b", "eth2", address, mapping)));
+        let prefix = "Port/b: spec.portMappings[0].hostPort: ";
+        assert_eq!(found, if expected.is_empty() { String::new() } else { format!("{prefix}{expected}") });
+    }
+}
+
+#[test]
+fn masqueraded_networks_are_told_apart_by_their_subnets() {
+    let network = |name: &str, router: &str| {
+        let spec = format!("  router: {router}\n  masquerade: {{}}\n  subnets: [{{prefix: 198.18.9.0/24}}]");
+        object("Network", name, &spec)
+    };
+    let other = object("Router", "other", "");
+    assert_eq!(
+        wrong(&format!("{other}{}{}", network("m", "core"), network("n", "other"))),
+        "Network/n: spec.masquerade: 198.18.9.0/24 overlaps 198.18.9.0/24 of Network/m, which is masqueraded too"
+    );
+    let silent = network("n", "other").replace("  masquerade: {}\n", "");
+    assert_eq!(wrong(&format!("{other}{}{silent}", network("m", "core"))), "");
+}

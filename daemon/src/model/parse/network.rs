@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
-use super::{addressing, services, unicast};
+use super::{addressing, nat, services, unicast};
 use crate::model::violation::Findings;
 use crate::model::{Mtu, Name, Network, ObjectRef, Subnet, Violation};
 
@@ -39,6 +39,7 @@ pub(super) fn parse(
     };
     let services = services::parse(message, &mut findings);
     let addressing = addressing::addressing(message.address_management.as_ref(), &subnets, &mut findings);
+    let masquerade = nat::masquerade(message.masquerade.as_ref(), &mut findings);
     findings.finish(Some(Network {
         subnets,
         router,
@@ -49,6 +50,7 @@ pub(super) fn parse(
         gateway_mac,
         services,
         addressing,
+        masquerade,
     }))
 }
 

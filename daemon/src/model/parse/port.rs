@@ -6,7 +6,7 @@ use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
 use super::network::station_mac;
-use super::{Found, Networks, addressing, switching, unicast};
+use super::{Found, Networks, addressing, nat, switching, unicast};
 use crate::model::violation::Findings;
 use crate::model::{
     Attachment, DeviceName, InterfaceAddress, Mtu, Name, Network, ObjectRef, Port, PortRoute, Violation,
@@ -46,6 +46,7 @@ fn read(
     let device = device(object, message, findings);
     let addresses = addresses(&message.addresses, findings);
     let switching = switching::parse(object, message, findings);
+    let mappings = nat::mappings(message, &addresses, findings);
     let mac = match message.mac.as_str() {
         "" => MacAddr::from_name("port", object.name.as_str()),
         text => station_mac("spec.mac", text, findings),
@@ -80,6 +81,7 @@ fn read(
         queues,
         switching,
         endpoint,
+        mappings,
     })
 }
 

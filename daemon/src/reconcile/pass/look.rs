@@ -38,7 +38,7 @@ impl Reconciliation {
     pub(super) fn forget(&mut self) {
         let (fabric, underlays) = (&self.fabric, &self.underlays);
         let lasts = |subject: &Subject| match subject {
-            Subject::Ports => true,
+            Subject::Ports | Subject::Nat => true,
             Subject::Namespace(name) => fabric.namespaces.contains_key(name),
             Subject::Port(name) => fabric.ports.contains_key(name),
             Subject::Underlay(underlay) => underlays.is_wanted(*underlay),

@@ -34,8 +34,8 @@ impl Reconciliation {
                 Subject::Ports => drop(reach.places.insert(Place::Ports)),
                 Subject::Namespace(name) => drop(reach.places.insert(Place::Namespace(name.clone()))),
                 Subject::Port(name) => drop(reach.ports.insert(name.clone())),
-                // Nothing has to be looked at: opening tells.
-                Subject::Underlay(_) => {}
+                // Nothing has to be looked at: opening tells, and so does changing the node's table.
+                Subject::Underlay(_) | Subject::Nat => {}
             }
         }
         reach.places.extend(changed.places.iter().cloned());
@@ -44,6 +44,7 @@ impl Reconciliation {
         let mut scope = if news.everything || now >= self.next_resync {
             self.next_resync = now + self.resync;
             self.kernel.number_anew();
+            self.nat.doubt();
             Scope::everything(fabric)
         } else {
             Scope::closed(fabric, reach.places, reach.ports)

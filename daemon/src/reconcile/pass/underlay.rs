@@ -44,8 +44,8 @@ impl Reconciliation {
         }
     }
 
-    /// Logs a trouble that is new, and has all Tunnels told of it.
-    fn complain(&mut self, subject: &Subject, trouble: Refusal) {
+    /// Logs a trouble that is new, and has all Tunnels and Networks told of it.
+    pub(super) fn complain(&mut self, subject: &Subject, trouble: Refusal) {
         if self.complaints.get(subject) != Some(&trouble) {
             tracing::warn!(object = %subject, reason = trouble.reason, "{}; it is tried again", trouble.message);
             self.complaints.insert(subject.clone(), trouble);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::nat::{mapped, masqueraded};
 use super::{Outcome, Reconciliation, Settled};
 use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Port, Router, Tunnel};
 use crate::reconcile::error::told;
@@ -33,6 +34,10 @@ impl Reconciliation {
                 let report = self.port_report(name, port, &settled, now);
                 outcome.reports.push((Kind::Port, name.clone(), report));
             }
+        }
+        for (name, port) in self.retold(&fabric, scope, &settled) {
+            let report = self.port_report(name, port, &settled, now);
+            outcome.reports.push((Kind::Port, name.clone(), report));
         }
         for place in &scope.places {
             let Place::Namespace(name) = place else { continue };
@@ -78,9 +83,11 @@ impl Reconciliation {
             queues: open.map_or(0, OpenPort::queues),
         });
         let trouble = trouble.or_else(|| found.and_then(|found| unplugged(found.device, &port.spec)));
+        let trouble = trouble.or_else(|| self.unmapped(&port.spec));
         let well = || {
             let note = found.map(|found| smaller(found.device, &port.spec)).unwrap_or_default();
-            format!("{} is up in {}{note}", port.spec.device, Place::of(&port.spec))
+            let mapped = mapped(&self.fabric, &port.spec);
+            format!("{} is up in {}{note}{mapped}", port.spec.device, Place::of(&port.spec))
         };
         report(trouble, well, observed, port.metadata.generation)
     }
@@ -259,10 +266,10 @@ fn report(
 }
 
 /// What a Network that is in the picture does.
-fn switched(network: &Network) -> String {
+fn switched(fabric: &Fabric, name: &Name, network: &Network) -> String {
     let silent = network.router.is_none() && network.subnets.iter().any(|subnet| subnet.gateway.is_some());
     let note = if silent { "; no gateway answers, as it hangs on no Router" } else { "" };
-    format!("frames are switched{note}")
+    format!("frames are switched{note}{}", masqueraded(fabric, name, network))
 }
 
 /// Networks, Routers and Tunnels live in the workers' picture alone.
@@ -274,8 +281,10 @@ fn segment_reports(
     let trouble = || refused.map(|message| Refusal { reason: "PictureRefused", message: message.to_owned() });
     let mut reports = Vec::new();
     for (name, network) in fabric.networks.iter().filter(|(_, network)| lives(network)) {
-        let well = || switched(&network.spec);
-        let report = report(trouble(), well, Some(Seen::Network {}), network.metadata.generation);
+        let well = || switched(fabric, name, &network.spec);
+        let nat = complaints.get(&Subject::Nat).filter(|_| network.spec.masquerade.is_some());
+        let trouble = trouble().or_else(|| nat.cloned());
+        let report = report(trouble, well, Some(Seen::Network {}), network.metadata.generation);
         reports.push((Kind::Network, name.clone(), report));
     }
     for (name, router) in fabric.routers.iter().filter(|(_, router)| lives(router)) {
