@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_testkit::process::Process;
+use weft_testkit::raw::Capture;
 use weft_testkit::topology::{self, A4, A6, FAR_B4, FAR_B6, PortKind};
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Lab, Manifest, Place};
@@ -177,6 +178,7 @@ fn containers_and_the_node_itself_use_the_nodes_ports() {
         outside(lab)?;
         lab.apply(&mapped())?;
         let _servers = serve_both(lab)?;
+        let captured = Capture::start(&lab.container("a"), "eth0")?;
         for protocol in ["tcp", "udp"] {
             for (address, node) in [(NODE4, "198.18.1.2"), (NODE6, "2001:db8:1::2")] {
                 for container in ["a", "b"] {
@@ -188,6 +190,15 @@ fn containers_and_the_node_itself_use_the_nodes_ports() {
             expect(&lab.node(), protocol, "127.0.0.1", 8080, "a 198.18.1.2")?;
             expect(&lab.node(), protocol, "127.0.0.1", 8081, "b 198.18.1.2")?;
         }
+        // Behind an IPv4 header without options: ICMP, a redirect. Behind an IPv6 header the same.
+        let redirects = |frame: &[u8]| {
+            frame.get(12..14) == Some(&[0x08, 0x00]) && frame.get(23) == Some(&1) && frame.get(34) == Some(&5)
+                || frame.get(12..14) == Some(&[0x86, 0xdd])
+                    && frame.get(20) == Some(&58)
+                    && frame.get(54) == Some(&137)
+        };
+        captured.wait_for("the last answer", |frame| frame.get(12..14) == Some(&[0x86, 0xdd]))?;
+        ensure!(!captured.frames().iter().any(|frame| redirects(frame)), "a container is sent a redirect");
         let refused = ask(&lab.node(), "tcp", "::1", 8080).err().context("::1 leads somewhere")?;
         ensure!(format!("{refused:#}").contains("refused"), "{refused:#}");
         Ok(())
@@ -199,13 +210,16 @@ fn the_nodes_loopback_is_not_reached_from_containers() {
     Lab::test(|lab| {
         outside(lab)?;
         lab.apply(&mapped())?;
-        let _server = serve(&lab.node(), "udp", 9999, "node")?;
+        let mut server = serve(&lab.node(), "udp", 9999, "node")?;
         let a = lab.container("a");
         a.run("ip address del 127.0.0.1/8 dev lo")?.ok()?;
         a.run("sysctl -qw net.ipv4.conf.eth0.route_localnet=1")?.ok()?;
         a.run("ip route add 127.0.0.1 via 198.18.1.2 dev eth0 src 198.18.1.10")?.ok()?;
         ensure!(ask(&a, "udp", "127.0.0.1", 9999).is_err(), "the node's loopback answers a container");
-        expect(&lab.node(), "udp", "127.0.0.1", 9999, "node 127.0.0.1")
+        expect(&lab.node(), "udp", "127.0.0.1", 9999, "node 127.0.0.1")?;
+        server.wait_for("127.0.0.1")?;
+        ensure!(!server.stdout().contains(A4), "the node's loopback hears a container: {}", server.stdout());
+        Ok(())
     });
 }
 

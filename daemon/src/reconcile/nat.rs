@@ -13,7 +13,7 @@ use super::error::{StepError, told};
 use super::observe::Refusal;
 use super::observe::kernel::Kernel;
 use super::place::Place;
-use plan::{Change, Moved, batch, moved, plan, wished};
+use plan::{Change, Moved, batch, changed, moved, plan};
 use wish::Lead;
 
 pub use wish::{Wish, are_joined, host_ports};
@@ -36,10 +36,14 @@ pub struct NodeNat {
     table: String,
     way: Option<Nft>,
     wish: Wish,
+    /// There may be something to do.
+    due: bool,
     /// What there is; the outer `None`: it has to be looked at.
     seen: Option<Option<Table>>,
-    /// The generation after which `seen` was right.
+    /// The generation as of which `seen` is right, when that is known. Since nothing was heard, it still is.
     generation: Option<u32>,
+    /// `seen` is only right as of that generation: news may have been lost.
+    doubtful: bool,
     /// The generations of own changes, of which the kernel will tell.
     unheard: BTreeSet<u32>,
 }
@@ -51,14 +55,17 @@ impl NodeNat {
             table: format!("weft-{instance}"),
             way: None,
             wish: Wish::default(),
+            due: true,
             seen: None,
             generation: None,
+            doubtful: false,
             unheard: BTreeSet::new(),
         }
     }
 
     /// Takes note of what is wished for from now on.
     pub fn want(&mut self, wish: Wish) {
+        self.due |= self.wish != wish;
         self.wish = wish;
     }
 
@@ -71,69 +78,64 @@ impl NodeNat {
     pub fn heard(&mut self, table: &str, generation: u32) {
         if table == self.table && !self.unheard.remove(&generation) {
             self.seen = None;
-            self.generation = None;
+            self.due = true;
         }
     }
 
     /// Anything may have changed without being told.
     pub fn doubt(&mut self) {
         self.unheard.clear();
-        self.seen = None;
+        self.doubtful = true;
+        self.due = true;
     }
 
-    /// Whether the table has to be looked at or changed.
+    /// Whether there may be something to do.
     pub fn is_due(&self) -> bool {
-        match &self.seen {
-            None => true,
-            Some(table) => plan(table.as_ref(), &self.wish) != Change::Nothing,
-        }
+        self.due
     }
 
     /// Makes the kernel follow the wish.
     pub fn settle(&mut self, kernel: &mut Kernel) -> std::result::Result<(), StepError> {
         let session = kernel.kept(&Place::Own).ok_or(StepError::NoGround)?;
         let _entered = session.namespace.enter()?;
-        let settled = self.follow();
-        match settled {
-            Err(error) if self.wish.is_empty() && self.generation.is_none() && is_missing(&error) => {
+        match self.follow() {
+            Err(error) if self.wish.is_empty() && is_missing(&error) => {
                 // Nothing is wished for, and this kernel cannot have anything.
+                self.way = None;
                 self.seen = Some(None);
-                Ok(())
             }
             Err(error) => {
                 self.way = None;
                 self.seen = None;
-                Err(unavailable(error))
+                return Err(unavailable(error));
             }
-            Ok(()) => forwarding::switch_on(&self.wish).map_err(StepError::Refused),
+            Ok(()) => forwarding::switch_on(&self.wish).map_err(StepError::Refused)?,
         }
+        self.due = false;
+        Ok(())
     }
 
     fn follow(&mut self) -> Result<()> {
         let mut attempt = 1;
         loop {
-            self.look()?;
-            let before = self.seen.clone().flatten();
-            let change = match plan(before.as_ref(), &self.wish) {
+            let seen = self.look()?;
+            let change = match plan(seen.as_ref(), &self.wish) {
                 // Others have changed elements in a way that cannot be undone one by one.
                 Change::Elements(_) if attempt > 1 => Change::Build,
                 change => change,
             };
             if change == Change::Nothing {
+                self.seen = Some(seen);
                 return Ok(());
             }
             match self.carry_out(&change) {
                 Ok(()) => {
                     self.note(&change);
-                    let after = self.seen.clone().flatten();
-                    forget_flows(&moved(before.as_ref(), after.as_ref()));
+                    forget_flows(&moved(seen.as_ref(), &change, &self.wish));
+                    self.seen = Some(changed(seen, &change, &self.wish));
                     return Ok(());
                 }
-                Err(error) if attempt < ATTEMPTS && (error.is_gone() || error.is_exists()) => {
-                    self.seen = None;
-                    self.generation = None;
-                    attempt += 1;
-                }
+                Err(error) if attempt < ATTEMPTS && (error.is_gone() || error.is_exists()) => attempt += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -148,15 +150,24 @@ impl NodeNat {
         }
     }
 
-    /// Looks at the table unless what is known of it is right.
-    fn look(&mut self) -> Result<()> {
-        if self.seen.is_none() {
-            let way = way(&mut self.way)?;
-            let generation = way.generation()?;
-            self.seen = Some(way.table(&self.table)?);
-            self.generation = Some(generation);
-        }
-        Ok(())
+    /// What is known of the table, looked at again unless that is right. It is nobody's until it is put back.
+    fn look(&mut self) -> Result<Option<Table>> {
+        let known = self.seen.take();
+        let table = match known {
+            Some(table) if !self.doubtful => return Ok(table),
+            known => {
+                let way = way(&mut self.way)?;
+                let generation = way.generation()?;
+                let fresh = known.filter(|_| self.generation == Some(generation));
+                self.generation = Some(generation);
+                match fresh {
+                    Some(table) => table,
+                    None => way.table(&self.table)?,
+                }
+            }
+        };
+        self.doubtful = false;
+        Ok(table)
     }
 
     fn carry_out(&mut self, change: &Change) -> Result<()> {
@@ -164,12 +175,12 @@ impl NodeNat {
         let before = way.generation()?;
         way.commit(&batch(&self.table, change, &self.wish))?;
         let after = way.generation()?;
-        if after == before.wrapping_add(1) && self.unheard.len() < UNHEARD {
+        let alone = after == before.wrapping_add(1);
+        if alone && self.unheard.len() < UNHEARD {
             self.unheard.insert(after);
         }
         // Otherwise somebody else was between, and hearing of the own change makes the daemon look once.
-        self.generation = Some(after);
-        self.seen = Some(wished(&self.wish));
+        self.generation = self.generation.filter(|known| alone && *known == before).map(|_| after);
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
 """Both ends of a conversation: `serve PROTOCOL PORT NAME` answers with its name and the sender's address,
+and of UDP prints whom it hears;
 `ask PROTOCOL ADDRESS PORT [FROM-PORT]` prints the answer. SCTP is spoken by hand: an INIT and an INIT ACK (RFC 9260),
 since a kernel may not have it."""
 import socket, struct, sys
@@ -43,6 +44,7 @@ def serve(protocol, port, name):
         print("ready", flush=True)
         while True:
             _, sender = listener.recvfrom(2048)
+            print(plain(sender), flush=True)
             listener.sendto(f"{name} {plain(sender)}\n".encode(), sender)
     listener = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
     print("ready", flush=True)

@@ -24,8 +24,11 @@ pub fn switch_on(wish: &Wish) -> Result<(), Refusal> {
 
 /// A router does not listen to router advertisements unless it is told to: the node would lose its default route.
 fn forward_v6(name: &str) -> Result<(), Error> {
-    if sysctl::get(name)? != "0" {
-        return Ok(());
+    match sysctl::get(name) {
+        Ok(value) if value == "0" => {}
+        // Without IPv6 the node has no address that could lead anywhere.
+        Err(error) if !error.is_gone() => return Err(error),
+        _ => return Ok(()),
     }
     for device in sysctl::list("net/ipv6/conf")?.iter().filter(|device| *device != "all") {
         let accept = format!("net/ipv6/conf/{device}/accept_ra");

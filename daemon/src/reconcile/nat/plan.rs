@@ -107,16 +107,45 @@ pub struct Moved {
     pub to: BTreeSet<Lead>,
 }
 
-/// What becomes of the node's ports from `before` to `after`.
-pub fn moved(before: Option<&Table>, after: Option<&Table>) -> Moved {
+/// What `change` does to the node's ports, of which `seen` says where they lead.
+pub fn moved(seen: Option<&Table>, change: &Change, wish: &Wish) -> Moved {
     let mut moved = Moved::default();
+    let none = BTreeSet::new();
     for map in MAPPINGS.into_iter().chain(BOUND) {
-        let elements = |table: Option<&Table>| table.and_then(|table| table.sets.get(map)).cloned();
-        let (old, new) = (elements(before).unwrap_or_default(), elements(after).unwrap_or_default());
-        moved.from.extend(old.difference(&new).filter_map(Lead::read));
-        moved.to.extend(new.difference(&old).filter_map(Lead::read));
+        match change {
+            Change::Nothing => {}
+            Change::Elements(sets) => {
+                let Some((gone, new)) = sets.get(map) else { continue };
+                moved.from.extend(gone.iter().filter_map(Lead::read));
+                moved.to.extend(new.iter().filter_map(Lead::read));
+            }
+            Change::Build | Change::Remove => {
+                let old = seen.and_then(|table| table.sets.get(map)).unwrap_or(&none);
+                let new = wish.sets.get(map).unwrap_or(&none);
+                moved.from.extend(old.difference(new).filter_map(Lead::read));
+                moved.to.extend(new.difference(old).filter_map(Lead::read));
+            }
+        }
     }
     moved
+}
+
+/// What there is when `change` was carried out.
+pub fn changed(seen: Option<Table>, change: &Change, wish: &Wish) -> Option<Table> {
+    match (change, seen) {
+        (Change::Elements(sets), Some(mut table)) => {
+            for (set, (gone, new)) in sets {
+                let elements = table.sets.entry((*set).to_owned()).or_default();
+                for element in gone {
+                    elements.remove(element);
+                }
+                elements.extend(new.iter().cloned());
+            }
+            Some(table)
+        }
+        (Change::Nothing, seen) => seen,
+        _ => wished(wish),
+    }
 }
 
 #[cfg(test)]

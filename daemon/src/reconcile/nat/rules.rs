@@ -34,6 +34,9 @@ const REDIRECTS: [(Family, u8, u8); 2] = [(Family::Ipv4, 1, 5), (Family::Ipv6, 5
 /// Offsets of the source and the destination address in IP headers (RFC 791, RFC 8200), and their length.
 const ADDRESSES: [(Family, u32, u32, u32); 2] = [(Family::Ipv4, 12, 16, 4), (Family::Ipv6, 8, 24, 16)];
 
+/// The families in comments.
+const WORDS: [&str; 2] = ["IPv4", "IPv6"];
+
 /// The sets and maps.
 pub fn sets() -> Vec<Set> {
     use Datum::{Device, Ipv4, Ipv6, Port, Protocol};
@@ -94,7 +97,8 @@ fn redirects() -> Vec<Rule> {
         expressions.extend([E::Meta(Meta::Protocol, R0), E::Is(R0, vec![protocol])]);
         expressions.push(E::Payload { base: Base::Transport, offset: 0, length: 1, to: R0 });
         expressions.extend([E::Is(R0, vec![kind]), E::Drop]);
-        named("no redirects to containers", expressions)
+        let word = WORDS[usize::from(family == Family::Ipv6)];
+        named(&format!("no redirects to containers, {word}"), expressions)
     };
     REDIRECTS.into_iter().map(rule).collect()
 }
@@ -111,7 +115,7 @@ fn lead_bound(index: usize, beginning: fn(usize) -> Vec<E>) -> Rule {
         E::Map(R0, BOUND[index]),
         E::DestinationNat { family, address: R0, port: protocol },
     ]);
-    named("mappings of one address", expressions)
+    named(&format!("mappings of one address, {}", WORDS[index]), expressions)
 }
 
 /// What comes to a port of the node goes to a container.
@@ -125,7 +129,7 @@ fn lead(index: usize, beginning: fn(usize) -> Vec<E>) -> Rule {
         E::Map(R0, MAPPINGS[index]),
         E::DestinationNat { family, address: R0, port: behind },
     ]);
-    named("mappings", expressions)
+    named(&format!("mappings, {}", WORDS[index]), expressions)
 }
 
 fn to_the_node(family: Family, beginning: Vec<E>) -> Vec<E> {
@@ -186,7 +190,7 @@ fn masquerade(index: usize) -> Rule {
         E::NotIn(R0, KEPT[index]),
         E::Masquerade,
     ]);
-    named("masquerade", expressions)
+    named(&format!("masquerade, {}", WORDS[index]), expressions)
 }
 
 const R0: Register = Register(0);

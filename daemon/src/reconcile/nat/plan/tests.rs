@@ -50,19 +50,22 @@ fn a_table_with_other_rules_is_made_anew() {
 fn rules_are_told_apart_by_their_comments() {
     for chain in chains() {
         let comments: BTreeSet<_> = chain.rules.iter().map(|rule| &rule.comment).collect();
-        assert!(chain.rules.iter().all(|rule| rule.comment.len() <= 120));
-        assert!(comments.len() * 2 >= chain.rules.len(), "{}", chain.name);
+        assert!(comments.iter().all(|comment| comment.len() <= 120));
+        assert_eq!(comments.len(), chain.rules.len(), "{}", chain.name);
     }
 }
 
 #[test]
 fn flows_are_forgotten_where_a_port_leads_elsewhere() {
-    let (before, after) = (wished(&wish(ONE)), wished(&wish(TWO)));
-    let moved = moved(before.as_ref(), after.as_ref());
+    let (before, after) = (wished(&wish(ONE)), wish(TWO));
+    let change = plan(before.as_ref(), &after);
+    let moved = moved(before.as_ref(), &change, &after);
+    assert_eq!(super::moved(before.as_ref(), &Change::Build, &after), moved);
+    assert_eq!(changed(before.clone(), &change, &after), wished(&after));
     let targets =
         |leads: &BTreeSet<Lead>| leads.iter().map(|lead| lead.target.to_string()).collect::<Vec<_>>();
     assert_eq!(targets(&moved.from), ["198.18.1.10:53"]);
     assert_eq!(targets(&moved.to), ["198.18.1.10:80", "198.18.1.10:5353"]);
-    let gone = super::moved(before.as_ref(), None);
+    let gone = super::moved(before.as_ref(), &Change::Remove, &Wish::default());
     assert_eq!((gone.from.len(), gone.to.len()), (1, 0));
 }
