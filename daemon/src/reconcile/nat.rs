@@ -244,3 +244,40 @@ fn unavailable(error: Error) -> StepError {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: i32) -> StepError {
+        let source = std::io::Error::from_raw_os_error(code);
+        unavailable(Error::Os { operation: "open", object: "a netfilter socket".to_owned(), source })
+    }
+
+    #[test]
+    fn a_kernel_without_nf_tables_is_told_apart_from_one_that_refuses() {
+        const EPROTONOSUPPORT: i32 = 93;
+        const EINVAL: i32 = 22;
+        let missing = refused(EPROTONOSUPPORT);
+        assert_eq!(missing.reason(), "NodeNatUnavailable");
+        let message = missing.to_string();
+        assert!(
+            message.contains("nft_nat") && message.ends_with("Protocol not supported (os error 93)"),
+            "{message}"
+        );
+        assert_eq!(refused(EINVAL).reason(), "KernelRefused");
+    }
+
+    #[test]
+    fn only_changes_of_the_own_table_by_others_are_news() {
+        let mut nat = NodeNat::new("4f2a");
+        nat.seen = Some(None);
+        nat.due = false;
+        nat.unheard.insert(7);
+        nat.heard("weft-4f2a", 7);
+        nat.heard("weft-9999", 8);
+        assert!(!nat.is_due() && nat.unheard.is_empty());
+        nat.heard("weft-4f2a", 9);
+        assert!(nat.is_due() && nat.seen.is_none());
+    }
+}

@@ -17,6 +17,9 @@ use crate::model::{
 /// Where a device appears; `None` is the daemon's own namespace.
 type Place<'a> = Option<&'a Name>;
 
+/// A mapping, the families of its Port, and the Port.
+type Mapped<'a> = (&'a PortMapping, Families, ObjectRef);
+
 /// What the Ports seen so far have taken, and which of them.
 #[derive(Default)]
 struct Taken<'a> {
@@ -24,7 +27,7 @@ struct Taken<'a> {
     addresses: HashMap<(&'a Name, IpAddr), ObjectRef>,
     devices: BTreeMap<(Place<'a>, &'a DeviceName), ObjectRef>,
     routes: BTreeMap<(Place<'a>, Prefix), ObjectRef>,
-    mappings: BTreeMap<(Protocol, u16), Vec<(&'a PortMapping, Families, ObjectRef)>>,
+    mappings: BTreeMap<(Protocol, u16), Vec<Mapped<'a>>>,
 }
 
 /// Puts down a violation of the Port at hand.

@@ -33,8 +33,8 @@ impl Wish {
         if masqueraded().next().is_none() && mapped().next().is_none() {
             return Wish::default();
         }
-        let mut wish = Wish::default();
-        wish.sets = sets().iter().map(|set| (set.name, BTreeSet::new())).collect();
+        let sets = sets().iter().map(|set| (set.name, BTreeSet::new())).collect();
+        let mut wish = Wish { sets, ..Wish::default() };
         wish.add_devices(fabric);
         masqueraded().for_each(|network| wish.add_network(fabric, network));
         mapped().for_each(|port| wish.add_mappings(port));
