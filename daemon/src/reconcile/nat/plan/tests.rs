@@ -1,3 +1,5 @@
+//! What is to be done with a table that is as wished, that differs, or that is none.
+
 use super::*;
 use crate::fixture::{BASE, fabric, port};
 

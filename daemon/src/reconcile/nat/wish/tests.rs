@@ -1,3 +1,5 @@
+//! What is wished for, from resources as people write them.
+
 use super::*;
 use crate::fixture::{BASE, fabric, object, port};
 
