@@ -422,6 +422,8 @@ fn a_router_goes_on_to_listen_to_its_own_router() {
         lab.apply(&mapped())?;
         let accepts = lab.node().run("sysctl -n net.ipv6.conf.uplink0.accept_ra")?.ok()?;
         ensure!(accepts.trim() == "2", "accept_ra is {accepts}");
+        let fabric = lab.node().run("sysctl -n net.ipv6.conf.weft0.accept_ra")?.ok()?;
+        ensure!(fabric.trim() != "2", "the node takes routes from the fabric: {fabric}");
         Ok(())
     });
 }

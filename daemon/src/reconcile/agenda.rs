@@ -214,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_table_is_told_with_the_generation_that_made_it_so() {
+        let agenda = Agenda::new(Duration::ZERO);
+        let changed = |generation| KernelEvent {
+            nsid: None,
+            what: KernelChange::Table { name: "weft-4f2a".to_owned(), generation },
+        };
+        agenda.kernel_changed(vec![changed(7), changed(8)]);
+        let news = taken(agenda.wait(later()));
+        assert_eq!(news.tables, BTreeSet::from([("weft-4f2a".to_owned(), 7), ("weft-4f2a".to_owned(), 8)]));
+    }
+
+    #[test]
     fn an_overrun_or_too_much_news_means_everything() {
         let agenda = Agenda::new(Duration::ZERO);
         agenda.kernel_changed(vec![KernelEvent { nsid: None, what: KernelChange::Overrun }]);

@@ -14,7 +14,7 @@ pub fn switch_on(wish: &Wish) -> Result<(), Refusal> {
     }
     if wish.forwards_v6 {
         let name = "net/ipv6/conf/all/forwarding";
-        forward_v6(name).map_err(|error| refusal("IPv6", "net.ipv6.conf.all.forwarding", &error))?;
+        forward_v6(name, wish).map_err(|error| refusal("IPv6", "net.ipv6.conf.all.forwarding", &error))?;
     }
     if wish.loopback {
         wish.devices.iter().for_each(|device| lead_loopback(device));
@@ -22,15 +22,17 @@ pub fn switch_on(wish: &Wish) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A router does not listen to router advertisements unless it is told to: the node would lose its default route.
-fn forward_v6(name: &str) -> Result<(), Error> {
+/// A router does not listen to router advertisements unless it is told to: the node would lose its default route. By
+/// `host` Ports it shall have none: the Router at the other end sends there what it knows no other way for.
+fn forward_v6(name: &str, wish: &Wish) -> Result<(), Error> {
     match sysctl::get(name) {
         Ok(value) if value == "0" => {}
         // Without IPv6 the node has no address that could lead anywhere.
         Err(error) if !error.is_gone() => return Err(error),
         _ => return Ok(()),
     }
-    for device in sysctl::list("net/ipv6/conf")?.iter().filter(|device| *device != "all") {
+    let others = |device: &&String| *device != "all" && !wish.devices.contains(*device);
+    for device in sysctl::list("net/ipv6/conf")?.iter().filter(others) {
         let accept = format!("net/ipv6/conf/{device}/accept_ra");
         match sysctl::get(&accept) {
             Ok(value) if value == "1" => {

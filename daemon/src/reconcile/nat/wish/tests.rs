@@ -1,5 +1,7 @@
 //! What is wished for, from resources as people write them.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::fixture::{BASE, fabric, object, port};
 
@@ -55,6 +57,30 @@ fn a_mapping_is_an_element_for_each_family_of_the_port() {
         target: "198.18.1.10:82".parse().unwrap(),
     };
     assert_eq!(read, [expected]);
+}
+
+proptest! {
+    #[test]
+    fn a_lead_is_read_as_it_was_written(
+        v4 in any::<bool>(), bound in any::<bool>(), protocol in any::<u8>(), port in any::<u16>(),
+        to in any::<u16>(), node in any::<u128>(), container in any::<u128>(),
+    ) {
+        let address = |bits: u128| match v4 {
+            true => IpAddr::from((bits as u32).to_be_bytes()),
+            false => IpAddr::from(bits.to_be_bytes()),
+        };
+        let target = SocketAddr::new(address(container), to);
+        let lead = Lead { address: bound.then(|| address(node)), protocol, port, target };
+        prop_assert_eq!(Lead::read(&lead.element().1), Some(lead));
+    }
+
+    #[test]
+    fn no_element_of_others_is_too_strange_to_be_read(
+        key in prop::collection::vec(any::<u8>(), 0..40), value in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        // Whatever it is taken for: it does not panic.
+        let _ = Lead::read(&Element { value: Some(value), ..Element::of(key) });
+    }
 }
 
 #[test]
