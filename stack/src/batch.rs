@@ -264,6 +264,24 @@ impl Output {
         (Origin::Made(index), &mut self.made[index])
     }
 
+    /// A buffer for a packet of `length` octets that is kept beyond this round, and is none of what the stack sends in
+    /// it; [`Output::adopt`] takes it back.
+    pub(crate) fn spare_for(&mut self, length: usize) -> Packet {
+        self.spare[size_for(length)].pop().unwrap_or_else(|| Packet::for_frames_of(length))
+    }
+
+    /// Whether this round takes in a packet that was kept.
+    pub(crate) fn has_room_for(&self, packet: &Packet) -> bool {
+        packet.size().map_or(0, octets_of) <= ROUND_OCTETS - self.octets
+    }
+
+    /// Takes in a packet that was kept, for which there is room, and tells how to refer to it.
+    pub(crate) fn adopt(&mut self, packet: Packet) -> Origin {
+        self.octets += packet.size().map_or(0, octets_of);
+        self.made.push(packet);
+        Origin::Made(self.made.len() - 1)
+    }
+
     /// A packet that the stack makes, taken out so that stages can work on it; [`Output::put`] it back.
     pub(crate) fn take(&mut self) -> (Origin, Packet) {
         self.take_for(0)

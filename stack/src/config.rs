@@ -25,9 +25,9 @@ pub(crate) use far_end::{Carried, FarEnd, Means, Tunnels};
 pub(crate) use interface::Interface;
 pub(crate) use router::{Router, Target};
 pub use spec::{
-    AdvertisementSpec, DhcpSpec, FabricSpec, Hop, MirrorSpec, MulticastSpec, NetworkSpec, Offloads,
-    PolicyRule, PortSpec, RouteAction, RouteTable, RouterSpec, StaticMac, StaticRoute, StormLimits,
-    SubnetSpec,
+    AdvertisementSpec, BandwidthSpec, DhcpSpec, FabricSpec, Hop, MirrorSpec, MulticastSpec, NetworkSpec,
+    Offloads, PolicyRule, PortSpec, RateSpec, RouteAction, RouteTable, RouterSpec, StaticMac, StaticRoute,
+    StormLimits, SubnetSpec,
 };
 pub use tunnel::{
     Carrier, Encapsulation, GreSpec, Joins, TunnelSpec, VxlanRemote, VxlanSpec, WireGuardPeer, WireGuardSpec,
@@ -39,6 +39,7 @@ use crate::counters::{PortCounters, StackCounters};
 use crate::stage::loops::Guard;
 use crate::stage::mirror::Mirror;
 use crate::stage::neighbor::suppress::FarNeighbors;
+use crate::stage::shape::{Bucket, Direction};
 use crate::stage::storm::Storm;
 use crate::table::fdb::{Fdb, Quota};
 use crate::table::group::Groups;
@@ -90,6 +91,8 @@ pub struct Config {
     pub(crate) node_key: u64,
     /// There are mirrors of what ports get.
     pub(crate) mirrors_sent: bool,
+    /// There are ports that get no more than so much.
+    pub(crate) shapes_sent: bool,
     /// Fragments for any gateway.
     pub(crate) reassembly: Arc<Reassembly>,
     pub(crate) tunnels: Tunnels,
@@ -136,6 +139,10 @@ pub struct Port {
     pub(crate) quota: Option<Arc<Quota>>,
     /// How much of what goes to many it may send, where that is limited.
     pub(crate) storm: Option<Arc<Storm>>,
+    /// How much its device may get, where that is limited.
+    pub(crate) ingress_rate: Option<Arc<Bucket>>,
+    /// How much its device may send, where that is limited.
+    pub(crate) egress_rate: Option<Arc<Bucket>>,
     /// It is a tunnel's far end.
     pub(crate) far_end: Option<FarEnd>,
     /// Position in [`Config::networks`].
@@ -156,6 +163,14 @@ impl Port {
         match &self.far_end {
             None => self.mtu,
             Some(far_end) => far_end.path.get(now).map_or(self.mtu, |path| path.min(self.mtu)),
+        }
+    }
+
+    /// How much may go in a direction, where that is limited.
+    pub(crate) fn rate(&self, direction: Direction) -> Option<&Arc<Bucket>> {
+        match direction {
+            Direction::Ingress => self.ingress_rate.as_ref(),
+            Direction::Egress => self.egress_rate.as_ref(),
         }
     }
 

@@ -78,11 +78,13 @@ pub enum Stage {
     Local,
     /// Hands frames to ports.
     Egress,
+    /// Keeps ports to their rates.
+    Shape,
 }
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::Ingress,
         Stage::Source,
         Stage::Bridge,
@@ -90,6 +92,7 @@ impl Stage {
         Stage::Route,
         Stage::Local,
         Stage::Egress,
+        Stage::Shape,
     ];
 
     /// The name as counters and traces show it.
@@ -102,6 +105,7 @@ impl Stage {
             Stage::Route => "route",
             Stage::Local => "local",
             Stage::Egress => "egress",
+            Stage::Shape => "shape",
         }
     }
 }
@@ -188,6 +192,8 @@ stack_counters! {
     leaves_limited,
     /// Packets that waited for their next hop's MAC address.
     packets_queued,
+    /// Frames that waited for their turn at a port's rate.
+    packets_shaped,
     /// Neighbour entries given up early since the table was full.
     neighbor_evictions,
     /// Neighbours that did not answer.

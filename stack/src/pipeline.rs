@@ -15,7 +15,7 @@ use crate::packet::Packet;
 use crate::stage::neighbor::{announce, suppress};
 use crate::stage::{
     Frame, Rejection, advertise, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast,
-    neighbor, route, source, storm,
+    neighbor, route, shape, source, storm,
 };
 use crate::time::Instant;
 use crate::trace::{self, Live, LiveFilter, LiveTrace, PacketSpec, Trace, Tracer};
@@ -33,6 +33,9 @@ fn stages(
     from: &Port,
     frame: &mut Frame,
 ) -> Result<Verdict, Rejection> {
+    if let Some(verdict) = shape::received(cx, packet, from)? {
+        return Ok(verdict);
+    }
     cx.enter(Stage::Ingress);
     ingress::check(cx, packet, from, frame)?;
     let frame = &*frame;
@@ -115,7 +118,13 @@ fn judge(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> 
 fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> (Verdict, Trace) {
     let first = cx.output.sends().len();
     cx.tracer = Some(Tracer::default());
-    let verdict = judge(cx, packet, origin, from);
+    let mut verdict = judge(cx, packet, origin, from);
+    if let Some(reason) = shape::foretell(cx, packet, origin, first)
+        && cx.dry_run
+    {
+        verdict = Verdict::Dropped(reason);
+        cx.output.truncate_sends(first);
+    }
     let steps = cx.tracer.take().map(|tracer| tracer.steps).unwrap_or_default();
     let frames = cx.output.sends()[first..].iter().map(|send| {
         let sent = if send.origin == origin { &*packet } else { cx.output.made_packet(send.origin) };
@@ -126,9 +135,12 @@ fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> 
     (verdict, Trace { steps, verdict, outputs: frames.collect() })
 }
 
-/// Runs a received frame through the stages, watched if somebody asked for such frames.
-fn follow(live: &mut Live, cx: &mut Context, packet: &mut Packet, index: usize, from: &Port) {
-    let origin = Origin::Received(index);
+/// Runs a frame through the stages, watched if somebody asked for such frames.
+fn follow(live: &mut Live, cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
+    if !live.is_watched() {
+        run(cx, packet, origin, from);
+        return;
+    }
     let watchers = live.watchers(from, packet.frame());
     if watchers.is_empty() {
         run(cx, packet, origin, from);
@@ -151,6 +163,8 @@ pub(crate) struct Context<'a> {
     pub wall: Duration,
     /// Nothing may be learned, asked for or set: somebody only wants to know what would happen.
     pub dry_run: bool,
+    /// The frame has waited for its turn at the rate of the port that it came from.
+    pub released: bool,
     /// Somebody follows this packet.
     pub tracer: Option<Tracer>,
     /// Where the packet is.
@@ -159,12 +173,12 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// The packet goes into this stage.
-    fn enter(&mut self, stage: Stage) {
+    pub fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.counters.stages[stage as usize].packets.add(1);
     }
 
-    fn count_drop(&self, from: &Port, reason: DropReason) {
+    pub fn count_drop(&self, from: &Port, reason: DropReason) {
         from.counters(self.worker).drop(reason);
         self.counters.stages[self.stage as usize].drops.add(1);
     }
@@ -224,6 +238,7 @@ impl Stack {
         let previous = std::mem::replace(&mut self.config, config);
         self.config.forget_moved_addresses(&previous);
         self.state.shortcuts.clear();
+        self.state.waiting.adopt(&self.config, &previous, self.worker);
         self.begin(&previous);
         self.begin_upkeep();
     }
@@ -249,6 +264,9 @@ impl Stack {
     pub fn process(&mut self, now: Instant, port: PortId, batch: &mut Batch, output: &mut Output) {
         let config = self.config.clone();
         let Some(from) = config.port(port) else { return };
+        if self.state.waiting.is_changed() {
+            self.release(now, &config, output);
+        }
         let counters = from.counters(self.worker);
         counters.rx_packets.add(batch.packets().len() as u64);
         counters.rx_bytes.add(batch.packets().iter().map(|packet| packet.len() as u64).sum());
@@ -262,15 +280,10 @@ impl Stack {
         }
         let mut cx = context(now, self.worker, &config, &mut self.state, output);
         for (index, packet) in batch.packets_mut().iter_mut().enumerate() {
-            if self.live.is_watched() {
-                follow(&mut self.live, &mut cx, packet, index, from);
-            } else {
-                run(&mut cx, packet, Origin::Received(index), from);
-            }
+            follow(&mut self.live, &mut cx, packet, Origin::Received(index), from);
         }
         run_decapsulated(&mut cx);
-        mirror::sent(&mut cx, batch.packets(), first);
-        send::transmit(&mut cx, batch.packets(), first);
+        finish(&mut cx, batch.packets_mut(), first);
         count_unsent(&config, self.worker, output);
     }
 
@@ -348,9 +361,30 @@ impl Stack {
         for (ward, port) in config.tunnels.due(now) {
             peers::poll(&mut cx, ward, port);
         }
-        mirror::sent(&mut cx, &[], first);
-        send::transmit(&mut cx, &[], first);
+        finish(&mut cx, &mut [], first);
+        self.release(now, &config, output);
         count_unsent(&config, self.worker, output);
+    }
+
+    /// Lets go what has waited for its turn at a port's rate, a batch in each direction at most.
+    fn release(&mut self, now: Instant, config: &Config, output: &mut Output) {
+        if self.state.waiting.is_changed() {
+            self.state.waiting.reschedule(config, now);
+        }
+        let first = output.sends().len();
+        let mut cx = context(now, self.worker, config, &mut self.state, output);
+        cx.released = true;
+        for _ in 0..BATCH {
+            let Some((port, origin)) = shape::release_received(&mut cx) else { break };
+            // What waits for a port that is gone was dropped when it went.
+            let Some(from) = config.port(port) else { continue };
+            let mut packet = cx.output.take_made(origin);
+            follow(&mut self.live, &mut cx, &mut packet, origin, from);
+            cx.output.put(origin, packet);
+        }
+        run_decapsulated(&mut cx);
+        finish(&mut cx, &mut [], first);
+        (0..BATCH).all(|_| shape::release_sent(&mut cx));
     }
 
     /// Follows real packets that fit these filters, each with the number of whoever watches; none: no more.
@@ -378,7 +412,8 @@ impl Stack {
     /// When [`Stack::poll`] has something to do next. Ask again after each `process` and `poll`.
     pub fn poll_at(&self) -> Option<Instant> {
         let timer = self.state.timers.peek().map(|Reverse((at, _))| *at);
-        [timer, self.config.tunnels.poll_at()].into_iter().flatten().min()
+        let waiting = self.state.waiting.poll_at();
+        [timer, self.config.tunnels.poll_at(), waiting].into_iter().flatten().min()
     }
 
     /// What would happen to this frame if it came in at `port`. Nothing is sent, learned or counted.
@@ -419,6 +454,14 @@ fn run_decapsulated(cx: &mut Context) {
     cx.state.decapsulated.clear();
 }
 
+/// What the stages sent, from number `first` on, is copied for mirrors, put into tunnels, and held back where a port gets
+/// no more than so much. `received` are the packets of the batch.
+fn finish(cx: &mut Context, received: &mut [Packet], first: usize) {
+    mirror::sent(cx, received, first);
+    send::transmit(cx, received, first);
+    shape::sent(cx, received, first);
+}
+
 /// Counts what the stack could not make for want of buffers, on the ports that do not get it.
 fn count_unsent(config: &Config, worker: usize, output: &mut Output) {
     for (port, count) in output.take_unsent() {
@@ -446,6 +489,7 @@ fn context<'a>(
         state,
         output,
         dry_run: false,
+        released: false,
         tracer: None,
         stage,
     }

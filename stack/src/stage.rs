@@ -15,6 +15,7 @@ pub mod neighbor;
 pub mod reply;
 pub mod route;
 pub mod segment;
+pub mod shape;
 pub mod source;
 pub mod storm;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::MacAddr;
 use crate::config::{
-    FabricSpec, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouterSpec, StormLimits,
-    SubnetSpec, UNTAGGED,
+    BandwidthSpec, FabricSpec, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouterSpec,
+    StormLimits, SubnetSpec, UNTAGGED,
 };
 use crate::wire::{ethernet, ipv4};
 
@@ -68,6 +68,7 @@ pub fn port(name: &str, on: &str, number: u8, host: u8) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        bandwidth: BandwidthSpec::default(),
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Verdict {
     Flooded,
     /// The stack itself answered or took it in.
     Answered,
-    /// It waits for its next hop's MAC address.
+    /// It waits: for its next hop's MAC address, or for its turn at a port's rate.
     Queued,
     /// It went no further.
     Dropped(DropReason),
@@ -155,6 +155,12 @@ drop_reasons! {
     WireguardUnauthentic = "wireguard_unauthentic",
     /// A peer sent from an address that is not among its allowed prefixes.
     WireguardSourceNotAllowed = "wireguard_source_not_allowed",
+    /// Too much waits already of what the port sends faster than it may.
+    ShaperEgressFull = "shaper_egress_full",
+    /// Too much waits already of what the port is sent faster than it may get.
+    ShaperIngressFull = "shaper_ingress_full",
+    /// The frame would have to wait for its turn at a port's rate, and there are no buffers left to keep it in.
+    ShaperBuffersExhausted = "shaper_buffers_exhausted",
     /// The outgoing port has no device now.
     PortDown = "port_down",
     /// An ARP message that breaks RFC 826, or is not about IPv4 over Ethernet.

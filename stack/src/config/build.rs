@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::far_end::{Extension, Link, extend};
 use super::router::{Links, Router};
-use super::switching::{destinations, groups, quota, random_key, storm};
+use super::switching::{destinations, groups, quota, random_key, rate, storm};
 use super::{
     Config, FabricSpec, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouterSpec,
     UNTAGGED,
 };
 use crate::counters::{PortCounters, StackCounters};
+use crate::stage::shape::Direction;
 use crate::table::fdb::Fdb;
 use crate::table::neighbor::Neighbors;
 
@@ -274,10 +275,13 @@ impl Config {
             is_mirror,
             quota: quota(id, spec, before),
             storm: storm(spec, before),
+            ingress_rate: rate(spec.bandwidth.ingress, Direction::Ingress, before),
+            egress_rate: rate(spec.bandwidth.egress, Direction::Egress, before),
             network,
             counters: counters
                 .unwrap_or_else(|| (0..=self.workers).map(|_| PortCounters::default()).collect()),
         };
+        self.shapes_sent |= port.ingress_rate.is_some();
         self.ports[id.slot()] = Some(Arc::new(port));
         self.names.insert(name, id);
         if !is_mirror {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use super::{
-    Carrier, Config, Encapsulation, FabricSpec, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, Port,
-    PortId, PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED, WireGuardSpec,
+    BandwidthSpec, Carrier, Config, Encapsulation, FabricSpec, GreSpec, Joins, MulticastSpec, NetworkSpec,
+    Offloads, Port, PortId, PortSpec, PortVlans, StormLimits, SubnetSpec, TunnelSpec, UNTAGGED,
+    WireGuardSpec,
 };
 use crate::time::Instant;
 use crate::tunnel::Underlay;
@@ -205,6 +206,7 @@ fn port(tunnel: &TunnelSpec, name: String, network: &str, vlan: u16) -> PortSpec
         mirror: None,
         watches: false,
         coalesce: true,
+        bandwidth: BandwidthSpec::default(),
     }
 }
 

@@ -204,6 +204,29 @@ pub struct PortSpec {
     pub watches: bool,
     /// Segments of one flow that arrive together are put together first.
     pub coalesce: bool,
+    /// How much it may get and send.
+    pub bandwidth: BandwidthSpec,
+}
+
+/// How much a port may get and send; `None`: as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BandwidthSpec {
+    /// What its device gets.
+    pub ingress: Option<RateSpec>,
+    /// What its device sends.
+    pub egress: Option<RateSpec>,
+}
+
+/// A token bucket with a queue. Ethernet frames are counted from their MAC addresses to the end of their payload, VLAN
+/// tags included; a super-packet counts as the frames that it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateSpec {
+    /// Bits a second, above 0.
+    pub bits_per_second: u64,
+    /// Bits that may go at once after a silence.
+    pub burst_bits: u64,
+    /// How long a frame may wait for those before it.
+    pub queue: Duration,
 }
 
 /// Frames a second that a port may send to many; `None`: no limit.

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use super::{Config, FabricSpec, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans};
+use super::{Config, FabricSpec, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RateSpec};
 use crate::stage::mirror::Mirror;
+use crate::stage::shape::{Bucket, Direction};
 use crate::stage::storm::Storm;
 use crate::table::fdb::Quota;
 use crate::table::group::Groups;
@@ -22,6 +23,17 @@ pub(super) fn quota(id: PortId, spec: &PortSpec, before: Option<&Arc<Port>>) -> 
 pub(super) fn storm(spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Storm>> {
     let same = before.and_then(|port| port.storm.clone()).filter(|storm| storm.limits() == spec.storm);
     same.or_else(|| Storm::new(spec.storm).map(Arc::new))
+}
+
+/// A rate that stays as it was goes on from where it is, too.
+pub(super) fn rate(
+    spec: Option<RateSpec>,
+    direction: Direction,
+    before: Option<&Arc<Port>>,
+) -> Option<Arc<Bucket>> {
+    let spec = spec?;
+    let same = before.and_then(|port| port.rate(direction)).filter(|bucket| *bucket.spec() == spec);
+    Some(same.cloned().unwrap_or_else(|| Arc::new(Bucket::new(spec))))
 }
 
 /// Who listens to which group is known on, while somebody listens in.

@@ -15,6 +15,7 @@ use crate::limit::Limits;
 use crate::offload::coalesce::Coalescer;
 use crate::stage::advertise::Farewell;
 use crate::stage::fragment::FragmentIds;
+use crate::stage::shape::Waiting;
 use crate::table::shortcut::Shortcuts;
 use crate::time::Instant;
 use crate::tunnel::wireguard::Event;
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub events: Vec<Event>,
     /// Frames that came out of tunnels which routers carry: the far ends' ports, and where they are.
     pub decapsulated: Vec<(PortId, Origin)>,
+    /// Frames that wait for their turn at a port's rate.
+    pub waiting: Waiting,
     /// There is a [`Timer::Upkeep`].
     pub upkeep: bool,
 }
@@ -63,6 +66,7 @@ impl State {
             timers: BinaryHeap::new(),
             events: Vec::new(),
             decapsulated: Vec::new(),
+            waiting: Waiting::default(),
             upkeep: false,
         }
     }

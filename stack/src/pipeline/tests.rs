@@ -19,6 +19,7 @@ mod replies;
 mod reserved;
 mod resolution;
 mod routing;
+mod shaping;
 mod shortcuts;
 mod snooping;
 mod storm;
