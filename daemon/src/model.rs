@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use weft_stack::config::{
-    AdvertisementSpec, DhcpSpec, Hop, MulticastSpec, PortVlans, RouteAction, StormLimits,
+    AdvertisementSpec, BandwidthSpec, DhcpSpec, Hop, MulticastSpec, PortVlans, RouteAction, StormLimits,
 };
 use weft_stack::{MacAddr, Prefix};
 
@@ -196,6 +196,8 @@ pub struct Port {
     pub endpoint: Option<Endpoint>,
     /// Ports of the node that lead to it.
     pub mappings: Vec<PortMapping>,
+    /// How much it may get and send.
+    pub bandwidth: BandwidthSpec,
 }
 
 /// A Port's part in switching.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_stack::config::{
-    AdvertisementSpec, DhcpSpec, FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans,
-    RouteAction, RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+    AdvertisementSpec, BandwidthSpec, DhcpSpec, FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads,
+    PortSpec, PortVlans, RouteAction, RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
 };
 use weft_stack::{MacAddr, Prefix};
 
@@ -192,5 +192,6 @@ fn port(index: usize, kind: &Kind) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        bandwidth: BandwidthSpec::default(),
     }
 }

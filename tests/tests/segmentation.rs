@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use weft_stack::batch::{Batch, Output};
 use weft_stack::config::{
-    Config, FabricSpec, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, StormLimits, UNTAGGED,
+    BandwidthSpec, Config, FabricSpec, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans,
+    StormLimits, UNTAGGED,
 };
 use weft_stack::time::Instant;
 use weft_stack::{MacAddr, Stack};
@@ -139,6 +140,7 @@ fn port(name: &str, mac: MacAddr, last: u8, offloads: Offloads) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        bandwidth: BandwidthSpec::default(),
     }
 }
 

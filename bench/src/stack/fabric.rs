@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use weft_stack::config::{
-    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouteAction, RouterSpec,
-    StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+    BandwidthSpec, FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans, RouteAction,
+    RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
 };
 use weft_stack::{MacAddr, Prefix};
 
@@ -136,6 +136,7 @@ fn port_spec(host: &Host) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        bandwidth: BandwidthSpec::default(),
     }
 }
 

@@ -9,8 +9,8 @@ use weft_host::netns::{Entered, NetNs};
 use weft_host::tap::Tap;
 use weft_stack::MacAddr;
 use weft_stack::config::{
-    Carrier, Encapsulation, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, PortSpec, PortVlans,
-    StormLimits, TunnelSpec, VxlanRemote, VxlanSpec,
+    BandwidthSpec, Carrier, Encapsulation, GreSpec, Joins, MulticastSpec, NetworkSpec, Offloads, PortSpec,
+    PortVlans, StormLimits, TunnelSpec, VxlanRemote, VxlanSpec,
 };
 
 use super::*;
@@ -151,6 +151,7 @@ fn port(addresses: &[&str]) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: true,
+        bandwidth: BandwidthSpec::default(),
     }
 }
 

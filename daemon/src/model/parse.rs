@@ -14,6 +14,7 @@ use super::violation::Findings;
 use super::{Fabric, Kind, Metadata, Name, Network, Object, ObjectRef, Violation};
 
 mod addressing;
+mod bandwidth;
 mod namespace;
 mod nat;
 mod network;

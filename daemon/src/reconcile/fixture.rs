@@ -42,6 +42,7 @@ pub fn port(text: &str, attachment: Attachment, device: &str) -> Object<Port> {
         switching: Switching::default(),
         endpoint: None,
         mappings: Vec::new(),
+        bandwidth: weft_stack::config::BandwidthSpec::default(),
     };
     object(text, spec)
 }

@@ -107,5 +107,6 @@ fn port_spec(name: &Name, port: &Port, terms: Terms) -> PortSpec {
         }),
         watches: false,
         coalesce: switching.coalesce,
+        bandwidth: port.bandwidth,
     }
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_stack::config::{
-    FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PolicyRule, PortSpec, PortVlans, RouteAction,
-    RouteTable, RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
+    BandwidthSpec, FabricSpec, Hop, MulticastSpec, NetworkSpec, Offloads, PolicyRule, PortSpec, PortVlans,
+    RouteAction, RouteTable, RouterSpec, StaticRoute, StormLimits, SubnetSpec, UNTAGGED,
 };
 use weft_stack::{MacAddr, Prefix};
 use weft_testkit::frame::Mac;
@@ -99,6 +99,7 @@ fn port(wire: Wire) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        bandwidth: BandwidthSpec::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
 use super::network::station_mac;
-use super::{Found, Networks, addressing, nat, switching, unicast};
+use super::{Found, Networks, addressing, bandwidth, nat, switching, unicast};
 use crate::model::violation::Findings;
 use crate::model::{
     Attachment, DeviceName, InterfaceAddress, Mtu, Name, Network, ObjectRef, Port, PortRoute, Violation,
@@ -47,6 +47,7 @@ fn read(
     let addresses = addresses(&message.addresses, findings);
     let switching = switching::parse(object, message, findings);
     let mappings = nat::mappings(message, &addresses, findings);
+    let bandwidth = bandwidth::parse(message.bandwidth.as_ref(), findings);
     let mac = match message.mac.as_str() {
         "" => MacAddr::from_name("port", object.name.as_str()),
         text => station_mac("spec.mac", text, findings),
@@ -82,6 +83,7 @@ fn read(
         switching,
         endpoint,
         mappings,
+        bandwidth,
     })
 }
 
