@@ -12,6 +12,13 @@ pub fn octets(value: u64) -> String {
     scaled(value, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
 }
 
+/// Bits a second in decimal units, with as many decimals as there are: 100 Mbit/s, 1.5 Mbit/s.
+pub fn rate(bits_per_second: u64) -> String {
+    let units = [(1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| bits_per_second >= *unit).unwrap_or((1, ""));
+    format!("{} {name}bit/s", bits_per_second as f64 / unit as f64)
+}
+
 /// One decimal, cut off and not rounded, so that 999,999 is 999.9k and never 1000.0k.
 fn scaled(value: u64, base: u64, units: &[&str]) -> String {
     let mut unit = 1;
@@ -73,6 +80,20 @@ mod tests {
     fn octets_use_binary_units() {
         for (value, text) in [(1023, "1023"), (1536, "1.5Ki"), (5 << 30, "5.0Gi"), (u64::MAX, "15.9Ei")] {
             assert_eq!(octets(value), text);
+        }
+    }
+
+    #[test]
+    fn rates_are_said_as_people_say_them() {
+        for (bits, text) in [
+            (8000, "8 kbit/s"),
+            (1_500_000, "1.5 Mbit/s"),
+            (100_000_000, "100 Mbit/s"),
+            (2_500_000_000, "2.5 Gbit/s"),
+            (1_000_000_000_000, "1 Tbit/s"),
+            (1_000_001, "1.000001 Mbit/s"),
+        ] {
+            assert_eq!(rate(bits), text);
         }
     }
 

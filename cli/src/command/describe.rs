@@ -13,6 +13,7 @@ use crate::table::{Cell, Table, Tone, toned};
 use crate::view;
 
 mod pools;
+mod port;
 mod tunnel;
 
 /// Prints everything about one object.
@@ -20,6 +21,7 @@ pub async fn run(mut client: Client, arguments: Describe, output: &mut Output) -
     let request = GetRequest { kind: arguments.kind.into(), name: arguments.name };
     let mut resource = client.fabric.get(request).await?.into_inner();
     head(&resource, output)?;
+    port::glance(&resource, output)?;
     tunnel::glance(&resource, output)?;
     let conditions = conditions(&resource);
     let far_ends = tunnel::far_ends(&resource);
