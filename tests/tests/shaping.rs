@@ -1,6 +1,6 @@
 //! Rates of Ports (`spec.bandwidth`): real streams and datagrams get what they may, and nobody else notices.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use weft_testkit::topology::{self, NEAR_B4};
 use weft_testkit::{Lab, Manifest, PortKind, iperf3};
@@ -16,22 +16,32 @@ fn limited(kind: PortKind, egress: u64, ingress: u64) -> Manifest {
     topology::one_network(kind, kind).with("Port", "a", "bandwidth", bandwidth)
 }
 
-/// A run from container `a` to `b`, whose payload has to come at 90 to 100 % of `rate`: headers take 4 to 5.
+/// A run from container `a` to `b`, whose payload has to come at 90 to 100 % of `rate`: headers take 4 to 5. Never may it
+/// be faster; a machine that is busy elsewhere may have the sender be late, so it has further tries to be as fast.
 fn within(lab: &Lab, options: &str, rate: u64) -> Result<()> {
-    let report = iperf3::run(&lab.container("a"), &lab.container("b"), NEAR_B4, options)?;
-    let goodput = report.rate()? / rate as f64;
-    ensure!((0.9..=1.0).contains(&goodput), "{options}: {goodput} of {rate} bit/s");
-    Ok(())
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        // The first second is TCP's, to find out.
+        let options = format!("--time 3 --omit 1 {options}");
+        let report = iperf3::run(&lab.container("a"), &lab.container("b"), NEAR_B4, &options)?;
+        let goodput = report.rate()? / rate as f64;
+        ensure!(goodput <= 1.0, "{options}: {goodput} of {rate} bit/s");
+        if goodput >= 0.9 {
+            return Ok(());
+        }
+        seen.push(goodput);
+    }
+    bail!("{options}: {seen:?} of {rate} bit/s")
 }
 
 fn both_directions(kind: PortKind) {
     Lab::test(|lab| {
         lab.apply(&limited(kind, EGRESS, INGRESS))?;
-        within(lab, "--time 3", EGRESS)?;
-        within(lab, "--time 3 --reverse", INGRESS)?;
+        within(lab, "", EGRESS)?;
+        within(lab, "--reverse", INGRESS)?;
         ensure!(lab.drops("a", "shaper_ingress_full")? > 0, "TCP was never told of the rate");
-        within(lab, "--time 3 --udp --bitrate 130M --length 1200", EGRESS)?;
-        within(lab, "--time 3 --udp --bitrate 60M --length 1200 --reverse", INGRESS)?;
+        within(lab, "--udp --bitrate 130M --length 1200", EGRESS)?;
+        within(lab, "--udp --bitrate 60M --length 1200 --reverse", INGRESS)?;
         for reason in ["shaper_egress_full", "shaper_ingress_full"] {
             ensure!(lab.drops("a", reason)? > 1000, "no {reason}");
         }
@@ -55,8 +65,8 @@ fn super_packets_fill_a_gigabit() {
     Lab::test(|lab| {
         let rate = 1000 * MEGABIT;
         lab.apply(&limited(PortKind::Tap, rate, rate))?;
-        within(lab, "--time 3", rate)?;
-        within(lab, "--time 3 --reverse", rate)
+        within(lab, "", rate)?;
+        within(lab, "--reverse", rate)
     });
 }
 
