@@ -137,10 +137,6 @@ fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> 
 
 /// Runs a frame through the stages, watched if somebody asked for such frames.
 fn follow(live: &mut Live, cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
-    if !live.is_watched() {
-        run(cx, packet, origin, from);
-        return;
-    }
     let watchers = live.watchers(from, packet.frame());
     if watchers.is_empty() {
         run(cx, packet, origin, from);
@@ -280,7 +276,11 @@ impl Stack {
         }
         let mut cx = context(now, self.worker, &config, &mut self.state, output);
         for (index, packet) in batch.packets_mut().iter_mut().enumerate() {
-            follow(&mut self.live, &mut cx, packet, Origin::Received(index), from);
+            if self.live.is_watched() {
+                follow(&mut self.live, &mut cx, packet, Origin::Received(index), from);
+            } else {
+                run(&mut cx, packet, Origin::Received(index), from);
+            }
         }
         run_decapsulated(&mut cx);
         finish(&mut cx, batch.packets_mut(), first);
@@ -349,6 +349,7 @@ impl Stack {
     /// Does what is due at `now`, a batch of it at most. Call it when [`Stack::poll_at`] says so.
     pub fn poll(&mut self, now: Instant, output: &mut Output) {
         let config = self.config.clone();
+        self.release(now, &config, output);
         let first = output.sends().len();
         for _ in 0..BATCH {
             let due = self.state.timers.peek().filter(|Reverse((at, _))| *at <= now);
@@ -362,19 +363,23 @@ impl Stack {
             peers::poll(&mut cx, ward, port);
         }
         finish(&mut cx, &mut [], first);
-        self.release(now, &config, output);
         count_unsent(&config, self.worker, output);
     }
 
     /// Lets go what has waited for its turn at a port's rate, a batch in each direction at most.
     fn release(&mut self, now: Instant, config: &Config, output: &mut Output) {
+        let mut most = BATCH;
         if self.state.waiting.is_changed() {
             self.state.waiting.reschedule(config, now);
+            // Nothing holds up those that come next at a port without a rate: all that wait for it go before them.
+            most = usize::MAX;
         }
-        let first = output.sends().len();
         let mut cx = context(now, self.worker, config, &mut self.state, output);
+        // What others have let go may be for the same ports, and comes after them.
+        (0..most).all(|_| shape::release_sent(&mut cx));
+        let first = cx.output.sends().len();
         cx.released = true;
-        for _ in 0..BATCH {
+        for _ in 0..most {
             let Some((port, origin)) = shape::release_received(&mut cx) else { break };
             // What waits for a port that is gone was dropped when it went.
             let Some(from) = config.port(port) else { continue };
@@ -384,7 +389,6 @@ impl Stack {
         }
         run_decapsulated(&mut cx);
         finish(&mut cx, &mut [], first);
-        (0..BATCH).all(|_| shape::release_sent(&mut cx));
     }
 
     /// Follows real packets that fit these filters, each with the number of whoever watches; none: no more.

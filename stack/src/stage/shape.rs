@@ -15,11 +15,12 @@ use std::fmt;
 use crate::batch::{Origin, Send};
 use crate::config::{Port, PortId};
 use crate::counters::Stage;
-use crate::packet::{Packet, octets_of, size_for};
+use crate::packet::{Gso, GsoKind, Packet, octets_of, size_for};
 use crate::pipeline::Context;
 use crate::time::Instant;
 use crate::trace::step;
 use crate::verdict::{DropReason, Verdict};
+use crate::wire::udp;
 use crate::wire::vlan::{TAG_LENGTH, Tci};
 
 use bucket::Admission;
@@ -249,10 +250,24 @@ fn octets_on_wire(packet: &Packet, tag: Option<Tci>) -> u64 {
     let length = packet.len() as u64;
     let tag = tag.map_or(0, |_| TAG_LENGTH as u64);
     let Some(gso) = packet.offload.gso else { return length + tag };
-    // What is received has not been checked yet: it may say anything.
-    let headers = u64::from(gso.header_length).min(length);
+    let headers = headers(packet, gso).min(length);
     let frames = (length - headers).div_ceil(u64::from(gso.size).max(1)).max(1);
     length + tag + (frames - 1) * (headers + tag)
+}
+
+/// Octets of the headers of each segment. What a device says of them is not believed: they are measured from where the
+/// checksum starts, which is checked later, and nothing goes on that lied about it.
+fn headers(packet: &Packet, gso: Gso) -> u64 {
+    const WORDS: usize = 12;
+    let Some(checksum) = packet.offload.checksum else { return gso.header_length.into() };
+    let start = usize::from(checksum.start);
+    let own = match gso.kind {
+        GsoKind::Udp => udp::HEADER_LENGTH as u64,
+        GsoKind::TcpV4 | GsoKind::TcpV6 => {
+            packet.frame().get(start + WORDS).map_or(0, |words| u64::from(words >> 4) * 4)
+        }
+    };
+    start as u64 + own
 }
 
 /// Bits a second, as people say them.

@@ -1,5 +1,7 @@
 //! Rates of ports: what waits, for how long, in which order, and what becomes of it when the picture changes.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::{BandwidthSpec, MirrorSpec, PortVlans, RateSpec, VlanSet};
 use crate::packet::{Gso, GsoKind, PartialChecksum};
@@ -123,6 +125,21 @@ fn a_super_packet_goes_whole_and_counts_as_the_frames_that_it_stands_for() {
         let sent = fabric.advance(wait);
         assert_eq!(sent[0].1.frame(), super_packet().frame());
         assert_eq!(sent[0].1.offload, super_packet().offload);
+    }
+}
+
+#[test]
+fn a_device_that_lies_about_headers_gets_no_more_for_it() {
+    for (spec, port, _) in both() {
+        let mut fabric = Fabric::new(&spec);
+        let mut packet = Packet::from_frame(&tcp_frame(9_000));
+        packet.offload.checksum = Some(PartialChecksum { start: 34, offset: 16 });
+        packet.offload.gso = Some(Gso { kind: GsoKind::TcpV4, size: 90, header_length: 0, ecn: false });
+        assert_eq!(fabric.receive("a1", packet).len(), 1);
+        // A hundred frames of 144 octets, of which ten thousand are the burst.
+        assert_eq!(send(&mut fabric, 0..1).len(), 0);
+        let due = Duration::from_micros(14_400 - 10_000 + 1000);
+        assert_eq!(fabric.stack.poll_at(), Some(fabric.now + due), "{port}");
     }
 }
 
@@ -389,4 +406,66 @@ fn who_follows_a_frame_sees_it_wait_and_go_on() {
     assert_eq!(verdicts.len(), 12);
     assert_eq!(verdicts[10], Verdict::Queued);
     assert!(matches!(verdicts[11], Verdict::Forwarded { .. }));
+}
+
+/// What happens to a fabric.
+#[derive(Debug, Clone)]
+enum Event {
+    /// So many frames come.
+    Send(usize),
+    /// So many microseconds pass; the worker looks when it is told to, or only at the end.
+    Pass(u64, bool),
+    /// Other rates, in kilobits a second, for what a1 sends and a2 gets; 0: none.
+    Change(u64, u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let rate = || prop_oneof![Just(0), 100u64..10_000_000];
+    prop_oneof![
+        4 => (1usize..60).prop_map(Event::Send),
+        4 => (0u64..30_000, any::<bool>()).prop_map(|(time, punctual)| Event::Pass(time, punctual)),
+        1 => (rate(), rate()).prop_map(|(egress, ingress)| Event::Change(egress, ingress)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn frames_keep_their_order_and_each_arrives_or_is_counted(
+        events in proptest::collection::vec(event(), 1..40),
+    ) {
+        let mut spec = sender();
+        let mut fabric = Fabric::new(&spec);
+        let (mut offered, mut got) = (0, Vec::new());
+        let numbered = |sent: Vec<(Duration, Sent)>| sent.into_iter().map(|(_, (_, packet))| number(&packet));
+        for event in events {
+            match event {
+                Event::Send(count) => {
+                    got.extend(send(&mut fabric, offered..offered + count));
+                    offered += count;
+                }
+                Event::Pass(time, true) => {
+                    let end = fabric.now + Duration::from_micros(time);
+                    got.extend(numbered(run_until(&mut fabric, end)));
+                }
+                Event::Pass(time, false) => fabric.now = fabric.now + Duration::from_micros(time),
+                Event::Change(egress, ingress) => {
+                    let rate = |kilobits: u64| {
+                        (kilobits > 0).then_some(RateSpec { bits_per_second: kilobits * 1000, ..RATE })
+                    };
+                    spec.ports[0].bandwidth.egress = rate(egress);
+                    spec.ports[1].bandwidth.ingress = rate(ingress);
+                    fabric.reconfigure(&spec);
+                }
+            }
+        }
+        let end = fabric.now + Duration::from_secs(10);
+        got.extend(numbered(run_until(&mut fabric, end)));
+        prop_assert!(got.is_sorted(), "{:?}", got);
+        let lost: u64 = ["a1", "a2"].iter().flat_map(|port| DropReason::ALL.iter().map(|reason| {
+            fabric.dropped(port, *reason)
+        })).sum();
+        prop_assert_eq!(got.len() + lost as usize, offered);
+        prop_assert_eq!(fabric.stack.state.waiting.octets(), 0);
+    }
 }
