@@ -25,7 +25,9 @@ use crate::verdict::{DropReason, Verdict};
 pub(crate) use state::{CachedNeighbor, State};
 pub(crate) use timer::Timer;
 
-/// All stages, in the order in which a frame meets them. The first one puts the frame's headers into `frame`.
+/// All stages, in the order in which a frame meets them, but for `shape`: it is before them in [`judge`] and behind them
+/// in [`finish`], so that ports without a rate pay for it once a batch and not with each frame. The first one puts the
+/// frame's headers into `frame`.
 fn stages(
     cx: &mut Context,
     packet: &mut Packet,
@@ -33,9 +35,6 @@ fn stages(
     from: &Port,
     frame: &mut Frame,
 ) -> Result<Verdict, Rejection> {
-    if let Some(verdict) = shape::received(cx, packet, from)? {
-        return Ok(verdict);
-    }
     cx.enter(Stage::Ingress);
     ingress::check(cx, packet, from, frame)?;
     let frame = &*frame;
@@ -96,7 +95,7 @@ fn stages(
     egress::routed(cx, packet, origin, frame, out, station)
 }
 
-/// Runs a frame through the stages and sees to what was refused.
+/// Runs a frame of a port without a rate through the stages and sees to what was refused.
 fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
     let mut frame = Frame::default();
     // Nobody looks at the verdict: to read what was just written in pieces would hold the processor up.
@@ -105,10 +104,16 @@ fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
     }
 }
 
-/// The same, for those who want to know what became of the frame.
+/// The same of any port, for those who want to know what became of the frame.
 fn judge(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> Verdict {
     let mut frame = Frame::default();
-    match stages(cx, packet, origin, from, &mut frame) {
+    let held = shape::received(cx, packet, from).map_err(Rejection::from);
+    let judged = match held {
+        Ok(None) => stages(cx, packet, origin, from, &mut frame),
+        Ok(Some(verdict)) => Ok(verdict),
+        Err(rejection) => Err(rejection),
+    };
+    match judged {
         Ok(verdict) => verdict,
         Err(rejection) => cx.reject(rejection, packet, &frame, from),
     }
@@ -139,7 +144,7 @@ fn trace(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) -> 
 fn follow(live: &mut Live, cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
     let watchers = live.watchers(from, packet.frame());
     if watchers.is_empty() {
-        run(cx, packet, origin, from);
+        judge(cx, packet, origin, from);
         return;
     }
     let frame = packet.frame().to_vec();
@@ -274,9 +279,10 @@ impl Stack {
         if from.coalesce && batch.packets().len() > 1 {
             self.coalesce(&config, from, batch);
         }
+        let apart = self.live.is_watched() || from.egress_rate.is_some();
         let mut cx = context(now, self.worker, &config, &mut self.state, output);
         for (index, packet) in batch.packets_mut().iter_mut().enumerate() {
-            if self.live.is_watched() {
+            if apart {
                 follow(&mut self.live, &mut cx, packet, Origin::Received(index), from);
             } else {
                 run(&mut cx, packet, Origin::Received(index), from);

@@ -50,7 +50,6 @@ const FEW: usize = 64;
 
 /// Looks at what the device of `from` sent, unless it has waited already. `Some`: it waits now, and its packet is
 /// another.
-#[inline]
 pub(crate) fn received(
     cx: &mut Context,
     packet: &mut Packet,
