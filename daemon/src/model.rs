@@ -36,15 +36,15 @@ pub struct Fabric {
     /// The store's revision that this is a picture of.
     pub revision: u64,
     /// Network namespaces by name.
-    pub namespaces: BTreeMap<Name, Object<Namespace>>,
+    pub namespaces: Objects<Namespace>,
     /// L2 segments by name.
-    pub networks: BTreeMap<Name, Object<Network>>,
+    pub networks: Objects<Network>,
     /// Ports by name.
-    pub ports: BTreeMap<Name, Object<Port>>,
+    pub ports: Objects<Port>,
     /// L3 domains by name.
-    pub routers: BTreeMap<Name, Object<Router>>,
+    pub routers: Objects<Router>,
     /// Tunnels by name.
-    pub tunnels: BTreeMap<Name, Object<Tunnel>>,
+    pub tunnels: Objects<Tunnel>,
     /// The secrets of WireGuard tunnels by name. They come from files of their own, not from the messages.
     pub keys: BTreeMap<Name, Arc<TunnelKeys>>,
 }
@@ -67,6 +67,9 @@ impl Fabric {
         self.metadata(object).is_some_and(|metadata| metadata.deleting.is_some())
     }
 }
+
+/// The objects of a kind by name. A revision shares with the one before what did not change.
+pub type Objects<T> = BTreeMap<Name, Arc<Object<T>>>;
 
 /// A stored resource.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 
 mod cni {
     pub mod chains;
+    pub mod chaos;
     pub mod lifecycle;
     pub mod outage;
     pub mod runtime;

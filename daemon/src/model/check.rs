@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::violation::Violation;
-use super::{Attachment, Fabric, Kind, Name, Namespace, Network, Object, ObjectRef, Port, Router, Tunnel};
+use super::{
+    Attachment, Fabric, Kind, Name, Namespace, Network, Object, ObjectRef, Objects, Port, Router, Tunnel,
+};
 
 mod networks;
 mod ports;
@@ -114,14 +116,15 @@ pub fn referrers(fabric: &Fabric, object: &ObjectRef) -> Vec<ObjectRef> {
 }
 
 /// The objects that are not being taken down.
-fn live<T>(objects: &BTreeMap<Name, Object<T>>) -> impl Iterator<Item = (&Name, &Object<T>)> {
-    objects.iter().filter(|(_, object)| object.metadata.deleting.is_none())
+fn live<T>(objects: &Objects<T>) -> impl Iterator<Item = (&Name, &Object<T>)> {
+    let objects = objects.iter().map(|(name, object)| (name, &**object));
+    objects.filter(|(_, object)| object.metadata.deleting.is_none())
 }
 
 /// The live objects, those that the request touches last: what comes second is blamed.
 fn blamed_last<'a, T>(
     kind: Kind,
-    objects: &'a BTreeMap<Name, Object<T>>,
+    objects: &'a Objects<T>,
     touched: &BTreeSet<ObjectRef>,
 ) -> Vec<(ObjectRef, &'a T)> {
     let mut ordered: Vec<_> =
@@ -136,7 +139,7 @@ fn check_reference<T>(
     path: &str,
     kind: Kind,
     name: &Name,
-    objects: &BTreeMap<Name, Object<T>>,
+    objects: &Objects<T>,
     found: &mut Vec<Violation>,
 ) {
     match objects.get(name) {

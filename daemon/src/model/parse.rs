@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use weft_proto::v1;
 
 use super::violation::Findings;
-use super::{Fabric, Kind, Metadata, Name, Network, Object, ObjectRef, Violation};
+use super::{Fabric, Kind, Metadata, Name, Network, Object, ObjectRef, Objects, Violation};
 
 mod addressing;
 mod bandwidth;
@@ -120,25 +120,25 @@ fn add(
     match &resource.kind {
         Some(v1::resource::Kind::Namespace(message)) => {
             let spec = namespace::parse(object, message.spec.as_ref())?;
-            fabric.namespaces.insert(name, Object { metadata, spec });
+            fabric.namespaces.insert(name, Arc::new(Object { metadata, spec }));
         }
         Some(v1::resource::Kind::Network(message)) => {
             let spec = network::parse(object, message.spec.as_ref())?;
-            fabric.networks.insert(name, Object { metadata, spec });
+            fabric.networks.insert(name, Arc::new(Object { metadata, spec }));
         }
         Some(v1::resource::Kind::Port(message)) => {
             let networks =
                 Networks { parsed: &fabric.networks, all, port_is_going: metadata.deleting.is_some() };
             let spec = port::parse(object, message.spec.as_ref(), &networks)?;
-            fabric.ports.insert(name, Object { metadata, spec });
+            fabric.ports.insert(name, Arc::new(Object { metadata, spec }));
         }
         Some(v1::resource::Kind::Router(message)) => {
             let spec = router::parse(object, message.spec.as_ref())?;
-            fabric.routers.insert(name, Object { metadata, spec });
+            fabric.routers.insert(name, Arc::new(Object { metadata, spec }));
         }
         Some(v1::resource::Kind::Tunnel(message)) => {
             let spec = tunnel::parse(object, message.spec.as_ref())?;
-            fabric.tunnels.insert(name, Object { metadata, spec });
+            fabric.tunnels.insert(name, Arc::new(Object { metadata, spec }));
         }
         None => return Err(vec![Violation::new(object, "kind", "not given")]),
     }
@@ -147,7 +147,7 @@ fn add(
 
 /// Where a Port finds its Network.
 struct Networks<'a> {
-    parsed: &'a BTreeMap<Name, Object<Network>>,
+    parsed: &'a Objects<Network>,
     all: &'a Resources,
     /// A Port that is being taken down may outlive its Network, or what it needed of it.
     port_is_going: bool,

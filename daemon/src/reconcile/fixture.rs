@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use weft_stack::MacAddr;
@@ -60,8 +61,8 @@ pub fn route(prefix: &str, via: &str) -> PortRoute {
 pub fn fabric(namespaces: &[(&str, Namespace)], ports: Vec<Object<Port>>) -> Fabric {
     Fabric {
         revision: 1,
-        namespaces: namespaces.iter().map(|(n, spec)| (name(n), object(n, spec.clone()))).collect(),
-        ports: ports.into_iter().map(|port| (port.metadata.name.clone(), port)).collect(),
+        namespaces: namespaces.iter().map(|(n, spec)| (name(n), Arc::new(object(n, spec.clone())))).collect(),
+        ports: ports.into_iter().map(|port| (port.metadata.name.clone(), Arc::new(port))).collect(),
         ..Fabric::default()
     }
 }

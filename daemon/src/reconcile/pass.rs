@@ -25,7 +25,7 @@ use super::sockets::{Closing, Sockets};
 use super::underlays::Underlays;
 use super::{ReconcileOptions, ReconcilerReport};
 use crate::dataplane::OpenEnds;
-use crate::model::{Fabric, Kind, Name, Object, Port};
+use crate::model::{Fabric, Kind, Name, Object, Objects, Port};
 use crate::status::Report;
 
 mod look;
@@ -205,7 +205,7 @@ impl Reconciliation {
         }
         let returns = |name: &Name| {
             let refused = settled.plan.refusals.contains_key(&Subject::Port(name.clone()));
-            !refused && self.fabric.ports.get(name).is_some_and(lives)
+            !refused && self.fabric.ports.get(name).is_some_and(|port| lives(port))
         };
         let closed: Vec<_> = stale
             .iter()
@@ -331,7 +331,13 @@ fn same_picture(one: &Fabric, other: &Fabric) -> bool {
         && one.keys == other.keys
 }
 
-fn same_living<T: PartialEq>(one: &BTreeMap<Name, Object<T>>, other: &BTreeMap<Name, Object<T>>) -> bool {
-    let one = one.iter().filter(|(_, object)| lives(object)).map(|(name, object)| (name, &object.spec));
-    one.eq(other.iter().filter(|(_, object)| lives(object)).map(|(name, object)| (name, &object.spec)))
+fn same_living<T: PartialEq>(one: &Objects<T>, other: &Objects<T>) -> bool {
+    let mut others = other.iter().filter(|(_, object)| lives(object));
+    // Most objects are shared by the two.
+    let same = |object: &Arc<Object<T>>, other: &Arc<Object<T>>| {
+        Arc::ptr_eq(object, other) || object.spec == other.spec
+    };
+    let mut ones = one.iter().filter(|(_, object)| lives(object));
+    ones.all(|(name, object)| others.next().is_some_and(|(other, it)| name == other && same(object, it)))
+        && others.next().is_none()
 }

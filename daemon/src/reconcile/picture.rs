@@ -1,6 +1,7 @@
 //! From the wish to what the forwarding stack is told: only the Ports that have an open end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weft_stack::config::{
     FabricSpec, MirrorSpec, NetworkSpec, PolicyRule, PortSpec, RouteTable, RouterSpec, StaticMac,
@@ -37,7 +38,7 @@ pub fn lives<T>(object: &Object<T>) -> bool {
     object.metadata.deleting.is_none()
 }
 
-fn router((name, router): (&Name, &Object<Router>)) -> RouterSpec {
+fn router((name, router): (&Name, &Arc<Object<Router>>)) -> RouterSpec {
     let spec = &router.spec;
     let tables = spec.tables.iter();
     let rules = spec.rules.iter().map(|rule| PolicyRule {
@@ -60,7 +61,7 @@ fn routes(routes: &[Route]) -> Vec<StaticRoute> {
     routes.iter().map(|it| StaticRoute { prefix: it.prefix, action: it.action.clone() }).collect()
 }
 
-fn network((name, network): (&Name, &Object<Network>)) -> NetworkSpec {
+fn network((name, network): (&Name, &Arc<Object<Network>>)) -> NetworkSpec {
     let (spec, services) = (&network.spec, &network.spec.services);
     let subnets = spec.subnets.iter();
     let static_macs = services.static_macs.iter();

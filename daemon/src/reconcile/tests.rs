@@ -62,7 +62,7 @@ fn addresses_are_usable_at_once_and_routes_carry_the_daemons_protocol() {
 fn what_is_deleted_leaves_nothing() {
     let mut lab = Lab::new();
     let mut fabric = three_ports();
-    fabric.networks.insert(name("net"), object("net", lab::network()));
+    fabric.networks.insert(name("net"), std::sync::Arc::new(object("net", lab::network())));
     lab.pass(&fabric);
     lab::delete_everything(&mut fabric);
     let outcome = lab.pass(&fabric);
@@ -107,7 +107,8 @@ fn a_change_of_one_port_looks_at_its_namespace_only() {
     let mut fabric = fabric(&[("one", Namespace::Make), ("two", Namespace::Make)], ports);
     lab.pass(&fabric);
     lab.remove_link("two", "eth0");
-    fabric.ports.get_mut("a").unwrap().spec.mtu = crate::model::Mtu::new(1400).unwrap();
+    std::sync::Arc::make_mut(fabric.ports.get_mut("a").unwrap()).spec.mtu =
+        crate::model::Mtu::new(1400).unwrap();
     let outcome = lab.pass(&fabric);
     let told: Vec<_> = outcome.reports.iter().map(|(kind, name, _)| format!("{kind}/{name}")).collect();
     assert_eq!(told, ["Port/a", "Namespace/one"]);
@@ -244,7 +245,8 @@ fn a_route_in_the_way_is_named_and_the_rest_of_the_port_works() {
         let theirs = weft_host::link::Route { prefix, via, index, protocol: 4, metric: None, onlink: false };
         session.netlink.add_route(&theirs).unwrap();
     }
-    fabric.ports.get_mut("b").unwrap().spec.routes = vec![route("0.0.0.0/0", "198.18.2.1")];
+    std::sync::Arc::make_mut(fabric.ports.get_mut("b").unwrap()).spec.routes =
+        vec![route("0.0.0.0/0", "198.18.2.1")];
     let outcome = lab.pass(&fabric);
     let report = &outcome.reports.iter().find(|(kind, ..)| *kind == Kind::Port).unwrap().2;
     assert_eq!((report.ready, report.reason), (false, "RouteTaken"), "{report:?}");
@@ -276,7 +278,8 @@ fn tunnels_are_in_the_picture_while_they_live_and_have_their_keys() {
         assert_eq!(told(&lab.pass(&fabric)), ["g Realized", "w Realized"], "another key is another picture");
     }
     assert_eq!((lab.picture().tunnels.len(), lab.pictures()), (2, 3));
-    fabric.tunnels.get_mut("w").unwrap().metadata.deleting = Some(std::time::SystemTime::now());
+    std::sync::Arc::make_mut(fabric.tunnels.get_mut("w").unwrap()).metadata.deleting =
+        Some(std::time::SystemTime::now());
     let outcome = lab.pass(&fabric);
     assert_eq!(outcome.gone, [(Kind::Tunnel, name("w"))]);
     assert_eq!(lab.picture().tunnels.len(), 1);

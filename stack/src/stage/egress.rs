@@ -23,6 +23,8 @@ pub(crate) enum Targets<'a> {
     All,
     /// The ports of the VLAN that carry customers' frames unseen.
     Tunnels,
+    /// Those of the VLAN that may have a multicast router behind them: all whose sources are not checked.
+    Routers,
     /// Those of the VLAN that want a group, and those with a multicast router.
     Listeners {
         /// Ascending.
@@ -68,7 +70,9 @@ impl Delivery<'_> {
         };
         match self.targets {
             Targets::One(port) => show(port),
-            Targets::All | Targets::Tunnels => self.network.members(self.vlan).for_each(offer),
+            Targets::All | Targets::Routers | Targets::Tunnels => {
+                self.network.members(self.vlan).for_each(offer)
+            }
             Targets::Listeners { members, routers } => {
                 members.iter().copied().for_each(&mut offer);
                 let others = routers.iter().filter(|router| members.binary_search(router).is_err());
@@ -111,6 +115,7 @@ impl Delivery<'_> {
         let tunnel = |port: &Port| matches!(port.vlans, PortVlans::Tunnel(_));
         match self.targets {
             Targets::One(_) | Targets::All | Targets::Listeners { .. } => true,
+            Targets::Routers => !port.source_check,
             // From one customer's port to the others, here and, with the service's tag, elsewhere.
             Targets::Tunnels => {
                 let tagged = port.vlans.tag(self.vlan, self.tag).is_some();
@@ -195,7 +200,7 @@ pub(crate) fn flood(
     if spread == Spread::default() {
         return Err(Rejection::from(match delivery.targets {
             Targets::Tunnels => DropReason::ReservedMulticast,
-            Targets::Listeners { .. } => DropReason::NoMember,
+            Targets::Listeners { .. } | Targets::Routers => DropReason::NoMember,
             Targets::One(_) | Targets::All => DropReason::NoOtherPort,
         }));
     }

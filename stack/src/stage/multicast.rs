@@ -4,7 +4,8 @@
 //! and no router does; until hosts had the time to answer, and without a querier, groups are flooded.
 //!
 //! Decisions that RFC 4541 leaves open: groups that nobody wants go to routers' ports alone. Reports go to these alone,
-//! too, so that hosts do not hear each other and hold theirs back. A message that breaks its protocol is dropped. Only
+//! too, so that hosts do not hear each other and hold theirs back; also on a network that does not listen in, where each
+//! container that comes would wake all others with them. A message that breaks its protocol is dropped. Only
 //! ports without a source check can have a router behind them. A query from 0.0.0.0, as switches send it that have no
 //! address, tells of a router behind an uplink only: there it is another fabric that must hear of our listeners.
 
@@ -42,14 +43,23 @@ pub(crate) fn flood(
     from: &Port,
 ) -> Result<Verdict, Rejection> {
     let groups = cx.config.networks[from.network].groups.as_deref();
-    let Some((groups, group)) = groups.and_then(|groups| Some((groups, group_of(frame)?))) else {
+    let Some(group) = group_of(frame) else {
         return egress::flood(cx, packet, origin, frame, from, Targets::All);
+    };
+    let Some(groups) = groups else {
+        return match is_report(packet, frame) {
+            true => to_routers(cx, packet, origin, frame, from, Targets::Routers),
+            false => egress::flood(cx, packet, origin, frame, from, Targets::All),
+        };
     };
     let content = listen(cx, groups, packet, frame, from)?;
     let report = content == Content::Report;
     let everybodys = content == Content::Query || !report && is_always_flooded(group);
     let Some(audience) = groups.audience(frame.vlan, group).filter(|_| !everybodys) else {
-        return egress::flood(cx, packet, origin, frame, from, Targets::All);
+        return match report {
+            true => to_routers(cx, packet, origin, frame, from, Targets::Routers),
+            false => egress::flood(cx, packet, origin, frame, from, Targets::All),
+        };
     };
     let members = if report { &[][..] } else { audience.members() };
     let targets = Targets::Listeners { members, routers: audience.routers() };
@@ -60,10 +70,36 @@ pub(crate) fn flood(
         members.len(),
         audience.routers().len()
     );
+    match report {
+        true => to_routers(cx, packet, origin, frame, from, targets),
+        false => egress::flood(cx, packet, origin, frame, from, targets),
+    }
+}
+
+/// Sends a report to those who may have a use for it. Where nobody does, the stack itself has taken it in.
+fn to_routers(
+    cx: &mut Context,
+    packet: &mut Packet,
+    origin: Origin,
+    frame: &Frame,
+    from: &Port,
+    targets: Targets,
+) -> Result<Verdict, Rejection> {
     match egress::flood(cx, packet, origin, frame, from, targets) {
-        // The stack itself has taken it in.
-        Err(rejection) if report && rejection.reason == DropReason::NoMember => Ok(Verdict::Answered),
+        Err(rejection) if rejection.reason == DropReason::NoMember => Ok(Verdict::Answered),
         result => result,
+    }
+}
+
+/// Whether a packet says what its sender listens to.
+fn is_report(packet: &Packet, frame: &Frame) -> bool {
+    let kind = || frame.transport(packet.frame()).first().copied();
+    match &frame.network {
+        Layer3::Ipv4(ip) => {
+            ip.protocol == igmp::PROTOCOL && !ip.is_fragment() && kind().is_some_and(igmp::is_report)
+        }
+        Layer3::Ipv6(ip) => ip.protocol == ipv6::ICMPV6 && !ip.fragment && kind().is_some_and(mld::is_report),
+        Layer3::Arp(_) | Layer3::Other => false,
     }
 }
 

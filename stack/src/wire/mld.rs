@@ -24,6 +24,11 @@ const HOP_BY_HOP: u8 = 0;
 /// Hop-by-hop options: router alert for MLD (RFC 2711), padded.
 const ROUTER_ALERT: [u8; 8] = [ipv6::ICMPV6, 0, 5, 2, 0, 0, 1, 0];
 
+/// Whether a message of this type tells of listeners: versions 1 and 2, and leaving.
+pub fn is_report(kind: u8) -> bool {
+    matches!(kind, icmpv6::LISTENER_REPORT | icmpv6::LISTENER_DONE | icmpv6::LISTENER_REPORT_V2)
+}
+
 /// Reads a query or report. The caller has seen to the checksum. `None`: a message of another type.
 pub fn parse(message: &[u8]) -> Result<Option<Message<'_>>, Malformed> {
     match message.first() {

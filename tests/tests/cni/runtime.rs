@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use weft_testkit::binaries;
 use weft_testkit::lab::DETACH_QUEUE;
-use weft_testkit::{Lab, Manifest};
+use weft_testkit::{Lab, Manifest, Output, Process};
 
 /// Where Debian has the reference plugins (package containernetworking-plugins).
 pub const REFERENCE: &str = "/usr/lib/cni";
@@ -48,6 +48,18 @@ pub fn networks() -> Manifest {
 }
 
 impl Answer {
+    /// What a plugin answered that has ended.
+    pub fn of(output: &Output) -> Result<Answer> {
+        let value = match output.stdout.trim() {
+            "" => Value::Null,
+            text => serde_json::from_str(text).with_context(|| output.to_string())?,
+        };
+        match output.code {
+            Some(code) => Ok(Answer { code, value }),
+            None => bail!("{output}"),
+        }
+    }
+
     /// The result of a success.
     pub fn ok(self) -> Result<Value> {
         ensure!(self.code == 0, "{self:?}");
@@ -149,16 +161,25 @@ impl Runtime<'_> {
         interface: &str,
         previous: &Value,
     ) -> Result<Answer> {
-        let variables = [
-            format!("CNI_CONTAINERID={container}"),
-            format!("CNI_NETNS=/run/netns/{container}"),
-            format!("CNI_IFNAME={interface}"),
-            format!("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={container}"),
-        ];
-        self.run(command, plugin, &variables, previous)
+        self.run(command, plugin, &variables(container, interface), previous)
+    }
+
+    /// Starts the first plugin for a container, and does not wait for it.
+    pub fn start(&self, command: &str, container: &str, interface: &str) -> Result<Process> {
+        self.spawn(command, &self.plugins[0], &variables(container, interface), &Value::Null)
     }
 
     fn run(&self, command: &str, plugin: &Value, variables: &[String], previous: &Value) -> Result<Answer> {
+        Answer::of(&self.spawn(command, plugin, variables, previous)?.wait()?)
+    }
+
+    fn spawn(
+        &self,
+        command: &str,
+        plugin: &Value,
+        variables: &[String],
+        previous: &Value,
+    ) -> Result<Process> {
         let mut input = plugin.clone();
         input["cniVersion"] = self.version.as_str().into();
         input["name"] = "net".into();
@@ -184,15 +205,7 @@ impl Runtime<'_> {
         let mut words = vec!["env", "-i"];
         words.extend(fixed.iter().chain(variables).map(String::as_str));
         words.push(&program);
-        let output = self.lab.node().spawn_with_input(&words, Some(&input.to_string()))?.wait()?;
-        let value = match output.stdout.trim() {
-            "" => Value::Null,
-            text => serde_json::from_str(text).with_context(|| output.to_string())?,
-        };
-        match output.code {
-            Some(code) => Ok(Answer { code, value }),
-            None => bail!("{output}"),
-        }
+        self.lab.node().spawn_with_input(&words, Some(&input.to_string()))
     }
 
     /// Pings from a container.
@@ -205,6 +218,15 @@ impl Runtime<'_> {
         let listed = self.lab.weft(&["get", "ports", "-o", "name"])?.ok()?;
         Ok(listed.lines().map(str::to_owned).collect())
     }
+}
+
+fn variables(container: &str, interface: &str) -> [String; 4] {
+    [
+        format!("CNI_CONTAINERID={container}"),
+        format!("CNI_NETNS=/run/netns/{container}"),
+        format!("CNI_IFNAME={interface}"),
+        format!("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={container}"),
+    ]
 }
 
 /// The addresses of a result that are of the container's device, without prefix length.

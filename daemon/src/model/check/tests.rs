@@ -28,14 +28,14 @@ fn references_must_lead_somewhere() {
 fn what_is_being_deleted_is_no_place_for_something_new() {
     let mut fabric = parsed(&format!("{BASE}{}", port("web", "")));
     let going = Some(std::time::SystemTime::now());
-    fabric.networks.get_mut("front").unwrap().metadata.deleting = going;
-    fabric.namespaces.get_mut("box").unwrap().metadata.deleting = going;
+    std::sync::Arc::make_mut(fabric.networks.get_mut("front").unwrap()).metadata.deleting = going;
+    std::sync::Arc::make_mut(fabric.namespaces.get_mut("box").unwrap()).metadata.deleting = going;
     assert_eq!(
         lines(&super::fabric(&fabric, &BTreeSet::new())),
         "Port/web: spec.namespace: Namespace/box is being deleted\n\
          Port/web: spec.network: Network/front is being deleted"
     );
-    fabric.ports.get_mut("web").unwrap().metadata.deleting = going;
+    std::sync::Arc::make_mut(fabric.ports.get_mut("web").unwrap()).metadata.deleting = going;
     assert_eq!(super::fabric(&fabric, &BTreeSet::new()), []);
 }
 
@@ -219,7 +219,8 @@ fn referrers_are_those_that_stay() {
     assert_eq!(of(&fabric, Kind::Network, "front"), "Port/web");
     assert_eq!(of(&fabric, Kind::Network, "back"), "");
     assert_eq!(of(&fabric, Kind::Router, "core"), "Network/back Network/front");
-    fabric.ports.get_mut("web").unwrap().metadata.deleting = Some(std::time::SystemTime::now());
+    std::sync::Arc::make_mut(fabric.ports.get_mut("web").unwrap()).metadata.deleting =
+        Some(std::time::SystemTime::now());
     assert_eq!(of(&fabric, Kind::Namespace, "box"), "");
 }
 

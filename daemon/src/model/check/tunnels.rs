@@ -222,7 +222,7 @@ fn check_claims<T: Ord + Copy + std::fmt::Display>(
 fn addresses(fabric: &Fabric, router: &Name) -> Vec<Claim<IpAddr>> {
     let hangs = |network: &Object<Network>| network.spec.router.as_ref() == Some(router);
     let ports = live(&fabric.ports)
-        .filter(|(_, port)| fabric.networks.get(&port.spec.network).is_some_and(hangs))
+        .filter(|(_, port)| fabric.networks.get(&port.spec.network).is_some_and(|network| hangs(network)))
         .flat_map(|(name, port)| {
             port.spec.addresses.iter().enumerate().map(move |(index, own)| Claim {
                 object: ObjectRef::new(Kind::Port, name.clone()),

@@ -7,7 +7,7 @@ use weft_host::nft::Element;
 use weft_stack::Prefix;
 
 use super::rules::{BOUND, DEVICES, HAIRPINS, KEPT, MAPPINGS, SOURCES, sets};
-use crate::model::{Attachment, Fabric, Name, Network, Object, Port, PortMapping};
+use crate::model::{Attachment, Fabric, Name, Network, Objects, Port, PortMapping};
 use crate::reconcile::picture::lives;
 
 /// What the kernel shall do.
@@ -167,7 +167,7 @@ pub fn are_joined(fabric: &Fabric, one: &Name, other: &Name) -> bool {
     one == other || router(one).is_some_and(|router_of_one| router(other) == Some(router_of_one))
 }
 
-fn living<T>(objects: &BTreeMap<Name, Object<T>>) -> impl Iterator<Item = &T> {
+fn living<T>(objects: &Objects<T>) -> impl Iterator<Item = &T> {
     objects.values().filter(|object| lives(object)).map(|object| &object.spec)
 }
 

@@ -56,7 +56,7 @@ impl Reconciliation {
                 && !scope.ports.contains(*name)
                 && !self.complaints.contains_key(&Subject::Port((*name).clone()))
         };
-        let ports = fabric.ports.iter().filter(|_| settled.retold);
+        let ports = fabric.ports.iter().map(|(name, port)| (name, &**port)).filter(|_| settled.retold);
         ports.filter(concerned).collect()
     }
 

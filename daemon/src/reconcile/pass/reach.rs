@@ -1,10 +1,11 @@
 //! From news to the scope of a pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{PATHS, Reconciliation};
-use crate::model::{Fabric, Name, Object};
+use crate::model::{Fabric, Name, Objects};
 use crate::reconcile::agenda::{DeviceNews, News};
 use crate::reconcile::observe::PlaceState;
 use crate::reconcile::observe::kernel::id_at;
@@ -137,11 +138,11 @@ impl Reconciliation {
 }
 
 /// The names in `new` whose object is not as it was in `old`.
-fn different<'a, T: PartialEq>(
-    old: &'a BTreeMap<Name, Object<T>>,
-    new: &'a BTreeMap<Name, Object<T>>,
-) -> impl Iterator<Item = &'a Name> {
-    new.iter().filter(|(name, object)| old.get(*name) != Some(object)).map(|(name, _)| name)
+fn different<'a, T: PartialEq>(old: &'a Objects<T>, new: &'a Objects<T>) -> impl Iterator<Item = &'a Name> {
+    let same = |name: &Name, object| {
+        old.get(name).is_some_and(|before| Arc::ptr_eq(before, object) || before == object)
+    };
+    new.iter().filter(move |(name, object)| !same(name, object)).map(|(name, _)| name)
 }
 
 fn is_wished_here(fabric: &Fabric, device: &str) -> bool {

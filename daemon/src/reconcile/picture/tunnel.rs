@@ -191,7 +191,8 @@ mod tests {
         let gre = object("Tunnel", "g", "  router: core\n  gre: {remote: 192.0.2.2}");
         let mut fabric = fabric(&format!("{BASE}{gre}"));
         assert_eq!(tunnels(&fabric).len(), 1);
-        fabric.tunnels.get_mut("g").unwrap().metadata.deleting = Some(std::time::SystemTime::now());
+        std::sync::Arc::make_mut(fabric.tunnels.get_mut("g").unwrap()).metadata.deleting =
+            Some(std::time::SystemTime::now());
         assert!(tunnels(&fabric).is_empty());
     }
 }

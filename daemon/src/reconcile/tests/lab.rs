@@ -186,7 +186,10 @@ pub fn network() -> Network {
 
 pub fn delete_everything(fabric: &mut Fabric) {
     let now = Some(SystemTime::UNIX_EPOCH);
-    fabric.ports.values_mut().for_each(|object| object.metadata.deleting = now);
-    fabric.namespaces.values_mut().for_each(|object| object.metadata.deleting = now);
-    fabric.networks.values_mut().for_each(|object| object.metadata.deleting = now);
+    fabric.ports.values_mut().for_each(|object| std::sync::Arc::make_mut(object).metadata.deleting = now);
+    fabric
+        .namespaces
+        .values_mut()
+        .for_each(|object| std::sync::Arc::make_mut(object).metadata.deleting = now);
+    fabric.networks.values_mut().for_each(|object| std::sync::Arc::make_mut(object).metadata.deleting = now);
 }

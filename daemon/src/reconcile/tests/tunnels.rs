@@ -23,8 +23,10 @@ fn tunneled() -> Fabric {
     let segment = Segment { network: name("net"), vlan: 0 };
     let form = TunnelForm::Vxlan { segment, carrier: Carrier::Node, vxlan };
     let mut fabric = fabric(&[], Vec::new());
-    fabric.networks.insert(name("net"), object("net", lab::network()));
-    fabric.tunnels.insert(name("far"), object("far", Tunnel { mtu: None, local: None, form }));
+    fabric.networks.insert(name("net"), std::sync::Arc::new(object("net", lab::network())));
+    fabric
+        .tunnels
+        .insert(name("far"), std::sync::Arc::new(object("far", Tunnel { mtu: None, local: None, form })));
     fabric
 }
 
@@ -43,7 +45,8 @@ fn the_port_of_a_tunnel_is_open_while_there_is_one() {
     let outcome = lab.pass(&fabric);
     assert!(report(&outcome).unwrap().ready, "{outcome:?}");
     assert!(!is_free());
-    fabric.tunnels.get_mut("far").unwrap().metadata.deleting = Some(std::time::SystemTime::UNIX_EPOCH);
+    std::sync::Arc::make_mut(fabric.tunnels.get_mut("far").unwrap()).metadata.deleting =
+        Some(std::time::SystemTime::UNIX_EPOCH);
     assert_eq!(lab.pass(&fabric).gone, [(Kind::Tunnel, name("far"))]);
     assert!(is_free());
 }

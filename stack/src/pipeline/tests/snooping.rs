@@ -132,6 +132,29 @@ fn a_network_without_snooping_floods_and_has_no_timer() {
 }
 
 #[test]
+fn reports_wake_nobody_but_routers_also_where_nobody_listens_in() {
+    let mut quiet = testing::two_networks();
+    quiet.ports.push(testing::port("a4", "a", 1, 13));
+    for (name, reports) in [
+        ("a1", [JOIN_V3, LEAVE_V3, JOIN_V2, LEAVE_V2]),
+        ("a2", [JOIN_MLD2, START_MLD2, JOIN_MLD1, DONE_MLD1]),
+    ] {
+        for snooping in [false, true] {
+            quiet.networks[0].multicast.snooping = snooping;
+            quiet
+                .ports
+                .iter_mut()
+                .for_each(|port| port.source_check = port.name != name && port.name != "a4");
+            let mut fabric = Fabric::new(&quiet);
+            for report in reports {
+                let sent = fabric.receive_frame(name, &from(name, report));
+                assert_eq!(ports(&sent), ["a4"], "{report}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_group_goes_to_its_listeners_and_to_the_router() {
     let mut fabric = with_router();
     for (join, leave) in [(JOIN_V3, LEAVE_V3), (JOIN_V2, LEAVE_V2)] {

@@ -87,7 +87,8 @@ proptest! {
 fn a_port_that_is_being_taken_down_has_no_mappings() {
     let list = "  addresses: [198.18.1.10/24]\n  portMappings: [{hostPort: 8080, containerPort: 80}]";
     let mut fabric = fabric(&format!("{BASE}{}", port("web", list)));
-    fabric.ports.get_mut("web").unwrap().metadata.deleting = Some(std::time::SystemTime::UNIX_EPOCH);
+    std::sync::Arc::make_mut(fabric.ports.get_mut("web").unwrap()).metadata.deleting =
+        Some(std::time::SystemTime::UNIX_EPOCH);
     assert!(Wish::of(&fabric).is_empty());
 }
 

@@ -4,6 +4,7 @@ use super::simulated::{Kernel, settle};
 use super::*;
 use crate::model::Attachment::{Host, Tap, Uplink, Veth};
 use crate::reconcile::observe::Use;
+use std::sync::Arc;
 
 fn web() -> Place {
     Place::Namespace(name("web"))
@@ -17,8 +18,8 @@ fn actions(plan: &Plan) -> Vec<&Action> {
     plan.operations.iter().map(|operation| &operation.action).collect()
 }
 
-fn delete<T>(object: &mut Object<T>) {
-    object.metadata.deleting = Some(SystemTime::UNIX_EPOCH);
+fn delete<T: Clone>(object: &mut Arc<Object<T>>) {
+    Arc::make_mut(object).metadata.deleting = Some(SystemTime::UNIX_EPOCH);
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn a_new_ethernet_address_is_set_on_a_device_that_is_down_and_routes_return() {
     let mut fabric = fabric(&[("web", Namespace::Make)], vec![tap]);
     let mut kernel = Kernel::new();
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
-    fabric.ports.values_mut().for_each(|port| port.spec.mac = MacAddr([2, 0, 0, 0, 0, 9]));
+    fabric.ports.values_mut().for_each(|port| Arc::make_mut(port).spec.mac = MacAddr([2, 0, 0, 0, 0, 9]));
     let change = all(&kernel, &fabric);
     assert!(
         matches!(actions(&change)[..], [Action::Down(_), Action::Change(..), Action::Up(_)]),
@@ -191,7 +192,7 @@ fn addresses_and_routes_follow_the_wish() {
     let mut fabric = fabric(&[("web", Namespace::Make)], vec![tap]);
     let mut kernel = Kernel::new();
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
-    let spec = &mut fabric.ports.get_mut("a").unwrap().spec;
+    let spec = &mut Arc::make_mut(fabric.ports.get_mut("a").unwrap()).spec;
     spec.addresses = vec![address("198.18.1.11/24")];
     spec.routes = vec![route("0.0.0.0/0", "198.18.1.2")];
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
@@ -205,7 +206,7 @@ fn a_port_of_another_kind_replaces_the_device() {
     let mut fabric = fabric(&[("web", Namespace::Make)], vec![port("a", Veth(name("web")), "eth0")]);
     let mut kernel = Kernel::new();
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
-    fabric.ports.get_mut("a").unwrap().spec.attachment = Tap(name("web"));
+    Arc::make_mut(fabric.ports.get_mut("a").unwrap()).spec.attachment = Tap(name("web"));
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
     assert_eq!(kernel.device(&web(), "eth0").kind, DeviceKind::Tap);
     assert!(kernel.view(&Place::Ports).devices.is_empty());
@@ -227,7 +228,7 @@ fn a_name_passes_from_a_port_that_goes_to_one_that_comes() {
     let mut kernel = Kernel::new();
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
     fabric.ports.values_mut().for_each(delete);
-    fabric.ports.insert(name("new"), port("new", Tap(name("web")), "eth0"));
+    fabric.ports.insert(name("new"), Arc::new(port("new", Tap(name("web")), "eth0")));
     let plan = all(&kernel, &fabric);
     assert!(matches!(actions(&plan)[..2], [Action::RemoveDevice { .. }, Action::MakeTap(_)]), "{plan:?}");
 }
@@ -297,7 +298,8 @@ fn a_card_is_left_alone_when_another_is_named() {
     kernel.add_device(&Place::Own, card(6, "lan1"));
     let mut fabric = fabric(&[], vec![port("wan", Uplink, "lan0")]);
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
-    fabric.ports.get_mut("wan").unwrap().spec.device = crate::model::DeviceName::new("lan1").unwrap();
+    Arc::make_mut(fabric.ports.get_mut("wan").unwrap()).spec.device =
+        crate::model::DeviceName::new("lan1").unwrap();
     let plan = all(&kernel, &fabric);
     assert_eq!(plan.uprooted().collect::<Vec<_>>(), [&name("wan")]);
     settle(&mut kernel, &fabric, &Scope::everything(&fabric));
@@ -336,7 +338,7 @@ fn a_missing_card_and_one_that_is_a_port_already_are_refused() {
     let mut host = fabric(&[], vec![port("node", Host, "lan0")]);
     settle(&mut kernel, &host, &Scope::everything(&host));
     let wan = port("wan", Uplink, "lan0");
-    host.ports.insert(name("wan"), wan.clone());
+    host.ports.insert(name("wan"), Arc::new(wan.clone()));
     let reason = |plan: &Plan| plan.refusals[&Subject::Port(name("wan"))].reason;
     assert_eq!(reason(&all(&kernel, &host)), "DeviceInUse");
     assert_eq!(reason(&all(&Kernel::new(), &fabric(&[], vec![wan]))), "DeviceMissing");

@@ -37,7 +37,7 @@ fn fabric_of(dice: &[Dice], adopted: [bool; 3]) -> Fabric {
         let (place, wanted) = (Place::of(&port.spec), &port.spec.device);
         let mut others = fabric.ports.values().filter(|other| other.metadata.name != port.metadata.name);
         if !others.any(|other| Place::of(&other.spec) == place && other.spec.device == *wanted) {
-            fabric.ports.insert(port.metadata.name.clone(), port);
+            fabric.ports.insert(port.metadata.name.clone(), std::sync::Arc::new(port));
         }
     }
     fabric
@@ -141,8 +141,8 @@ proptest! {
     fn a_fabric_taken_down_leaves_nothing(before in dice(), adopted in any::<[bool; 3]>()) {
         let mut fabric = fabric_of(&before, adopted);
         let mut kernel = world(&fabric, adopted, &[], &[]);
-        fabric.ports.values_mut().for_each(|port| port.metadata.deleting = Some(SystemTime::UNIX_EPOCH));
-        fabric.namespaces.values_mut().for_each(|space| space.metadata.deleting = Some(SystemTime::UNIX_EPOCH));
+        fabric.ports.values_mut().for_each(|port| std::sync::Arc::make_mut(port).metadata.deleting = Some(SystemTime::UNIX_EPOCH));
+        fabric.namespaces.values_mut().for_each(|space| std::sync::Arc::make_mut(space).metadata.deleting = Some(SystemTime::UNIX_EPOCH));
         settle(&mut kernel, &fabric, &Scope::everything(&fabric));
         for (place, state) in &kernel.observed.places {
             match state {
