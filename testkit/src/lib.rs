@@ -13,7 +13,9 @@
 
 pub mod binaries;
 pub mod frame;
+pub mod image;
 pub mod iperf3;
+pub mod keeper;
 pub mod kernel;
 pub mod lab;
 pub mod manifest;
@@ -27,6 +29,7 @@ pub mod tunnel;
 pub mod wait;
 pub mod wire;
 
+pub use keeper::Kept;
 pub use lab::{Lab, LabOptions, Place};
 pub use manifest::Manifest;
 pub use node::{Node, Nodes};

@@ -118,6 +118,11 @@ impl Process {
             self.end();
         }
         over.with_context(|| self.said())?;
+        self.end_of_itself()
+    }
+
+    /// What it left, when it ends by itself; waited for without a deadline.
+    pub(crate) fn end_of_itself(&mut self) -> Result<Output> {
         let status = self.child.wait().context("the exit status")?;
         Ok(self.output(status))
     }

@@ -1,0 +1,10 @@
+//! Containers of real runtimes on Weft: containerd, as Kubernetes and as ctr use it, and podman.
+
+mod runtimes {
+    pub mod containerd;
+    pub mod cri;
+    pub mod ctr;
+    pub mod node;
+    pub mod podman;
+    pub mod pods;
+}

@@ -1,0 +1,42 @@
+//! Containers that ctr makes: no pods, and a namespace that is gone before the network is taken away.
+
+use anyhow::{Result, ensure};
+use weft_testkit::wait::retry_until;
+use weft_testkit::{Kept, image};
+
+use super::containerd::Containerd;
+use super::node::SOON;
+
+impl Containerd<'_, '_> {
+    /// Starts `ctr run --cni`, which stays until the container ends.
+    fn start(&self, name: &str, command: &[&str]) -> Result<Kept> {
+        let group = format!("{}/{name}", self.node.cgroup);
+        let run = ["ctr", "--namespace", "k8s.io", "run", "--rm", "--cni", "--snapshotter", "native"];
+        let words = [&run, &["--cgroup", &group, image::NAME, name][..], command].concat();
+        Kept::start(&self.node.lab.node(), &words)
+    }
+}
+
+#[test]
+fn a_container_of_ctr_reaches_others_and_leaves_nothing() {
+    Containerd::test(|containerd| {
+        let pod = containerd.pod("one")?;
+        let mut running = containerd.start("two", &["sleep", "infinity"])?;
+        retry_until(SOON, "a second Port", || {
+            ensure!(containerd.node.ports()?.len() == 2, "{}", running.process().stderr());
+            Ok(())
+        })?;
+        for address in pod.addresses.iter().map(String::as_str).chain(["198.18.1.1", "2001:db8:1::1"]) {
+            let ping = ["task", "exec", "--exec-id", "ping", "two", "ping", "-c", "1", "-W", "5", address];
+            let said = retry_until(SOON, "an answer", || containerd.ctr(&ping))?;
+            ensure!(said.contains(" 0% packet loss"), "{said}");
+        }
+        containerd.ctr(&["task", "kill", "--signal", "KILL", "two"])?;
+        retry_until(SOON, "the end of ctr", || {
+            ensure!(!running.process().is_running(), "{}", running.process().stderr());
+            Ok(())
+        })?;
+        containerd.remove(&pod.sandbox)?;
+        containerd.node.is_empty()
+    });
+}

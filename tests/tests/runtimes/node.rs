@@ -1,0 +1,156 @@
+//! A node for container runtimes: a lab with the plugin installed where runtimes look for it. What they write below
+//! `/etc`, `/opt` and `/var` stays in the lab, so that they can be configured as on any node.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weft_testkit::binaries;
+use weft_testkit::wait::retry_until;
+use weft_testkit::{Lab, Manifest, image};
+
+/// The manual, whose configurations are the ones that are run.
+const MANUAL: &str = include_str!("../../../docs/cni.md");
+/// Where control groups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Time for what takes a moment.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Hides what is written, and the network configurations of the machine.
+const PREPARE: &str = "set -e
+for folder in etc opt var; do
+  mkdir -p /run/lab/$folder/new /run/lab/$folder/work
+  options=lowerdir=/$folder,upperdir=/run/lab/$folder/new,workdir=/run/lab/$folder/work
+  mount -t overlay -o $options overlay /$folder
+done
+rm -rf /etc/cni/net.d /etc/containerd /etc/containers/containers.conf /var/lib/weft /var/lib/cni
+mkdir -p /etc/cni/net.d /etc/containerd /opt/cni/bin /var/lib
+mkdir -p -m 700 /run/lab/detach /var/lib/weft/cni
+ln -s /run/lab/detach /var/lib/weft/cni/detach
+ln -sf /usr/lib/cni/loopback /opt/cni/bin/loopback";
+
+/// A lab where container runtimes find the plugin.
+#[derive(Debug)]
+pub struct Node<'a> {
+    /// The lab, with a daemon, the Networks `pods` and `small`, and the node's own Port on `pods`.
+    pub lab: &'a mut Lab,
+    /// The parent of all control groups of this test.
+    pub cgroup: String,
+}
+
+fn networks() -> Manifest {
+    let subnets = json!([
+        { "prefix": "198.18.1.0/24", "gateway": "198.18.1.1" },
+        { "prefix": "2001:db8:1::/64", "gateway": "2001:db8:1::1", "pool": { "ranges": ["2001:db8:1::100/120"] } },
+    ]);
+    let pods = json!({ "router": "core", "subnets": subnets, "addressManagement": { "stickySeconds": 600 } });
+    let node = json!({ "network": "pods", "type": "host", "device": "weft0",
+                       "addresses": ["198.18.1.200/24", "2001:db8:1::2/64"] });
+    Manifest::new()
+        .router("core")
+        .network("pods", pods)
+        .network("small", json!({ "subnets": [{ "prefix": "198.18.2.0/30" }] }))
+        .port("node", node)
+}
+
+/// The first TOML file below a heading of the manual.
+pub fn documented(heading: &str) -> Result<&'static str> {
+    let section = MANUAL.split_once(&format!("\n### {heading}\n")).context("a section of the manual")?.1;
+    let text = section.split_once("```toml\n").context("a TOML file in the manual")?.1;
+    Ok(text.split_once("```").context("its end")?.0)
+}
+
+impl Node<'_> {
+    /// Runs a test on a node.
+    pub fn test(test: impl FnOnce(&mut Node<'_>) -> Result<()>) {
+        Lab::test(|lab| {
+            lab.apply(&networks())?;
+            let cgroup = format!("/weft-{}", lab.holder_pid());
+            let mut node = Node { lab, cgroup };
+            node.must(&["sh", "-c", PREPARE])?;
+            node.install("pods")?;
+            image::write(&node.lab.node(), "/run/lab")?;
+            test(&mut node)
+        });
+    }
+
+    /// Installs the plugin, with a configuration for this Network.
+    pub fn install(&self, network: &str) -> Result<()> {
+        let plugin = binaries::find("weft-cni")?.display().to_string();
+        self.must(&[&plugin, "install", "--network", network]).map(drop)
+    }
+
+    /// Runs a program on the node and wants it to succeed.
+    pub fn must(&self, command: &[&str]) -> Result<String> {
+        self.lab.node().exec(command)?.ok()
+    }
+
+    /// Writes a file of the node.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        fs::write(self.lab.path(path), text).with_context(|| path.to_owned())
+    }
+
+    /// Pings each address from the node.
+    pub fn reaches(&self, addresses: &[String]) -> Result<()> {
+        addresses.iter().try_for_each(|address| self.lab.node().reaches(address))
+    }
+
+    /// The Ports of containers.
+    pub fn ports(&self) -> Result<Vec<String>> {
+        let listed = self.lab.weft(&["get", "ports", "-o", "name"])?.ok()?;
+        Ok(listed.lines().filter(|name| !name.ends_with("/node")).map(str::to_owned).collect())
+    }
+
+    /// Wants nothing to be left of any container, also none of its addresses.
+    pub fn is_empty(&self) -> Result<()> {
+        ensure!(self.ports()?.is_empty(), "Ports are left: {:?}", self.ports()?);
+        let namespaces = self.lab.weft(&["get", "namespaces", "-o", "name"])?.ok()?;
+        ensure!(namespaces.is_empty(), "Namespaces are left: {namespaces}");
+        ensure!(self.lab.namespaces()?.is_empty(), "{:?}", self.lab.namespaces()?);
+        let ends = self.must(&[
+            "nsenter",
+            "--net=/run/weft/netns/ports",
+            "ip",
+            "-o",
+            "link",
+            "show",
+            "type",
+            "veth",
+        ])?;
+        ensure!(ends.is_empty(), "devices are left: {ends}");
+        let pools = self.lab.get("network", "pods")?["status"]["pools"].clone();
+        // Freed addresses rest for a while, but the node's is the only one in use.
+        let used: u64 = pools.as_array().into_iter().flatten().filter_map(|pool| pool["used"].as_u64()).sum();
+        ensure!(used == 1, "addresses are in use: {pools}");
+        Ok(())
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        for root in roots() {
+            let folder = root.join(self.cgroup.trim_start_matches('/'));
+            // The kernel needs a moment to forget processes that were killed.
+            let _ = retry_until(SOON, "the end of a control group", || remove(&folder));
+        }
+    }
+}
+
+/// The tops of the hierarchies of control groups: one, or with version 1 many.
+fn roots() -> Vec<PathBuf> {
+    let below = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+    below.chain([PathBuf::from(CGROUPS)]).collect()
+}
+
+/// Removes a control group and those below it.
+fn remove(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)?.flatten().filter(|entry| entry.path().is_dir()) {
+        remove(&entry.path())?;
+    }
+    Ok(fs::remove_dir(folder)?)
+}
