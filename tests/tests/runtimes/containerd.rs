@@ -49,18 +49,18 @@ impl Containerd<'_, '_> {
     /// Runs a test with a containerd that knows the image.
     pub fn test(test: impl FnOnce(&mut Containerd<'_, '_>) -> Result<()>) {
         Node::test(|node| {
-            node.write("/etc/containerd/config.toml", &format!("{}{HERE}", documented("containerd")?))?;
             let client = Client::new(&node.lab.path(SOCKET))?;
             let mut containerd = Containerd { running: None, client, node };
-            containerd.restart()?;
+            containerd.configure(documented("containerd")?)?;
             containerd.ctr(&["images", "import", "/run/lab/image.tar"])?;
             let outcome = test(&mut containerd);
             outcome.with_context(|| format!("containerd said\n{}", containerd.said()))
         });
     }
 
-    /// Starts it, again if it runs; shims and containers of the former end.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Starts it with this configuration, again if it runs; shims and containers of the former end.
+    pub fn configure(&mut self, text: &str) -> Result<()> {
+        self.node.write("/etc/containerd/config.toml", &format!("{text}{HERE}"))?;
         self.running = None;
         self.running = Some(Kept::start(&self.node.lab.node(), &["containerd"])?);
         retry_until(SOON, "a network for pods", || self.network_is_ready())
@@ -73,7 +73,8 @@ impl Containerd<'_, '_> {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    fn network_is_ready(&self) -> Result<()> {
+    /// Wants it to have a network for pods.
+    pub fn network_is_ready(&self) -> Result<()> {
         let answer: cri::StatusResponse = self.client.call("Status", cri::Nothing {})?;
         let conditions = answer.status.context("a status")?.conditions;
         let network = conditions.iter().find(|it| it.r#type == "NetworkReady").context("NetworkReady")?;

@@ -1,6 +1,7 @@
 //! What kubelet says to a container runtime: the Container Runtime Interface (CRI), `runtime.v1` of Kubernetes, as far
 //! as these tests need it. Fields have the names and numbers of `cri-api`'s `api.proto`.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct PodSandboxConfig {
     pub hostname: String,
     #[prost(message, repeated, tag = "5")]
     pub port_mappings: Vec<PortMapping>,
+    #[prost(map = "string, string", tag = "7")]
+    pub annotations: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub linux: Option<LinuxPodSandboxConfig>,
 }

@@ -8,11 +8,12 @@ use super::containerd::Containerd;
 use super::node::SOON;
 
 impl Containerd<'_, '_> {
-    /// Starts `ctr run --cni`, which stays until the container ends.
-    fn start(&self, name: &str, command: &[&str]) -> Result<Kept> {
+    /// Starts `ctr run --cni`, which stays until the container ends unless `options` say otherwise.
+    fn start(&self, name: &str, options: &[&str]) -> Result<Kept> {
         let group = format!("{}/{name}", self.node.cgroup);
-        let run = ["ctr", "--namespace", "k8s.io", "run", "--rm", "--cni", "--snapshotter", "native"];
-        let words = [&run, &["--cgroup", &group, image::NAME, name][..], command].concat();
+        let run = ["ctr", "--namespace", "k8s.io", "run", "--cni", "--snapshotter", "native"];
+        let words =
+            [&run, &["--cgroup", &group][..], options, &[image::NAME, name, "sleep", "infinity"]].concat();
         Kept::start(&self.node.lab.node(), &words)
     }
 }
@@ -21,7 +22,7 @@ impl Containerd<'_, '_> {
 fn a_container_of_ctr_reaches_others_and_leaves_nothing() {
     Containerd::test(|containerd| {
         let pod = containerd.pod("one")?;
-        let mut running = containerd.start("two", &["sleep", "infinity"])?;
+        let mut running = containerd.start("two", &["--rm"])?;
         retry_until(SOON, "a second Port", || {
             ensure!(containerd.node.ports()?.len() == 2, "{}", running.process().stderr());
             Ok(())
@@ -38,5 +39,20 @@ fn a_container_of_ctr_reaches_others_and_leaves_nothing() {
         })?;
         containerd.remove(&pod.sandbox)?;
         containerd.node.is_empty()
+    });
+}
+
+#[test]
+fn what_ctr_forgets_goes_by_itself() {
+    Containerd::test(|containerd| {
+        let started = containerd.start("one", &["--detach"])?;
+        retry_until(SOON, "the container", || {
+            containerd.ctr(&["task", "exec", "--exec-id", "look", "one", "ip", "link"])
+        })?;
+        ensure!(containerd.node.ports()?.len() == 1, "{:?}", containerd.node.ports()?);
+        containerd.ctr(&["task", "kill", "--signal", "KILL", "one"])?;
+        retry_until(SOON, "the end of the container", || containerd.ctr(&["task", "delete", "one"]))?;
+        drop(started);
+        retry_until(SOON, "the end of its network", || containerd.node.is_empty())
     });
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weft_testkit::binaries;
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Lab, Manifest, image};
+use weft_testkit::{Lab, LabOptions, Manifest, image};
 
 /// The manual, whose configurations are the ones that are run.
 const MANUAL: &str = include_str!("../../../docs/cni.md");
@@ -51,6 +51,10 @@ fn networks() -> Manifest {
     Manifest::new()
         .router("core")
         .network("pods", pods)
+        .network(
+            "six",
+            json!({ "subnets": [{ "prefix": "2001:db8:3::/64" }, { "prefix": "198.18.3.0/24" }] }),
+        )
         .network("small", json!({ "subnets": [{ "prefix": "198.18.2.0/30" }] }))
         .port("node", node)
 }
@@ -65,7 +69,9 @@ pub fn documented(heading: &str) -> Result<&'static str> {
 impl Node<'_> {
     /// Runs a test on a node.
     pub fn test(test: impl FnOnce(&mut Node<'_>) -> Result<()>) {
-        Lab::test(|lab| {
+        // What runtimes forget goes soon.
+        let options = LabOptions { collect_seconds: 1, ..LabOptions::default() };
+        Lab::test_with(&options, |lab| {
             lab.apply(&networks())?;
             let cgroup = format!("/weft-{}", lab.holder_pid());
             let mut node = Node { lab, cgroup };
@@ -80,6 +86,12 @@ impl Node<'_> {
     pub fn install(&self, network: &str) -> Result<()> {
         let plugin = binaries::find("weft-cni")?.display().to_string();
         self.must(&[&plugin, "install", "--network", network]).map(drop)
+    }
+
+    /// Takes the plugin away.
+    pub fn uninstall(&self) -> Result<()> {
+        let plugin = binaries::find("weft-cni")?.display().to_string();
+        self.must(&[&plugin, "uninstall"]).map(drop)
     }
 
     /// Runs a program on the node and wants it to succeed.

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use weft_testkit::wait::retry_until;
 
 use super::containerd::Containerd;
-use super::node::SOON;
+use super::cri::PortMapping;
+use super::node::{SOON, documented};
 
 /// The gateways of the Network, of both families.
 const GATEWAYS: [&str; 2] = ["198.18.1.1", "2001:db8:1::1"];
@@ -62,6 +63,53 @@ fn a_pod_that_is_made_anew_has_its_former_addresses() {
         let again = containerd.pod("one")?;
         ensure!(again.addresses == first.addresses, "{again:?}, formerly {first:?}");
         containerd.pings(&other, &again.addresses)
+    });
+}
+
+#[test]
+fn the_node_is_ready_while_the_plugin_is_installed() {
+    Containerd::test(|containerd| {
+        let one = containerd.pod("one")?;
+        containerd.node.uninstall()?;
+        retry_until(SOON, "the end of the network", || {
+            let error = containerd.network_is_ready().err().context("the node is still ready")?;
+            ensure!(error.to_string().contains("cni plugin not initialized"), "{error}");
+            Ok(())
+        })?;
+        containerd.node.reaches(&one.addresses)?;
+        containerd.node.install("pods")?;
+        retry_until(SOON, "a network", || containerd.network_is_ready())?;
+        containerd.pings(&containerd.pod("two")?, &one.addresses)
+    });
+}
+
+#[test]
+fn the_primary_address_is_in_the_first_subnet_where_the_plugin_may_say_so() {
+    Containerd::test(|containerd| {
+        let text = documented("containerd")?;
+        containerd.node.install("six")?;
+        containerd.configure(&text.replace("max_conf_num = 1", "max_conf_num = 1\n  ip_pref = \"cni\""))?;
+        let one = containerd.pod("one")?;
+        ensure!(one.addresses[0].starts_with("2001:db8:3::") && one.addresses[1].contains('.'), "{one:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_pod_asks_for_is_what_its_port_has() {
+    Containerd::test(|containerd| {
+        let mut wish = containerd.wish("one");
+        wish.port_mappings.push(PortMapping { container_port: 80, host_port: 8080, ..Default::default() });
+        wish.annotations.insert("kubernetes.io/ingress-bandwidth".into(), "8M".into());
+        wish.annotations.insert("kubernetes.io/egress-bandwidth".into(), "4M".into());
+        containerd.run(wish, &["sleep", "infinity"])?;
+        let name = containerd.node.ports()?.remove(0);
+        let spec = containerd.node.lab.get("port", name.trim_start_matches("port/"))?["spec"].clone();
+        ensure!(spec["portMappings"][0]["containerPort"] == 80, "{spec}");
+        ensure!(spec["portMappings"][0]["hostPort"] == 8080, "{spec}");
+        ensure!(spec["bandwidth"]["ingress"]["bitsPerSecond"] == 8_000_000, "{spec}");
+        ensure!(spec["bandwidth"]["egress"]["bitsPerSecond"] == 4_000_000, "{spec}");
+        Ok(())
     });
 }
 
