@@ -18,9 +18,11 @@ use crate::settings::{
     Bandwidth as Rates, Delegation, Dns, Ipam, PoolSettings, PortMap, Route, RuntimeDns, Wishes,
 };
 
-/// Bounds of a burst in bits that the daemon takes. Less than a frame lets nothing through, and some
-/// runtimes send the largest number there is for no bound.
+/// Bounds of a burst in bits that the daemon takes. Less than a frame lets nothing through.
 const BURST_BITS: std::ops::RangeInclusive<u64> = 12_000..=34_359_738_360;
+/// What runtimes send when nobody said anything about a burst, in bits: kubelet formerly, containerd, and CRI-O as
+/// libcni's bandwidth plugin takes no more. A pod that is limited to 8 Mbit/s would have 512 MiB before it is.
+const UNSAID_BURSTS: [u64; 3] = [i32::MAX as u64, u32::MAX as u64, u32::MAX as u64 * 8 - 1];
 /// The routing table that Linux looks in unless told otherwise.
 const MAIN_TABLE: i64 = 254;
 
@@ -171,7 +173,8 @@ fn port_mappings(mappings: &[PortMap]) -> Vec<PortMapping> {
 
 fn rates(rates: &Rates) -> Option<Bandwidth> {
     let rate = |bits_per_second: u64, burst: u64| {
-        let burst_bits = if burst == 0 { 0 } else { burst.clamp(*BURST_BITS.start(), *BURST_BITS.end()) };
+        let unsaid = burst == 0 || UNSAID_BURSTS.contains(&burst);
+        let burst_bits = if unsaid { 0 } else { burst.clamp(*BURST_BITS.start(), *BURST_BITS.end()) };
         (bits_per_second > 0).then(|| Rate { bits_per_second, burst_bits, ..Rate::default() })
     };
     let ingress = rate(rates.ingress_rate, rates.ingress_burst);

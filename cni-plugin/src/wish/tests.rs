@@ -108,6 +108,23 @@ fn a_bandwidth_of_nothing_is_none() {
 }
 
 #[test]
+fn a_burst_that_a_runtime_made_up_is_the_daemons_to_choose() {
+    for (burst, expected) in [
+        (0, 0),
+        (2_147_483_647_u64, 0),
+        (4_294_967_295, 0),
+        (34_359_738_359, 0),
+        (34_359_738_360, 34_359_738_360),
+        (2_147_483_646, 2_147_483_646),
+        (u64::MAX, 34_359_738_360),
+    ] {
+        let rates = json!({ "ingressRate": 8_000_000, "ingressBurst": burst });
+        let wish = wish(&json!({ "runtimeConfig": { "bandwidth": rates } })).unwrap();
+        assert_eq!(wish.request.bandwidth.unwrap().ingress.unwrap().burst_bits, expected, "{burst}");
+    }
+}
+
+#[test]
 fn addresses_are_asked_for_in_the_order_of_the_conventions() {
     let runtime = json!({ "ips": ["198.18.1.1/24"], "mac": "02:00:00:00:00:01" });
     let args = json!({ "cni": { "ips": ["198.18.1.2", "2001:DB8::2/64"], "mac": "02:00:00:00:00:02",
