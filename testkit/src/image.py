@@ -11,7 +11,7 @@ import sys
 import tarfile
 
 NAME = "weft.test/busybox:latest"
-COMMANDS = ["cat", "cmp", "httpd", "ip", "ping", "sh", "sleep", "wget"]
+COMMANDS = ["cat", "cmp", "httpd", "ip", "ping", "sh", "sleep", "stat", "wget"]
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 LAYOUT = "application/vnd.oci.image."
 

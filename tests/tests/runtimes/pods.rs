@@ -1,8 +1,12 @@
 //! Pods as kubelet makes them, by containerd.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use weft_testkit::wait::retry_until;
 
 use super::containerd::Containerd;
@@ -50,6 +54,28 @@ fn a_pod_serves_a_file_to_another_over_both_families() {
         containerd.remove(&server.sandbox)?;
         containerd.remove(&client.sandbox)?;
         containerd.node.is_empty()
+    });
+}
+
+#[test]
+fn pods_that_come_and_go_at_once_do_not_meet() {
+    Containerd::test(|containerd| {
+        let here = &*containerd;
+        let pods = thread::scope(|scope| {
+            let starts: Vec<_> =
+                (0..8).map(|number| scope.spawn(move || here.pod(&format!("pod{number}")))).collect();
+            starts.into_iter().map(|start| start.join().expect("no panic")).collect::<Result<Vec<_>>>()
+        })?;
+        let addresses: BTreeSet<&String> = pods.iter().flat_map(|pod| &pod.addresses).collect();
+        ensure!(addresses.len() == 2 * pods.len(), "{pods:?}");
+        for address in addresses {
+            here.pings(&pods[0], &[address])?;
+        }
+        thread::scope(|scope| {
+            let ends: Vec<_> = pods.iter().map(|pod| scope.spawn(|| here.remove(&pod.sandbox))).collect();
+            ends.into_iter().try_for_each(|end| end.join().expect("no panic"))
+        })?;
+        here.node.is_empty()
     });
 }
 
@@ -107,8 +133,30 @@ fn what_a_pod_asks_for_is_what_its_port_has() {
         let spec = containerd.node.lab.get("port", name.trim_start_matches("port/"))?["spec"].clone();
         ensure!(spec["portMappings"][0]["containerPort"] == 80, "{spec}");
         ensure!(spec["portMappings"][0]["hostPort"] == 8080, "{spec}");
-        ensure!(spec["bandwidth"]["ingress"]["bitsPerSecond"] == 8_000_000, "{spec}");
-        ensure!(spec["bandwidth"]["egress"]["bitsPerSecond"] == 4_000_000, "{spec}");
+        let rate = |bits: u64| json!({ "bitsPerSecond": bits });
+        ensure!(
+            spec["bandwidth"] == json!({ "ingress": rate(8_000_000), "egress": rate(4_000_000) }),
+            "{spec}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_limited_pod_is_slow_from_the_first_octet_on() {
+    Containerd::test(|containerd| {
+        let mut wish = containerd.wish("server");
+        wish.annotations.insert("kubernetes.io/egress-bandwidth".into(), "2M".into());
+        let server = containerd.run(wish, &["httpd", "-f", "-p", "80", "-h", "/bin"])?;
+        let client = containerd.pod("client")?;
+        let size: u64 =
+            containerd.exec(&server, &["stat", "-L", "-c", "%s", "/bin/busybox"])?.trim().parse()?;
+        let fetch = format!("wget -q -O /tmp/file http://{}/busybox", server.addresses[0]);
+        let started = Instant::now();
+        retry_until(SOON, "the file", || containerd.exec(&client, &["sh", "-c", &fetch]))?;
+        // 524288 bits may go at once.
+        let least = Duration::from_secs_f64((size * 8 - 524_288) as f64 / 2e6);
+        ensure!(started.elapsed() >= least, "{size} octets took {:?}", started.elapsed());
         Ok(())
     });
 }
