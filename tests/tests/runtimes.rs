@@ -4,6 +4,7 @@ mod runtimes {
     pub mod containerd;
     pub mod cri;
     pub mod ctr;
+    pub mod host_ports;
     pub mod node;
     pub mod podman;
     pub mod pods;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weft_testkit::binaries;
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Lab, LabOptions, Manifest, image};
+use weft_testkit::{Lab, LabOptions, Manifest, Place, image};
 
 /// The manual, whose configurations are the ones that are run.
 const MANUAL: &str = include_str!("../../../docs/cni.md");
@@ -31,6 +31,17 @@ mkdir -p -m 700 /run/lab/detach /var/lib/weft/cni
 ln -s /run/lab/detach /var/lib/weft/cni/detach
 ln -sf /usr/lib/cni/loopback /opt/cni/bin/loopback";
 
+/// A network beside the node.
+const OUTSIDE: &str = "ip netns add outside
+ip link add uplink0 type veth peer name eth0 netns outside
+ip address add 192.0.2.1/24 dev uplink0
+ip address add 2001:db8:9::1/64 dev uplink0 nodad
+ip link set uplink0 up
+ip -n outside link set lo up
+ip -n outside address add 192.0.2.2/24 dev eth0
+ip -n outside address add 2001:db8:9::2/64 dev eth0 nodad
+ip -n outside link set eth0 up";
+
 /// A lab where container runtimes find the plugin.
 #[derive(Debug)]
 pub struct Node<'a> {
@@ -40,21 +51,27 @@ pub struct Node<'a> {
     pub cgroup: String,
 }
 
+/// `pods` as in `examples/node-access.yaml`: what is sent to outside goes by way of the node.
 fn networks() -> Manifest {
-    let subnets = json!([
-        { "prefix": "198.18.1.0/24", "gateway": "198.18.1.1" },
-        { "prefix": "2001:db8:1::/64", "gateway": "2001:db8:1::1", "pool": { "ranges": ["2001:db8:1::100/120"] } },
+    let routes = json!([
+        { "prefix": "0.0.0.0/0", "nextHops": ["198.18.1.2"] },
+        { "prefix": "::/0", "nextHops": ["2001:db8:1::2"] },
     ]);
-    let pods = json!({ "router": "core", "subnets": subnets, "addressManagement": { "stickySeconds": 600 } });
-    let node = json!({ "network": "pods", "type": "host", "device": "weft0",
-                       "addresses": ["198.18.1.200/24", "2001:db8:1::2/64"] });
+    let range = |range: &str| json!({ "ranges": [range] });
+    let subnets = json!([
+        { "prefix": "198.18.1.0/24", "gateway": "198.18.1.1", "pool": range("198.18.1.10-198.18.1.250") },
+        { "prefix": "2001:db8:1::/64", "gateway": "2001:db8:1::1", "pool": range("2001:db8:1::1000/116") },
+    ]);
+    let management = json!({ "stickySeconds": 600 });
+    let pods =
+        json!({ "router": "core", "subnets": subnets, "addressManagement": management, "masquerade": {} });
+    let node = json!({ "network": "pods", "type": "host", "device": "weft0", "sourceCheck": false,
+                       "addresses": ["198.18.1.2/24", "2001:db8:1::2/64"] });
+    let six = json!([{ "prefix": "2001:db8:3::/64" }, { "prefix": "198.18.3.0/24" }]);
     Manifest::new()
-        .router("core")
+        .resource("Router", "core", json!({ "routes": routes }))
         .network("pods", pods)
-        .network(
-            "six",
-            json!({ "subnets": [{ "prefix": "2001:db8:3::/64" }, { "prefix": "198.18.3.0/24" }] }),
-        )
+        .network("six", json!({ "subnets": six }))
         .network("small", json!({ "subnets": [{ "prefix": "198.18.2.0/30" }] }))
         .port("node", node)
 }
@@ -80,6 +97,15 @@ impl Node<'_> {
             image::write(&node.lab.node(), "/run/lab")?;
             test(&mut node)
         });
+    }
+
+    /// Makes a neighbour of the node that knows nothing of Weft, with the addresses 192.0.2.2 and 2001:db8:9::2. The
+    /// node's are 192.0.2.1 and 2001:db8:9::1.
+    pub fn meet_outside(&self) -> Result<Place<'_>> {
+        self.must(&["sh", "-ec", OUTSIDE])?;
+        let outside = self.lab.container("outside");
+        retry_until(SOON, "the node from outside", || outside.reaches("2001:db8:9::1"))?;
+        Ok(outside)
     }
 
     /// Installs the plugin, with a configuration for this Network.
@@ -120,7 +146,8 @@ impl Node<'_> {
         ensure!(self.ports()?.is_empty(), "Ports are left: {:?}", self.ports()?);
         let namespaces = self.lab.weft(&["get", "namespaces", "-o", "name"])?.ok()?;
         ensure!(namespaces.is_empty(), "Namespaces are left: {namespaces}");
-        ensure!(self.lab.namespaces()?.is_empty(), "{:?}", self.lab.namespaces()?);
+        let left = self.lab.namespaces()?;
+        ensure!(left.iter().all(|name| name == "outside"), "network namespaces are left: {left:?}");
         let ends = self.must(&[
             "nsenter",
             "--net=/run/weft/netns/ports",
@@ -133,9 +160,8 @@ impl Node<'_> {
         ])?;
         ensure!(ends.is_empty(), "devices are left: {ends}");
         let pools = self.lab.get("network", "pods")?["status"]["pools"].clone();
-        // Freed addresses rest for a while, but the node's is the only one in use.
-        let used: u64 = pools.as_array().into_iter().flatten().filter_map(|pool| pool["used"].as_u64()).sum();
-        ensure!(used == 1, "addresses are in use: {pools}");
+        let used = pools.as_array().into_iter().flatten().filter_map(|pool| pool["used"].as_u64());
+        ensure!(used.sum::<u64>() == 0, "addresses are in use: {pools}");
         Ok(())
     }
 }

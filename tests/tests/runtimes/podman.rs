@@ -102,3 +102,18 @@ fn containers_of_podman_reach_each_other_and_leave_nothing() {
         podman.node.is_empty()
     });
 }
+
+#[test]
+fn a_published_port_leads_to_the_container() {
+    Podman::test(|podman| {
+        let outside = podman.node.meet_outside()?;
+        let _one = podman.container("one", &["--publish", "8080:80"])?;
+        let _server = podman.start(&["exec", "--detach", "one", "httpd", "-f", "-p", "80", "-h", "/bin"])?;
+        let fetch = ["timeout", "5", "busybox", "wget", "-q", "-O", "/dev/null", "http://192.0.2.1:8080/sh"];
+        retry_until(SOON, "the server", || outside.exec(&fetch)?.ok())?;
+        podman.run(&["exec", "one", "ping", "-c", "1", "-W", "5", "2001:db8:9::2"])?;
+        podman.run(&["rm", "--force", "--time", "0", "one"])?;
+        ensure!(!outside.exec(&fetch)?.success(), "the port is still served");
+        podman.node.is_empty()
+    });
+}
