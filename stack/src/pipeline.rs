@@ -257,6 +257,9 @@ impl Stack {
         for interface in announce::changed(&self.config, previous) {
             self.state.set_timer(due, Timer::Announce { interface: interface.id, round: 0 });
         }
+        for port in self.state.succession.heirs(&self.config, previous) {
+            self.state.set_timer(due, Timer::Succeed { port, round: 0 });
+        }
         advertise::begin(&self.config, previous, &mut self.state);
     }
 

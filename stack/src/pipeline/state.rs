@@ -15,6 +15,7 @@ use crate::limit::Limits;
 use crate::offload::coalesce::Coalescer;
 use crate::stage::advertise::Farewell;
 use crate::stage::fragment::FragmentIds;
+use crate::stage::neighbor::succession::Succession;
 use crate::stage::shape::Waiting;
 use crate::table::shortcut::Shortcuts;
 use crate::time::Instant;
@@ -51,6 +52,8 @@ pub(crate) struct State {
     pub waiting: Waiting,
     /// There is a [`Timer::Upkeep`].
     pub upkeep: bool,
+    /// Whose the addresses of former ports were; of the first worker.
+    pub succession: Succession,
 }
 
 impl State {
@@ -68,6 +71,7 @@ impl State {
             decapsulated: Vec::new(),
             waiting: Waiting::default(),
             upkeep: false,
+            succession: Succession::default(),
         }
     }
 

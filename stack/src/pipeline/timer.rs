@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Context;
 use crate::MacAddr;
 use crate::config::{Config, PortId};
-use crate::stage::neighbor::announce;
+use crate::stage::neighbor::{announce, succession};
 use crate::stage::{advertise, local, loops, multicast, neighbor};
 
 /// What a worker is to come back to.
@@ -23,6 +23,12 @@ pub(crate) enum Timer {
     /// A gateway says once more whose its addresses are.
     Announce {
         interface: u32,
+        /// How often it has said so.
+        round: u8,
+    },
+    /// A port says once more that addresses of another are its own now.
+    Succeed {
+        port: PortId,
         /// How often it has said so.
         round: u8,
     },
@@ -58,6 +64,9 @@ pub(super) fn expire(cx: &mut Context, timer: Timer) {
         Timer::Reassembly => local::fragments::expire(cx),
         Timer::Announce { interface: id, round } => {
             interface(id).into_iter().for_each(|interface| announce::announce(cx, interface, round));
+        }
+        Timer::Succeed { port, round } => {
+            cx.config.port(port).into_iter().for_each(|port| succession::announce(cx, port, round));
         }
         Timer::Advertise { interface: id } => {
             interface(id).into_iter().for_each(|interface| advertise::expire(cx, interface));

@@ -2,12 +2,14 @@
 //! (ARP, RFC 826 and 5227; neighbour discovery, RFC 4861 section 7).
 //!
 //! This file looks up, lets packets wait and asks; `arp` and `discovery` read and write the messages, `announce`
-//! says unasked whose the gateway's addresses are, and `proxy` for whom else it answers.
+//! says unasked whose the gateway's addresses are, `succession` whose those of another port are now, and `proxy` for
+//! whom else it answers.
 
 pub mod announce;
 mod arp;
 mod discovery;
 pub mod proxy;
+pub mod succession;
 pub mod suppress;
 
 use std::net::IpAddr;

@@ -212,6 +212,48 @@ fn a_gateway_whose_mac_address_changed_says_so() {
 }
 
 #[test]
+fn a_port_with_the_address_of_one_that_is_gone_says_so() {
+    let mut spec = testing::two_networks();
+    spec.ports.push(testing::port("b2", "b", 2, 20));
+    let mut fabric = Fabric::new(&spec);
+    spec.ports.pop();
+    fabric.reconfigure(&spec);
+    assert!(fabric.advance(SECOND).is_empty(), "nobody has it");
+    spec.ports.push(PortSpec { mac: ELSEWHERE, ..testing::port("b3", "b", 2, 20) });
+    fabric.reconfigure(&spec);
+    let mut heard = fabric.advance(Duration::ZERO);
+    (0..5).for_each(|_| heard.extend(fabric.advance(SECOND)));
+    assert!(heard.iter().all(|(port, packet)| port == "b1" && ethernet_of(packet).source == ELSEWHERE));
+    let told = told(&heard);
+    let count = |text: &str| told.iter().filter(|(_, line)| line.contains(text)).count();
+    assert_eq!(count("ARP who has 198.18.2.20? tell 198.18.2.20"), 2);
+    assert_eq!(count("ICMPv6 2001:db8:2::14 is here"), 3);
+    assert_eq!(told.len(), 5);
+    let first = heard.iter().zip(&told).find(|(_, (_, line))| line.contains("ICMPv6")).unwrap().0;
+    let message = icmpv6::Neighbor::parse(&first.1.frame()[54..]).unwrap();
+    assert!(message.override_known && !message.router && !message.solicited);
+}
+
+#[test]
+fn a_port_that_stays_or_comes_back_as_it_was_says_nothing() {
+    let mut spec = testing::two_networks();
+    let mut fabric = Fabric::new(&spec);
+    let b2 = testing::port("b2", "b", 2, 20);
+    spec.ports.push(b2.clone());
+    fabric.reconfigure(&spec);
+    assert!(fabric.advance(Duration::ZERO).is_empty(), "nobody knew it");
+    spec.ports.pop();
+    fabric.reconfigure(&spec);
+    spec.ports.push(b2.clone());
+    fabric.reconfigure(&spec);
+    assert!(fabric.advance(Duration::ZERO).is_empty(), "whoever knew it knows it still");
+    spec.ports.pop();
+    spec.ports.push(PortSpec { mac: ELSEWHERE, addresses: Vec::new(), ..b2 });
+    fabric.reconfigure(&spec);
+    assert!(fabric.advance(Duration::ZERO).is_empty(), "it has no address");
+}
+
+#[test]
 fn the_gateway_defends_its_addresses_also_against_ports_that_are_not_checked() {
     let mut fabric = Fabric::new(&with_unchecked_b2());
     for (claim, expected) in [

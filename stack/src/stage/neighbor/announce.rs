@@ -23,8 +23,8 @@ use crate::wire::{icmpv6, ipv6};
 
 /// Announcements of an IPv6 address, [`INTERVAL`] apart (RFC 4861 section 10, MAX_NEIGHBOR_ADVERTISEMENT). Those of
 /// an IPv4 address are every second one: two, two seconds apart (RFC 5227 section 1.1, ANNOUNCE_NUM).
-const ROUNDS: u8 = 3;
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const ROUNDS: u8 = 3;
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Least time between two defences of one address (RFC 5227 section 1.1).
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -42,11 +42,11 @@ pub(crate) fn announce(cx: &mut Context, interface: &Interface, round: u8) {
     let delivery = Delivery::by(cx, interface, None);
     if round.is_multiple_of(2) {
         for (address, _) in &interface.v4 {
-            arp::announce(cx, interface, *address, &delivery);
+            arp::announce(cx, interface.mac, *address, &delivery);
         }
     }
     for address in interface.all_v6() {
-        discovery::announce(cx, interface, address, &delivery);
+        discovery::announce(cx, interface.mac, true, address, &delivery);
     }
     if round + 1 < ROUNDS {
         let timer = Timer::Announce { interface: interface.id, round: round + 1 };
@@ -90,8 +90,8 @@ pub(crate) fn refuse_claims(
     if !cx.dry_run && interface.defences.allow(cx.now, address) {
         let delivery = Delivery::by(cx, interface, None);
         match address {
-            IpAddr::V4(address) => arp::announce(cx, interface, address, &delivery),
-            IpAddr::V6(address) => discovery::announce(cx, interface, address, &delivery),
+            IpAddr::V4(address) => arp::announce(cx, interface.mac, address, &delivery),
+            IpAddr::V6(address) => discovery::announce(cx, interface.mac, true, address, &delivery),
         }
     }
     Err(DropReason::GatewayAddressClaimed)

@@ -69,12 +69,12 @@ pub(super) fn ask(
 ) {
     let Some(sender) = gateway.source_v4(target) else { return };
     cx.counters.arp_requests.add(1);
-    request(cx, gateway, sender, target, known.unwrap_or(MacAddr::BROADCAST), delivery);
+    request(cx, gateway.mac, sender, target, known.unwrap_or(MacAddr::BROADCAST), delivery);
 }
 
-/// Says to all whose `address` is (RFC 5227 section 3).
-pub(super) fn announce(cx: &mut Context, gateway: &Interface, address: Ipv4Addr, delivery: &Delivery) {
-    request(cx, gateway, address, address, MacAddr::BROADCAST, delivery);
+/// Says to all that `address` is that of `mac` (RFC 5227 section 3).
+pub(super) fn announce(cx: &mut Context, mac: MacAddr, address: Ipv4Addr, delivery: &Delivery) {
+    request(cx, mac, address, address, MacAddr::BROADCAST, delivery);
 }
 
 /// Answers a question in the place of who has `mac`.
@@ -91,19 +91,14 @@ pub(super) fn answer_for(cx: &mut Context, question: &Message, mac: MacAddr, del
 
 fn request(
     cx: &mut Context,
-    gateway: &Interface,
+    sender_mac: MacAddr,
     sender: Ipv4Addr,
     target: Ipv4Addr,
     to: MacAddr,
     delivery: &Delivery,
 ) {
-    let message = Message {
-        operation: Operation::Request,
-        sender_mac: gateway.mac,
-        sender,
-        target_mac: MacAddr::default(),
-        target,
-    };
+    let message =
+        Message { operation: Operation::Request, sender_mac, sender, target_mac: MacAddr::default(), target };
     send(cx, &message, to, delivery);
 }
 

@@ -166,15 +166,21 @@ pub(super) fn ask(
     send(cx, &question, source, destination, mac, delivery);
 }
 
-/// Says to all whose `address` is (RFC 4861 section 7.2.6).
-pub(super) fn announce(cx: &mut Context, gateway: &Interface, address: Ipv6Addr, delivery: &Delivery) {
+/// Says to all that `address` is that of `owner`, a router or a host (RFC 4861 section 7.2.6).
+pub(super) fn announce(
+    cx: &mut Context,
+    owner: MacAddr,
+    router: bool,
+    address: Ipv6Addr,
+    delivery: &Delivery,
+) {
     let advertisement = Neighbor {
         solicitation: false,
-        router: true,
+        router,
         solicited: false,
         override_known: true,
         target: address,
-        link_layer: Some(gateway.mac),
+        link_layer: Some(owner),
     };
     let mac = MacAddr::ipv6_multicast(ipv6::ALL_NODES);
     send(cx, &advertisement, address, ipv6::ALL_NODES, mac, delivery);
