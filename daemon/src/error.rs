@@ -113,6 +113,14 @@ pub enum Error {
         /// What it is.
         reason: String,
     },
+    /// What a container asks for is another Port's.
+    #[error("{what} is taken by {by}")]
+    Occupied {
+        /// A MAC address, an address or a port of the node.
+        what: String,
+        /// Whose it is.
+        by: ObjectRef,
+    },
     /// There is no address to be had.
     #[error(transparent)]
     Addresses(#[from] crate::ipam::Error),

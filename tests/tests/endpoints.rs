@@ -263,6 +263,35 @@ fn wanted_and_given_addresses_are_what_the_container_gets() {
 }
 
 #[test]
+fn what_another_has_already_is_taken_and_not_wrong() {
+    Runtime::test(|runtime| {
+        for name in ["one", "two"] {
+            runtime.container(name)?;
+        }
+        let mapping = v1::PortMapping { host_port: 8080, container_port: 80, ..Default::default() };
+        let mac = "02:00:00:00:00:77".to_owned();
+        let first = AttachRequest { mac, port_mappings: vec![mapping], ..wish("one") };
+        let attachment = runtime.attach(first.clone())?;
+        let given = GivenAddresses { addresses: vec!["198.18.1.2/24".into()] };
+        for (request, what) in [
+            (AttachRequest { mac: first.mac, ..wish("two") }, "the MAC address 02:00:00:00:00:77"),
+            (AttachRequest { port_mappings: first.port_mappings, ..wish("two") }, "the node's port 8080/tcp"),
+            (
+                AttachRequest { address_source: Some(AddressSource::Given(given)), ..wish("two") },
+                "198.18.1.2 on Network/pods",
+            ),
+        ] {
+            let refused = runtime.ask(request).unwrap_err();
+            let by = format!("is taken by Port/{}", attachment.port);
+            ensure!(refused.code() == Code::AlreadyExists, "{refused:?}");
+            ensure!(refused.message().starts_with(what) && refused.message().contains(&by), "{refused:?}");
+        }
+        ensure!(runtime.ports()?.len() == 1);
+        Ok(())
+    });
+}
+
+#[test]
 fn check_says_what_is_not_as_it_was_made() {
     Runtime::test(|runtime| {
         runtime.container("one")?;

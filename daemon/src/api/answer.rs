@@ -21,7 +21,7 @@ impl From<Error> for Status {
                 Status::failed_precondition(error.to_string())
             }
             Error::Going(_) => Status::unavailable(error.to_string()),
-            Error::Taken { .. } | Error::Addresses(ipam::Error::Taken { .. }) => {
+            Error::Taken { .. } | Error::Occupied { .. } | Error::Addresses(ipam::Error::Taken { .. }) => {
                 Status::already_exists(error.to_string())
             }
             Error::Addresses(ipam::Error::Exhausted { .. }) => Status::resource_exhausted(error.to_string()),

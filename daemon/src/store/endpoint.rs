@@ -14,9 +14,10 @@ use super::change::{Draft, Outcome, check_outcome};
 use super::{Adoptable, Picture};
 use crate::error::{Error, Result};
 use crate::ipam::{Asked, Ledger};
+use crate::model::nat::Families;
 use crate::model::{
-    AddressRange, Endpoint, InterfaceAddress, Kind, Name, Namespace, Network, Object, ObjectRef, Port,
-    Violation, fnv1a,
+    AddressRange, Endpoint, Fabric, InterfaceAddress, Kind, Name, Namespace, Network, Object, ObjectRef,
+    Port, PortMapping, Violation, fnv1a,
 };
 
 /// The label of a Port or Namespace that was made for a container: its name at its runtime.
@@ -130,6 +131,7 @@ pub(super) fn attach(
     };
     draft.put(object, port_resource(&name, wish, spec), None)?;
     let outcome = draft.finish(before)?;
+    check_free(&outcome.fabric, &name)?;
     check_outcome(before, &outcome, adoptable)?;
     let revision = outcome.fabric.revision;
     Ok((Attached::New(name, revision), Some(outcome)))
@@ -157,6 +159,35 @@ pub(super) fn detach(
         }
     }
     draft.finish(before)
+}
+
+/// Whether nobody else has what a new Port wants: that is no mistake of the request.
+fn check_free(fabric: &Fabric, name: &Name) -> Result<()> {
+    let Some(port) = fabric.ports.get(name).map(|port| &port.spec) else { return Ok(()) };
+    let families = |port: &Port| Families::of(port.addresses.iter().map(|own| own.address));
+    for (other, theirs) in fabric.ports.iter().filter(|(other, _)| *other != name) {
+        let occupied =
+            |what: String| Err(Error::Occupied { what, by: ObjectRef::new(Kind::Port, other.clone()) });
+        let theirs = &theirs.spec;
+        let mut mappings = port.mappings.iter();
+        let taken = |it: &&PortMapping| {
+            theirs.mappings.iter().any(|mapped| it.overlaps(families(port), mapped, families(theirs)))
+        };
+        if let Some(mapping) = mappings.find(taken) {
+            return occupied(format!("the node's port {mapping}"));
+        }
+        if port.network != theirs.network {
+            continue;
+        }
+        if port.mac == theirs.mac {
+            return occupied(format!("the MAC address {} on Network/{}", port.mac, port.network));
+        }
+        let mut addresses = port.addresses.iter().map(|own| own.address);
+        if let Some(address) = addresses.find(|it| theirs.addresses.iter().any(|own| own.address == *it)) {
+            return occupied(format!("{address} on Network/{}", port.network));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the Port that a container has is the one that it asks for; false: it was for another namespace, or another boot.

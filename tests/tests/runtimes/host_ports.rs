@@ -64,7 +64,7 @@ fn a_port_of_the_node_that_is_taken_is_an_error_that_names_it() {
     Containerd::test(|containerd| {
         let first = containerd.serve("one")?;
         let error = containerd.serve("two").err().map(|error| format!("{error:#}")).unwrap_or_default();
-        ensure!(error.contains("8080"), "{error:?}");
+        ensure!(error.contains("the node's port 8080/tcp is taken by Port/"), "{error:?}");
         ensure!(containerd.owners()? == ["shop/one"], "{:?}", containerd.owners()?);
         fetch(&containerd.node.lab.node(), "http://127.0.0.1:8080/sh")?;
         containerd.remove(&first.sandbox)?;
