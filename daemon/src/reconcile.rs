@@ -35,6 +35,7 @@ mod picture;
 mod place;
 mod plan;
 mod realize;
+mod remover;
 mod retry;
 mod scope;
 mod sockets;

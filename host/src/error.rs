@@ -72,7 +72,7 @@ fn explained(detail: &Option<String>) -> String {
 
 impl Error {
     /// An error of a system call on `object`.
-    pub(crate) fn os(operation: &'static str, object: impl Into<String>, source: io::Error) -> Error {
+    pub fn os(operation: &'static str, object: impl Into<String>, source: io::Error) -> Error {
         Error::Os { operation, object: object.into(), source }
     }
 

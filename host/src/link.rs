@@ -126,6 +126,8 @@ pub struct LinkChange {
     pub txqueuelen: Option<u32>,
     /// Free text of at most 255 bytes; empty takes it away.
     pub alias: Option<String>,
+    /// The number of a group that can be removed at once; 0 is that of devices without one.
+    pub group: Option<u32>,
     /// Up or down.
     pub up: Option<bool>,
 }

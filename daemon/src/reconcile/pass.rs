@@ -207,13 +207,13 @@ impl Reconciliation {
             let refused = settled.plan.refusals.contains_key(&Subject::Port(name.clone()));
             !refused && self.fabric.ports.get(name).is_some_and(|port| lives(port))
         };
-        let closed: Vec<_> = stale
-            .iter()
-            .filter_map(|name| if returns(name) { self.sockets.pause(name) } else { self.sockets.take(name) })
-            .collect();
+        let (returning, leaving): (Vec<_>, Vec<_>) = stale.iter().partition(|name| returns(name));
+        let paused = returning.into_iter().filter_map(|name| self.sockets.pause(name)).collect();
+        let taken = leaving.into_iter().filter_map(|name| self.sockets.take(name)).collect();
         self.unpublished = true;
         self.show(settled);
-        settled.closing.start(closed);
+        settled.closing.start(paused);
+        Closing::default().start(taken).leave();
     }
 
     /// Whether the Port's device stands and its end is open.

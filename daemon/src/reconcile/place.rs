@@ -118,6 +118,11 @@ impl Marks {
         format!("{}port/{name}", self.prefix)
     }
 
+    /// The mark of a device whose Port is gone, and that goes by itself.
+    pub fn retired(&self) -> String {
+        format!("{}retired", self.prefix)
+    }
+
     /// The mark of a namespace that the daemon made for this object.
     pub fn namespace(&self, name: &Name) -> String {
         format!("{}namespace/{name}", self.prefix)

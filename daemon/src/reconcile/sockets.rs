@@ -150,7 +150,7 @@ impl Closing {
     ///
     /// The kernel takes some 15 ms for a packet socket, most of it waiting: several close at a time, while the
     /// caller goes on. A TAP's queues close at once, and are free to be opened again when this returns.
-    pub fn start(&mut self, ends: Vec<OpenPort>) {
+    pub fn start(&mut self, ends: Vec<OpenPort>) -> &mut Closing {
         let mut packets = Vec::new();
         for end in ends {
             if end.io.is_packet() {
@@ -164,6 +164,12 @@ impl Closing {
             let thread = std::thread::Builder::new().name("weft-close".to_owned()).spawn(move || drop(some));
             self.0.extend(thread);
         }
+        self
+    }
+
+    /// Waits for none of them: nobody opens these ends again.
+    pub fn leave(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -78,6 +78,7 @@ impl Netlink {
             change.mtu.map(LinkAttribute::Mtu),
             change.txqueuelen.map(LinkAttribute::TxQueueLen),
             change.alias.clone().map(LinkAttribute::IfAlias),
+            change.group.map(LinkAttribute::Group),
         ];
         request.attributes = attributes.into_iter().flatten().collect();
         let object = format!("link {index}");
@@ -92,6 +93,18 @@ impl Netlink {
         let mut request = LinkMessage::default();
         request.header.index = index;
         let object = format!("link {index}");
+        self.change(RouteNetlinkMessage::DelLink(request), 0, Wish { operation: "remove", object: &object })
+    }
+
+    /// Removes all devices of a group, however many in about the time that one takes: the kernel waits once for those
+    /// who may still look at them. With one end of a veth pair, the other goes too.
+    ///
+    /// # Errors
+    /// [`Error::is_gone`] when there are none.
+    pub fn delete_group(&mut self, group: u32) -> Result<()> {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::Group(group));
+        let object = format!("links of group {group}");
         self.change(RouteNetlinkMessage::DelLink(request), 0, Wish { operation: "remove", object: &object })
     }
 

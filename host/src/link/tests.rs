@@ -58,6 +58,24 @@ fn a_taken_name_is_told_apart_and_leaves_no_half_pair() {
 }
 
 #[test]
+fn a_group_of_devices_is_removed_at_once_and_no_other() {
+    let (_entered, _here) = own_namespace();
+    let there = NetNs::create_anonymous().unwrap();
+    let mut netlink = Netlink::open().unwrap();
+    for name in ["near0", "near1", "near2"] {
+        let peer = name.replace("near", "far");
+        netlink.add_veth(&VethSpec { name, peer_name: &peer, ..spec(&there) }).unwrap();
+        let index = netlink.link_by_name(name).unwrap().unwrap().index;
+        let group = (name != "near1").then_some(7);
+        netlink.set_link(index, &LinkChange { group, ..LinkChange::default() }).unwrap();
+    }
+    netlink.delete_group(7).unwrap();
+    let left: Vec<_> = netlink.links().unwrap().into_iter().map(|link| link.name).collect();
+    assert_eq!(left, ["lo", "near1"]);
+    assert!(netlink.delete_group(7).unwrap_err().is_gone());
+}
+
+#[test]
 fn a_device_is_changed_and_removed_with_its_other_end() {
     let (_entered, _here) = own_namespace();
     let there = NetNs::create_anonymous().unwrap();
@@ -70,6 +88,7 @@ fn a_device_is_changed_and_removed_with_its_other_end() {
         mtu: Some(9000),
         txqueuelen: Some(77),
         alias: Some("weft:test:port/web".into()),
+        group: None,
         up: Some(true),
     };
     netlink.set_link(index, &change).unwrap();

@@ -285,8 +285,11 @@ fn nothing_leaks_and_nothing_is_lost_whatever_happens() {
         runtime.lab.apply(&networks())?;
         runtime.plugins[0]["capabilities"] = json!({ "portMappings": true });
         let (seed, rounds) = (number("WEFT_CHAOS_SEED", 1), number("WEFT_CHAOS_ROUNDS", ROUNDS));
-        let mut chaos =
-            Chaos { runtime, model: Model::default(), dice: Dice(seed.max(1) * 0x9e37_79b9_7f4a_7c15) };
+        let mut chaos = Chaos {
+            runtime,
+            model: Model::default(),
+            dice: Dice(seed.max(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        };
         for round in 1..=rounds {
             let result =
                 chaos.step().and_then(|()| if round % BETWEEN == 0 { chaos.compare() } else { Ok(()) });

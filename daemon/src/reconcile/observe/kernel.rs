@@ -18,6 +18,7 @@ use super::{Device, DeviceKind, Observed, PlaceState, PlaceView, Refusal};
 use crate::model::{Fabric, InterfaceAddress, Namespace, PortRoute};
 use crate::reconcile::error::told;
 use crate::reconcile::place::{Folders, Marks, Place, is_uplink};
+use crate::reconcile::remover::Remover;
 
 mod usage;
 
@@ -48,6 +49,8 @@ pub struct Kernel {
     pub marks: Marks,
     /// Where namespaces are found.
     pub folders: Folders,
+    /// Removes what has no owner any more.
+    pub remover: Remover,
     own: Session,
     ports: Option<Session>,
     /// The numbers under which kernel events name other namespaces.
@@ -60,7 +63,17 @@ impl Kernel {
     /// Takes the calling thread's namespace as the daemon's own.
     pub fn open(marks: Marks, folders: Folders) -> Result<Kernel> {
         let own = Session::open(NetNs::current()?)?;
-        Ok(Kernel { marks, folders, own, ports: None, numbers: HashMap::new(), numbered: HashMap::new() })
+        let remover = Remover::start()
+            .map_err(|source| Error::os("start", "the thread that removes devices", source))?;
+        Ok(Kernel {
+            marks,
+            folders,
+            remover,
+            own,
+            ports: None,
+            numbers: HashMap::new(),
+            numbered: HashMap::new(),
+        })
     }
 
     /// Where `place` is entered; `None` for the daemon's own, and for objects that `fabric` does not have.
@@ -108,6 +121,10 @@ impl Kernel {
         let state = state(&self.marks, &mut session);
         if *place == Place::Ports {
             hush(&session);
+            // An earlier daemon may have ended too soon.
+            if let Ok(ports) = session.namespace.try_clone() {
+                self.remover.wake(ports);
+            }
             self.ports = Some(session);
         }
         state

@@ -6,8 +6,9 @@ use super::Run;
 use crate::model::{InterfaceAddress, Name, PortRoute};
 use crate::reconcile::error::StepError;
 use crate::reconcile::observe::Refusal;
-use crate::reconcile::place::{Place, host_end};
+use crate::reconcile::place::{Place, host_end, is_veth};
 use crate::reconcile::plan::Change;
+use crate::reconcile::remover::RETIRED_GROUP;
 
 impl Run<'_> {
     /// The interface index of a device by its name.
@@ -33,6 +34,7 @@ impl Run<'_> {
         self.indices.retain(|(at, device), _| at != place || device != name);
         let mark = self.kernel.marks.port(port);
         let own_end = *place == Place::Ports && name == host_end(port);
+        let retires = self.is_leaving_pair(port) && (own_end || matches!(place, Place::Namespace(_)));
         let netlink = &mut self.session(place)?.netlink;
         let Some(link) = netlink.link_by_name(name)?.filter(|link| link.index == index) else {
             return Ok(false);
@@ -40,11 +42,37 @@ impl Run<'_> {
         if link.alias.as_ref() != Some(&mark) && !own_end {
             return Ok(false);
         }
-        match netlink.delete_link(index) {
+        let removed = match retires {
+            true => self.retire(place, port, index),
+            false => netlink.delete_link(index),
+        };
+        match removed {
             Ok(()) => Ok(true),
             Err(error) if error.is_gone() => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the Port is a veth pair that is being taken down.
+    fn is_leaving_pair(&self, port: &Name) -> bool {
+        let port = self.fabric.ports.get(port);
+        port.is_some_and(|port| port.metadata.deleting.is_some() && is_veth(&port.spec))
+    }
+
+    /// Takes an end of a pair out of use, and leaves its removal to the [`Remover`](super::super::remover::Remover): the
+    /// kernel takes some 15 ms for it, most of it waiting. The container's device gives its name back at once.
+    fn retire(&mut self, place: &Place, port: &Name, index: u32) -> weft_host::Result<()> {
+        let retired = LinkChange { alias: Some(self.kernel.marks.retired()), ..LinkChange::default() };
+        if *place == Place::Ports {
+            let Some(ports) = self.kernel.kept(place) else { return Ok(()) };
+            ports.netlink.set_link(index, &LinkChange { group: Some(RETIRED_GROUP), ..retired })?;
+            let ports = ports.namespace.try_clone()?;
+            self.kernel.remover.wake(ports);
+            return Ok(());
+        }
+        let Ok(session) = self.session(place) else { return Ok(()) };
+        session.netlink.set_link(index, &LinkChange { up: Some(false), ..LinkChange::default() })?;
+        session.netlink.set_link(index, &LinkChange { name: Some(host_end(port)), ..retired })
     }
 
     /// Takes a device down.
