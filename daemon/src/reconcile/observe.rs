@@ -132,6 +132,8 @@ pub struct Device {
     pub name: String,
     /// The Port whose mark it carries; `None`: it is not this daemon's.
     pub owner: Option<Name>,
+    /// It was this daemon's, and goes by itself.
+    pub retired: bool,
     /// It is a network card that the daemon has taken, and was like this before.
     pub taken: Option<Before>,
     /// What it is.

@@ -257,7 +257,9 @@ impl<'a> Planner<'a> {
     fn port(&mut self, name: &Name, port: &Object<Port>) {
         let result = match (port.metadata.deleting, &port.spec.attachment) {
             (Some(_), Attachment::Veth(_)) => {
-                self.remove_host_end(name);
+                if !self.has_retired_end(name) {
+                    self.remove_host_end(name);
+                }
                 Ok(())
             }
             (Some(_), _) => Ok(()),

@@ -1,10 +1,11 @@
 //! Removing veth pairs whose Ports are gone, beside the passes.
 //!
 //! The kernel takes some 15 ms for a pair, and hardly more for many of them: most of it is waiting for those who may
-//! still look at a device. What is in the group of retired devices has no owner any more; an earlier daemon may have
-//! left some there.
+//! still look at a device. Nobody can change any other device meanwhile, so they are gathered. What is in the group of
+//! retired devices has no owner any more; an earlier daemon may have left some there.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use weft_host::netns::NetNs;
 
@@ -13,6 +14,9 @@ use super::observe::kernel::Session;
 
 /// The group of the stack's ends that wait to be removed ("weft").
 pub const RETIRED_GROUP: u32 = 0x7765_6674;
+
+/// How long retired devices are gathered before they go.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// The thread that removes. It ends after what is under way when this is dropped.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ impl Remover {
 
 fn run(woken: &Receiver<NetNs>) {
     while let Ok(mut ports) = woken.recv() {
+        std::thread::sleep(GATHER);
         // All that was retired meanwhile goes at once.
         while let Ok(later) = woken.try_recv() {
             ports = later;

@@ -344,6 +344,7 @@ fn device(marks: &Marks, link: Link) -> Device {
     Device {
         index: link.index,
         owner: alias.and_then(|alias| marks.owner(alias)).or(taken_for),
+        retired: alias == Some(marks.retired().as_str()),
         taken,
         name: link.name,
         kind,

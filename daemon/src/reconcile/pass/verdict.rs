@@ -192,7 +192,7 @@ impl Reconciliation {
             Some(PlaceState::Absent) | None => true,
         };
         let end = self.observed.view(&Place::Ports).and_then(|view| view.named(&host_end(name)));
-        let end = end.filter(|end| end.owner.as_ref().is_none_or(|owner| owner == name));
+        let end = end.filter(|end| !end.retired && end.owner.as_ref().is_none_or(|owner| owner == name));
         nothing_at(&Place::of(port)) && end.is_none()
     }
 

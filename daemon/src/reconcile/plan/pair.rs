@@ -75,6 +75,12 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether the stack's end of the Port's pair goes by itself.
+    pub(super) fn has_retired_end(&self, name: &Name) -> bool {
+        let ends = self.observed.view(&Place::Ports);
+        ends.and_then(|ends| ends.named(&host_end(name))).is_some_and(|end| end.retired)
+    }
+
     fn configure_end(&mut self, name: &Name, port: &Port, end: &Device) {
         let subject = Subject::Port(name.clone());
         let mut push = |action| {

@@ -24,6 +24,7 @@ fn foreign(index: u32, name: &str) -> Device {
         up: true,
         peer: None,
         taken: None,
+        retired: false,
         carrier: true,
         used_for: None,
         addresses: BTreeSet::from([address("192.0.2.1/24")]),

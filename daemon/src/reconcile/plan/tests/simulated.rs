@@ -182,6 +182,7 @@ fn made(subject: &Subject, new: &NewDevice, kind: DeviceKind) -> Device {
         up: false,
         peer: None,
         taken: None,
+        retired: false,
         carrier: true,
         used_for: None,
         addresses: BTreeSet::new(),
