@@ -256,10 +256,16 @@ impl Chaos<'_, '_> {
     /// Devices and rules, as the kernel has them.
     fn kernel_has(&self, ends: &BTreeSet<String>) -> Result<()> {
         let node = self.runtime.lab.node();
-        let links = node.run("nsenter --net=/run/weft/netns/ports ip -o link show type veth")?.ok()?;
-        let found = links.lines().filter_map(|line| line.split([':', '@']).nth(1));
-        let found: BTreeSet<_> = found.map(|name| name.trim().to_owned()).collect();
-        ensure!(&found == ends, "devices {found:?}, {ends:?} expected");
+        let devices = || -> Result<BTreeSet<String>> {
+            let links = node.run("nsenter --net=/run/weft/netns/ports ip -o link show type veth")?.ok()?;
+            let found = links.lines().filter_map(|line| line.split([':', '@']).nth(1));
+            Ok(found.map(|name| name.trim().to_owned()).collect())
+        };
+        // The kernel removes devices a moment after they were let go.
+        let same = wait_until(SETTLED, "the devices of those that live", || {
+            devices().is_ok_and(|found| &found == ends)
+        });
+        same.with_context(|| format!("devices {:?}, {ends:?} expected", devices()))?;
         let rules = node.run("nft list ruleset")?.ok()?;
         let range = FIRST_PORT..FIRST_PORT + CONTAINERS;
         let words = rules.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weft_testkit::binaries;
-use weft_testkit::wait::retry_until;
+use weft_testkit::wait::{retry_until, wait_until};
 use weft_testkit::{Lab, LabOptions, Manifest, Place, image};
 
 /// The manual, whose configurations are the ones that are run.
@@ -148,17 +148,11 @@ impl Node<'_> {
         ensure!(namespaces.is_empty(), "Namespaces are left: {namespaces}");
         let left = self.lab.namespaces()?;
         ensure!(left.iter().all(|name| name == "outside"), "network namespaces are left: {left:?}");
-        let ends = self.must(&[
-            "nsenter",
-            "--net=/run/weft/netns/ports",
-            "ip",
-            "-o",
-            "link",
-            "show",
-            "type",
-            "veth",
-        ])?;
-        ensure!(ends.is_empty(), "devices are left: {ends}");
+        // The kernel removes devices a moment after they were let go.
+        let links = "nsenter --net=/run/weft/netns/ports ip -o link show type veth";
+        let ends = || self.lab.node().run(links)?.ok();
+        let none = wait_until(SOON, "no device", || ends().is_ok_and(|ends| ends.is_empty()));
+        none.with_context(|| format!("devices are left: {:?}", ends()))?;
         let pools = self.lab.get("network", "pods")?["status"]["pools"].clone();
         let used = pools.as_array().into_iter().flatten().filter_map(|pool| pool["used"].as_u64());
         ensure!(used.sum::<u64>() == 0, "addresses are in use: {pools}");

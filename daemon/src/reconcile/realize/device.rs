@@ -34,7 +34,7 @@ impl Run<'_> {
         self.indices.retain(|(at, device), _| at != place || device != name);
         let mark = self.kernel.marks.port(port);
         let own_end = *place == Place::Ports && name == host_end(port);
-        let retires = self.is_leaving_pair(port) && (own_end || matches!(place, Place::Namespace(_)));
+        let retires = self.is_leaving_container(port) && (own_end || matches!(place, Place::Namespace(_)));
         let netlink = &mut self.session(place)?.netlink;
         let Some(link) = netlink.link_by_name(name)?.filter(|link| link.index == index) else {
             return Ok(false);
@@ -53,10 +53,11 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the Port is a veth pair that is being taken down.
-    fn is_leaving_pair(&self, port: &Name) -> bool {
-        let port = self.fabric.ports.get(port);
-        port.is_some_and(|port| port.metadata.deleting.is_some() && is_veth(&port.spec))
+    /// Whether the Port is a container's veth pair that is being taken down: runtimes wait for that, a thousand times an
+    /// hour.
+    fn is_leaving_container(&self, port: &Name) -> bool {
+        let port = self.fabric.ports.get(port).filter(|port| port.metadata.deleting.is_some());
+        port.is_some_and(|port| port.spec.endpoint.is_some() && is_veth(&port.spec))
     }
 
     /// Takes an end of a pair out of use, and leaves its removal to the [`Remover`](super::super::remover::Remover): the
