@@ -104,6 +104,31 @@ impl EndpointsService {
         Ok(keys)
     }
 
+    async fn attach_one(&self, request: v1::AttachRequest) -> Result<Response<v1::AttachResponse>, Status> {
+        let deadline = Instant::now() + WAIT;
+        let wish = request::wish(request, &self.node)?;
+        let (mut attached, mut revision) = self.put(&wish, deadline).await?;
+        if let Attached::Existing(name, _) = &attached {
+            // A crash may have left it half done.
+            if self.inspect(name, inspection::Expected::default()).await.is_ok() {
+                return self.answer(name, true).await;
+            }
+            self.take_back(&wish, deadline).await;
+            (attached, revision) = self.put(&wish, deadline).await?;
+        }
+        let (Attached::New(name, _) | Attached::Existing(name, _)) = attached else {
+            return Err(Status::aborted("another request for the same container was under way"));
+        };
+        let object = ObjectRef::new(Kind::Port, name.clone());
+        match self.ready(&object, revision, deadline).await {
+            Ok(()) => self.answer(&name, false).await,
+            Err(report) => {
+                self.take_back(&wish, deadline).await;
+                Err(refusal(&wish, &report))
+            }
+        }
+    }
+
     /// The Port of an attachment that lives.
     fn find(&self, key: &v1::AttachmentKey) -> Result<Name, Status> {
         let name = port_name(&key.container_id, &key.interface)?;
@@ -142,28 +167,13 @@ impl Endpoints for EndpointsService {
         &self,
         request: Request<v1::AttachRequest>,
     ) -> Result<Response<v1::AttachResponse>, Status> {
-        let deadline = Instant::now() + WAIT;
-        let wish = request::wish(request.into_inner(), &self.node)?;
-        let (mut attached, mut revision) = self.put(&wish, deadline).await?;
-        if let Attached::Existing(name, _) = &attached {
-            // A crash may have left it half done.
-            if self.inspect(name, inspection::Expected::default()).await.is_ok() {
-                return self.answer(name, true).await;
-            }
-            self.take_back(&wish, deadline).await;
-            (attached, revision) = self.put(&wish, deadline).await?;
+        let request = request.into_inner();
+        let v1::AttachmentKey { container_id, interface } = request.key.clone().unwrap_or_default();
+        let answer = self.attach_one(request).await;
+        if let Err(refused) = &answer {
+            tracing::warn!(container = %container_id, device = %interface, "not attached: {}", refused.message());
         }
-        let (Attached::New(name, _) | Attached::Existing(name, _)) = attached else {
-            return Err(Status::aborted("another request for the same container was under way"));
-        };
-        let object = ObjectRef::new(Kind::Port, name.clone());
-        match self.ready(&object, revision, deadline).await {
-            Ok(()) => self.answer(&name, false).await,
-            Err(report) => {
-                self.take_back(&wish, deadline).await;
-                Err(refusal(&wish, &report))
-            }
-        }
+        answer
     }
 
     async fn detach(
