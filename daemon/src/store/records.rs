@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition,
+};
 use weft_proto::v1;
 
 use crate::error::{Error, Result};
@@ -73,11 +77,10 @@ impl Records {
     pub fn open(dir: &Path) -> Result<(Records, Loaded)> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))?;
         let path = dir.join(FILE_NAME);
-        let database = open_when_free(&path)?;
-        // The file's name must survive a power failure as its content does.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))?;
-        begin(&database).map_err(state_error(&path, "written"))?;
-        let loaded = load(&database, &path)?;
+        // The database panics over some files that are damaged.
+        let opened = catch_unwind(AssertUnwindSafe(|| open_and_load(dir, &path)));
+        let (database, loaded) =
+            opened.unwrap_or_else(|_| Err(Error::StateDamaged { path: path.clone() }))?;
         Ok((Records { database: Some(database), path, failed: false }, loaded))
     }
 
@@ -102,6 +105,23 @@ impl Records {
         self.failed = written.is_err();
         written.map_err(state_error(&self.path, "written"))
     }
+}
+
+fn open_and_load(dir: &Path, path: &Path) -> Result<(Database, Loaded)> {
+    let mut database = open_when_free(path)?;
+    // Every page has a checksum, which is only looked at when somebody asks.
+    match database.check_integrity() {
+        Ok(_) => {}
+        Err(DatabaseError::Storage(StorageError::Corrupted(_))) => {
+            return Err(Error::StateDamaged { path: path.to_owned() });
+        }
+        Err(error) => return Err(state_error(path, "checked")(error.into())),
+    }
+    // The file's name must survive a power failure as its content does.
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))?;
+    begin(&database).map_err(state_error(path, "written"))?;
+    let loaded = load(&database, path)?;
+    Ok((database, loaded))
 }
 
 /// Opens the file, waiting a little for a daemon that is just ending to let go of it.
