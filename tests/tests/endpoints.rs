@@ -157,6 +157,28 @@ fn asking_again_gives_the_same_and_never_a_second_address() {
 }
 
 #[test]
+fn asking_twice_at_once_gives_one_attachment() {
+    Runtime::test(|runtime| {
+        for round in 0..5 {
+            let name = format!("twice{round}");
+            runtime.container(&name)?;
+            let both = runtime.executor.block_on(async {
+                let socket = format!("unix://{}", runtime.lab.path("/run/weft/weftd.sock").display());
+                let client = Client::connect(&socket)?;
+                let (mut one, mut other) = (client.endpoints.clone(), client.endpoints);
+                let (one, other) = tokio::join!(one.attach(wish(&name)), other.attach(wish(&name)));
+                anyhow::Ok((one?.into_inner(), other?.into_inner()))
+            })?;
+            ensure!(both.0.attachment == both.1.attachment, "{both:?}");
+            ensure!(both.0.existed != both.1.existed, "{both:?}");
+            runtime.pings(&name, "198.18.1.1")?;
+        }
+        ensure!(runtime.ports()?.len() == 5);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_container_that_was_made_anew_under_its_old_name_is_attached_anew() {
     Runtime::test(|runtime| {
         runtime.container("one")?;

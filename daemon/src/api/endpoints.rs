@@ -109,6 +109,9 @@ impl EndpointsService {
         let wish = request::wish(request, &self.node)?;
         let (mut attached, mut revision) = self.put(&wish, deadline).await?;
         if let Attached::Existing(name, _) = &attached {
+            // What another request is just making is there when its pass is over; its trouble is that request's.
+            let object = ObjectRef::new(Kind::Port, name.clone());
+            let _ = self.ready(&object, revision, deadline).await;
             // A crash may have left it half done.
             if self.inspect(name, inspection::Expected::default()).await.is_ok() {
                 return self.answer(name, true).await;
