@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 
 pub use transaction::Netlink;
-pub(crate) use transaction::{Failure, Part, Wish, part, split};
+pub(crate) use transaction::{
+    BUFFER_LENGTH, DUMP_ATTEMPTS, Failure, HEADER_LENGTH, Wish, answers, connected, part, receive, split,
+};
 
 use crate::netns::NetNs;
 

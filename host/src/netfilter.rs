@@ -5,10 +5,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
-use crate::link::{Failure, Part, part, split};
+use crate::link::{
+    BUFFER_LENGTH, DUMP_ATTEMPTS, Failure, HEADER_LENGTH, answers, connected, part, receive, split,
+};
 use crate::socket::grow_buffer;
 use crate::{Error, Result};
 
@@ -16,14 +18,8 @@ pub(crate) use attribute::{Attributes, attributes, number, text};
 
 mod attribute;
 
-/// A dump's datagram is at most 32 KiB; other answers are smaller.
-const BUFFER_LENGTH: usize = 64 * 1024;
 /// A batch is one datagram: room for more than ten thousand elements.
 const SEND_BUFFER: i32 = 4 * 1024 * 1024;
-/// A dump that others keep changing is begun again this often.
-const DUMP_ATTEMPTS: usize = 16;
-/// Length of `struct nlmsghdr`.
-const HEADER_LENGTH: usize = 16;
 /// Length of `struct nfgenmsg`: family, version, resource.
 const FAMILY_LENGTH: usize = 4;
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END` of linux/netfilter/nfnetlink.h.
@@ -58,11 +54,7 @@ impl Netfilter {
     /// Opens a socket in the namespace of the calling thread.
     pub fn open() -> Result<Netfilter> {
         let open = || -> io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_NETFILTER)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            socket.set_cap_ack(true)?;
-            socket.set_ext_ack(true)?;
+            let socket = connected(NETLINK_NETFILTER)?;
             grow_buffer(socket.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER)?;
             Ok(socket)
         };
@@ -119,7 +111,7 @@ impl Netfilter {
     fn outcome(&mut self, first: u32, last: u32) -> Answer {
         let mut outcome = Ok(());
         loop {
-            self.receive().map_err(Failure::Socket)?;
+            receive(&self.socket, &mut self.buffer).map_err(Failure::Socket)?;
             let mut rest = self.buffer.as_slice();
             while !rest.is_empty() {
                 let (message, after) = split(rest)?;
@@ -147,47 +139,14 @@ impl Netfilter {
         let mut datagram = Vec::new();
         write(&mut datagram, request, flags, 0, sequence);
         self.socket.send(&datagram, 0).map_err(Failure::Socket)?;
-        let mut outcome = Ok(());
-        loop {
-            self.receive().map_err(Failure::Socket)?;
-            let mut rest = self.buffer.as_slice();
-            while !rest.is_empty() {
-                let (message, after) = split(rest)?;
-                rest = after;
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                if message.flags() & NLM_F_DUMP_INTR != 0 && outcome.is_ok() {
-                    outcome = Err(Failure::Interrupted);
-                }
-                match part(&message)? {
-                    Part::End => return outcome,
-                    Part::Item { payload, .. } if outcome.is_ok() => {
-                        outcome = each(payload.get(FAMILY_LENGTH..).unwrap_or_default());
-                    }
-                    Part::Item { .. } => {}
-                }
-            }
-        }
+        answers(&self.socket, &mut self.buffer, sequence, |_, payload| {
+            each(payload.get(FAMILY_LENGTH..).unwrap_or_default())
+        })
     }
 
     fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
-    }
-
-    fn receive(&mut self) -> io::Result<()> {
-        loop {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC) {
-                Ok(length) if length > self.buffer.len() => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a netlink answer above 64 KiB"));
-                }
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 

@@ -14,13 +14,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use crate::{Error, Result};
 
 /// A dump's datagram is at most 32 KiB; other answers are smaller.
-const BUFFER_LENGTH: usize = 64 * 1024;
+pub(crate) const BUFFER_LENGTH: usize = 64 * 1024;
 /// Length of `struct nlmsghdr`.
-const HEADER_LENGTH: usize = 16;
+pub(crate) const HEADER_LENGTH: usize = 16;
 /// The attribute of an acknowledgement that holds a sentence.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// A dump that others keep changing is begun again this often.
-const DUMP_ATTEMPTS: usize = 16;
+pub(crate) const DUMP_ATTEMPTS: usize = 16;
 
 /// A blocking `NETLINK_ROUTE` socket. It belongs to the namespace that the thread was in when it was opened.
 #[derive(Debug)]
@@ -62,15 +62,8 @@ pub(crate) enum Part<'a> {
 impl Netlink {
     /// Opens a socket in the namespace of the calling thread.
     pub fn open() -> Result<Netlink> {
-        let open = || -> io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            socket.set_cap_ack(true)?;
-            socket.set_ext_ack(true)?;
-            Ok(socket)
-        };
-        let socket = open().map_err(|source| Error::os("open", "a netlink socket", source))?;
+        let socket =
+            connected(NETLINK_ROUTE).map_err(|source| Error::os("open", "a netlink socket", source))?;
         Ok(Netlink { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER_LENGTH) })
     }
 
@@ -124,30 +117,11 @@ impl Netlink {
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
-        mut each: impl FnMut(u16, &[u8]) -> std::result::Result<(), Failure>,
+        each: impl FnMut(u16, &[u8]) -> std::result::Result<(), Failure>,
     ) -> std::result::Result<(), Failure> {
         self.sequence = self.sequence.wrapping_add(1);
         self.send(message, flags).map_err(Failure::Socket)?;
-        let mut outcome = Ok(());
-        loop {
-            self.receive().map_err(Failure::Socket)?;
-            let mut rest = self.buffer.as_slice();
-            while !rest.is_empty() {
-                let (message, after) = split(rest)?;
-                rest = after;
-                if message.sequence_number() != self.sequence {
-                    continue;
-                }
-                if message.flags() & NLM_F_DUMP_INTR != 0 && outcome.is_ok() {
-                    outcome = Err(Failure::Interrupted);
-                }
-                match part(&message)? {
-                    Part::End => return outcome,
-                    Part::Item { kind, payload } if outcome.is_ok() => outcome = each(kind, payload),
-                    Part::Item { .. } => {}
-                }
-            }
-        }
+        answers(&self.socket, &mut self.buffer, self.sequence, each)
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -161,18 +135,59 @@ impl Netlink {
         self.socket.send(&self.buffer, 0)?;
         Ok(())
     }
+}
 
-    fn receive(&mut self) -> io::Result<()> {
-        loop {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC) {
-                Ok(length) if length > self.buffer.len() => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a netlink answer above 64 KiB"));
-                }
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+/// A socket of a netlink protocol in the namespace of the calling thread, whose refusals come with a sentence.
+pub(crate) fn connected(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.set_cap_ack(true)?;
+    socket.set_ext_ack(true)?;
+    Ok(socket)
+}
+
+/// Gives the messages of the answer to a request to `each`, with their kinds. The whole answer is read even when `each`
+/// fails.
+pub(crate) fn answers(
+    socket: &Socket,
+    buffer: &mut Vec<u8>,
+    sequence: u32,
+    mut each: impl FnMut(u16, &[u8]) -> std::result::Result<(), Failure>,
+) -> std::result::Result<(), Failure> {
+    let mut outcome = Ok(());
+    loop {
+        receive(socket, buffer).map_err(Failure::Socket)?;
+        let mut rest = buffer.as_slice();
+        while !rest.is_empty() {
+            let (message, after) = split(rest)?;
+            rest = after;
+            if message.sequence_number() != sequence {
+                continue;
             }
+            if message.flags() & NLM_F_DUMP_INTR != 0 && outcome.is_ok() {
+                outcome = Err(Failure::Interrupted);
+            }
+            match part(&message)? {
+                Part::End => return outcome,
+                Part::Item { kind, payload } if outcome.is_ok() => outcome = each(kind, payload),
+                Part::Item { .. } => {}
+            }
+        }
+    }
+}
+
+/// Reads the next datagram.
+pub(crate) fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        buffer.clear();
+        match socket.recv(buffer, libc::MSG_TRUNC) {
+            Ok(length) if length > buffer.len() => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a netlink answer above 64 KiB"));
+            }
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
