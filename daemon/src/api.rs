@@ -3,7 +3,7 @@
 //! The services only translate: what a request means is the [`store`](crate::store)'s to say, what the kernel
 //! makes of it the reconciler's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ use weft_proto::v1::tunnels_server::TunnelsServer;
 
 use crate::dataplane::Dataplane;
 use crate::error::{Error, Result};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Folders, Reconciler};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
@@ -66,8 +66,8 @@ pub struct Node {
     pub realizer: Arc<dyn Realizer>,
     /// Names this boot of the node.
     pub boot_id: String,
-    /// Where the namespaces that the daemon makes are mounted.
-    pub netns_dir: PathBuf,
+    /// Where namespaces are reached by path.
+    pub folders: Folders,
     /// When the daemon started.
     pub started: SystemTime,
     /// Becomes true when the daemon stops: streams end then.

@@ -19,10 +19,9 @@ use agenda::{Agenda, Woken};
 use error::told;
 use observe::kernel::Kernel;
 use pass::{Outcome, Publish, Reconciliation};
-use place::Folders;
 
 pub use error::Error;
-pub use place::{Marks, host_end};
+pub use place::{Folders, Marks, host_end};
 
 mod agenda;
 mod error;

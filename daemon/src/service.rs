@@ -16,7 +16,7 @@ use crate::collector::Collector;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, WorkerOptions};
 use crate::error::{Error, Result};
-use crate::reconcile::{ReconcileOptions, Reconciler};
+use crate::reconcile::{Folders, ReconcileOptions, Reconciler};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
@@ -63,7 +63,7 @@ pub fn run(config: &Config) -> Result<()> {
         dataplane: Arc::clone(&dataplane),
         realizer,
         boot_id,
-        netns_dir: config.netns_dir.clone(),
+        folders: folders(config),
         started,
         closing,
     };
@@ -118,9 +118,13 @@ fn start_forwarding(
     Ok((dataplane, reconciler))
 }
 
+fn folders(config: &Config) -> Folders {
+    Folders { netns: config.netns_dir.clone(), run: config.run_dir.clone() }
+}
+
 fn collector(config: &Config, store: &Arc<Store>, boot_id: &str) -> Collector {
     let queue = DetachQueue::new(&config.endpoints.detach_queue);
-    let ports = config.run_dir.join("netns").join("ports");
+    let ports = folders(config).ports();
     let grace = Duration::from_secs(config.endpoints.collect_seconds.into());
     Collector::new(Arc::clone(store), queue, boot_id.to_owned(), ports, grace)
 }

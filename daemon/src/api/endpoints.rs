@@ -27,13 +27,22 @@ pub(super) struct EndpointsService {
     node: Arc<Node>,
 }
 
+/// A Port that the store has for a container.
+struct Placed {
+    port: ObjectRef,
+    /// As of this revision.
+    revision: u64,
+    /// It was there already.
+    existed: bool,
+}
+
 impl EndpointsService {
     pub fn new(node: Arc<Node>) -> EndpointsService {
         EndpointsService { node }
     }
 
     /// Puts down what is wished, after what stands in the way has gone.
-    async fn put(&self, wish: &AttachWish, deadline: Instant) -> Result<(Attached, u64), Status> {
+    async fn put(&self, wish: &AttachWish, deadline: Instant) -> Result<Placed, Status> {
         loop {
             let wish = wish.clone();
             let attached = blocking(&self.node, move |node| {
@@ -43,12 +52,15 @@ impl EndpointsService {
                 Ok(attached)
             })
             .await?;
-            match &attached {
-                Attached::New(_, revision) | Attached::Existing(_, revision) => {
-                    let revision = *revision;
-                    return Ok((attached, revision));
-                }
-                Attached::Leaving(object) => self.gone(std::slice::from_ref(object), deadline).await?,
+            let placed = |name, revision, existed| Placed {
+                port: ObjectRef::new(Kind::Port, name),
+                revision,
+                existed,
+            };
+            match attached {
+                Attached::New(name, revision) => return Ok(placed(name, revision, false)),
+                Attached::Existing(name, revision) => return Ok(placed(name, revision, true)),
+                Attached::Leaving(object) => self.gone(&[object], deadline).await?,
             }
         }
     }
@@ -59,10 +71,10 @@ impl EndpointsService {
     }
 
     /// Waits until a Port is ready, and tells why it is not.
-    async fn ready(&self, port: &ObjectRef, revision: u64, deadline: Instant) -> Result<(), Report> {
+    async fn ready(&self, placed: &Placed, deadline: Instant) -> Result<(), Report> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let tried = self.node.status.wait_for(revision, left).await;
-        let report = self.node.status.get(port).map(|status| status.report);
+        let tried = self.node.status.wait_for(placed.revision, left).await;
+        let report = self.node.status.get(&placed.port).map(|status| status.report);
         match report {
             Some(report) if report.ready && tried => Ok(()),
             Some(report) => Err(report),
@@ -107,24 +119,19 @@ impl EndpointsService {
     async fn attach_one(&self, request: v1::AttachRequest) -> Result<Response<v1::AttachResponse>, Status> {
         let deadline = Instant::now() + WAIT;
         let wish = request::wish(request, &self.node)?;
-        let (mut attached, mut revision) = self.put(&wish, deadline).await?;
-        if let Attached::Existing(name, _) = &attached {
+        let mut placed = self.put(&wish, deadline).await?;
+        if placed.existed {
             // What another request is just making is there when its pass is over; its trouble is that request's.
-            let object = ObjectRef::new(Kind::Port, name.clone());
-            let _ = self.ready(&object, revision, deadline).await;
+            let _ = self.ready(&placed, deadline).await;
             // A crash may have left it half done.
-            if self.inspect(name, inspection::Expected::default()).await.is_ok() {
-                return self.answer(name, true).await;
+            if self.inspect(&placed.port.name, inspection::Expected::default()).await.is_ok() {
+                return self.answer(&placed.port.name, true).await;
             }
             self.take_back(&wish, deadline).await;
-            (attached, revision) = self.put(&wish, deadline).await?;
+            placed = self.put(&wish, deadline).await?;
         }
-        let (Attached::New(name, _) | Attached::Existing(name, _)) = attached else {
-            return Err(Status::aborted("another request for the same container was under way"));
-        };
-        let object = ObjectRef::new(Kind::Port, name.clone());
-        match self.ready(&object, revision, deadline).await {
-            Ok(()) => self.answer(&name, false).await,
+        match self.ready(&placed, deadline).await {
+            Ok(()) => self.answer(&placed.port.name, false).await,
             Err(report) => {
                 self.take_back(&wish, deadline).await;
                 Err(refusal(&wish, &report))
@@ -151,7 +158,7 @@ impl EndpointsService {
         let name = name.clone();
         let found = blocking(&self.node, move |node| {
             let fabric = node.store.fabric();
-            Ok(inspection::inspect(&fabric, &node.netns_dir, &name, &expected))
+            Ok(inspection::inspect(&fabric, &node.folders, &name, &expected))
         })
         .await?;
         found.map_err(Status::failed_precondition)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use weft_host::netns::NetNs;
+use weft_host::netns::{NetNs, NetNsId};
 use weft_proto::v1;
 use weft_proto::v1::fabric_server::Fabric;
 
@@ -161,7 +161,7 @@ impl From<Change> for v1::Change {
 /// Whether a path is a network namespace that is somebody else's.
 pub(super) fn adoptable(path: &Path, marks: &Marks) -> Result<(), String> {
     let shown = path.display();
-    match made_for(path, marks)? {
+    match made_for(path, marks)?.1 {
         None => Ok(()),
         Some(object) => Err(match object.strip_prefix("namespace/") {
             Some(name) => format!("{shown} was made by this daemon, use Namespace/{name} instead"),
@@ -170,19 +170,21 @@ pub(super) fn adoptable(path: &Path, marks: &Marks) -> Result<(), String> {
     }
 }
 
-/// The Namespace that the daemon of this instance has made at a path; `None`: it is somebody else's.
-pub(super) fn found_at(path: &Path, instance: &str) -> Result<Option<Name>, String> {
-    match made_for(path, &Marks::new(instance))? {
-        None => Ok(None),
+/// The namespace at a path, and the Namespace that the daemon of this instance has made there; `None`: it is somebody
+/// else's.
+pub(super) fn found_at(path: &Path, instance: &str) -> Result<(NetNsId, Option<Name>), String> {
+    let (id, made_for) = made_for(path, &Marks::new(instance))?;
+    match made_for {
+        None => Ok((id, None)),
         Some(object) => match object.strip_prefix("namespace/").and_then(|name| Name::new(name).ok()) {
-            Some(name) => Ok(Some(name)),
+            Some(name) => Ok((id, Some(name))),
             None => Err(format!("{} is not a container's network namespace", path.display())),
         },
     }
 }
 
-/// What the daemon has made the namespace at a path for; `None`: it is somebody else's.
-fn made_for(path: &Path, marks: &Marks) -> Result<Option<String>, String> {
+/// The namespace at a path, and what the daemon has made it for; `None`: it is somebody else's.
+fn made_for(path: &Path, marks: &Marks) -> Result<(NetNsId, Option<String>), String> {
     let shown = path.display();
     if let Err(error) = std::fs::metadata(path) {
         return Err(match error.kind() {
@@ -196,5 +198,5 @@ fn made_for(path: &Path, marks: &Marks) -> Result<Option<String>, String> {
         return Err(format!("{shown} is the namespace of the daemon, where ports of type host appear"));
     }
     let mark = namespace.mark().map_err(unreadable)?.unwrap_or_default();
-    Ok(marks.made_for(&mark).map(str::to_owned))
+    Ok((namespace.id(), marks.made_for(&mark).map(str::to_owned)))
 }

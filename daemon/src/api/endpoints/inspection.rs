@@ -10,7 +10,8 @@ use weft_host::link::{Link, Netlink};
 use weft_host::netns::NetNs;
 use weft_stack::{MacAddr, Prefix};
 
-use crate::model::{Fabric, InterfaceAddress, Name, Namespace, Port};
+use crate::model::{Fabric, InterfaceAddress, Name, Port};
+use crate::reconcile::Folders;
 
 /// What must be so; `None`: as the Port was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,17 +29,14 @@ pub struct Expected {
 }
 
 /// Looks at a Port's device. The error says what is not as it was made.
-pub fn inspect(fabric: &Fabric, netns_dir: &Path, name: &Name, expected: &Expected) -> Result<(), String> {
+pub fn inspect(fabric: &Fabric, folders: &Folders, name: &Name, expected: &Expected) -> Result<(), String> {
     let port = fabric.ports.get(name).map(|port| &port.spec).ok_or_else(|| format!("Port/{name} is gone"))?;
     if let Some(network) = expected.network.as_ref().filter(|network| *network != port.network.as_str()) {
         return Err(format!("Port/{name} is on Network/{}, not on Network/{network}", port.network));
     }
     let space = port.attachment.namespace().ok_or_else(|| format!("Port/{name} has no namespace"))?;
-    let path = match fabric.namespaces.get(space).map(|space| &space.spec) {
-        Some(Namespace::Adopt(path)) => path.clone(),
-        Some(Namespace::Make) => netns_dir.join(space.as_str()),
-        None => return Err(format!("Namespace/{space} is gone")),
-    };
+    let namespace = fabric.namespaces.get(space).ok_or_else(|| format!("Namespace/{space} is gone"))?;
+    let path = folders.namespace(space, &namespace.spec);
     if let Some(netns) = expected.netns.as_ref().filter(|netns| **netns != path) {
         return Err(format!("Port/{name} is in {}, not in {}", path.display(), netns.display()));
     }

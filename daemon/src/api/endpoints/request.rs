@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::path::{Component, PathBuf};
 
 use tonic::Status;
-use weft_host::netns::NetNs;
 use weft_proto::v1;
 use weft_proto::v1::attach_request::AddressSource as Source;
 use weft_stack::{MacAddr, Prefix};
@@ -34,9 +33,8 @@ pub fn wish(request: v1::AttachRequest, node: &Node) -> Result<AttachWish, Statu
         }
     }
     let netns = netns(&request.netns)?;
-    let found = fabric::found_at(&netns, node.store.instance()).map_err(Status::failed_precondition)?;
-    let namespace_inode =
-        NetNs::open(&netns).map_err(|error| Status::failed_precondition(error.to_string()))?.id().inode;
+    let (id, made_namespace) =
+        fabric::found_at(&netns, node.store.instance()).map_err(Status::failed_precondition)?;
     let port_type = match request.r#type() {
         v1::PortType::Unspecified | v1::PortType::Veth => v1::PortType::Veth,
         v1::PortType::Tap => v1::PortType::Tap,
@@ -52,11 +50,11 @@ pub fn wish(request: v1::AttachRequest, node: &Node) -> Result<AttachWish, Statu
             configuration: request.configuration,
             owner: request.owner,
             boot_id: node.boot_id.clone(),
-            namespace_inode,
+            namespace_inode: id.inode,
         },
         network,
         netns,
-        made_namespace: found,
+        made_namespace,
         port: v1::PortSpec {
             r#type: port_type as i32,
             mac: request.mac,

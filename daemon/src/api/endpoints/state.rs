@@ -6,7 +6,7 @@ use weft_proto::v1;
 use weft_stack::Prefix;
 
 use crate::api::Node;
-use crate::model::{Attachment, Endpoint, Kind, Name, Namespace, Network, ObjectRef, Port};
+use crate::model::{Attachment, Endpoint, Kind, Name, Network, ObjectRef, Port};
 use crate::status::Observed;
 
 /// Names the attachment.
@@ -22,10 +22,7 @@ pub fn of(node: &Node, name: &Name) -> Option<v1::AttachmentState> {
     let endpoint = port.endpoint.as_ref()?;
     let network = fabric.networks.get(&port.network).map(|network| &network.spec);
     let space = port.attachment.namespace()?;
-    let netns = match &fabric.namespaces.get(space)?.spec {
-        Namespace::Adopt(path) => path.clone(),
-        Namespace::Make => node.netns_dir.join(space.as_str()),
-    };
+    let netns = node.folders.namespace(space, &fabric.namespaces.get(space)?.spec);
     let observed = node.status.get(&ObjectRef::new(Kind::Port, name.clone()));
     let (host_device, host_mac) = match observed.and_then(|status| status.report.observed) {
         Some(Observed::Port { host_device, host_mac, .. }) => (host_device, host_mac),

@@ -15,6 +15,7 @@ use crate::api::{Api, DRAIN, Node, Realizer};
 use crate::dataplane::{Dataplane, WorkerOptions};
 use crate::error::Result;
 use crate::fixture::resources;
+use crate::reconcile::Folders;
 use crate::status::{Report, StatusBoard};
 use crate::store::Store;
 
@@ -92,7 +93,7 @@ impl Daemon {
             dataplane,
             realizer: Arc::clone(&realizer) as Arc<dyn Realizer>,
             boot_id: "a boot".to_owned(),
-            netns_dir: folder.join("netns"),
+            folders: Folders { netns: folder.join("netns"), run: folder.join("run") },
             started: SystemTime::now(),
             closing,
         };
