@@ -74,24 +74,22 @@ fn super_packets_fill_a_gigabit() {
 fn another_rate_holds_for_streams_that_run() {
     Lab::test(|lab| {
         lab.apply(&limited(PortKind::Tap, 20 * MEGABIT, INGRESS))?;
-        let server = lab.container("b").spawn("iperf3 --server --one-off")?;
+        let mut server =
+            lab.container("b").spawn("iperf3 --server --one-off --interval 1 --format k --forceflush")?;
         lab.container("b").wait_for_listener(iperf3::PORT)?;
-        let line = format!("iperf3 --client {NEAR_B4} --time 6 --interval 1 --format k --forceflush");
-        let mut client = lab.container("a").spawn(&line)?;
-        client.wait_for("Kbits/sec")?;
+        let client = lab.container("a").spawn(&format!("iperf3 --client {NEAR_B4} --time 6"))?;
+        server.wait_for("Kbits/sec")?;
         lab.apply(&limited(PortKind::Tap, 80 * MEGABIT, INGRESS))?;
-        let report = client.wait()?.ok()?;
-        server.wait()?.ok()?;
-        let rates = intervals(&report)?;
-        let (first, last) = (rates[0] / 20e6, rates[4] / 80e6);
-        ensure!(first < 1.5, "{rates:?}");
-        ensure!((0.85..1.1).contains(&last), "{rates:?}");
+        client.wait()?.ok()?;
+        let rates = intervals(&server.wait()?.ok()?)?;
+        ensure!(rates[0] <= 20e6 * 1.1, "{rates:?}");
+        ensure!((0.85..=1.0).contains(&(rates[4] / 80e6)), "{rates:?}");
         ensure!(lab.drops("a", "port_down")? == 0, "frames were lost by the change");
         Ok(())
     });
 }
 
-/// What a client sent, in bits a second, by second.
+/// What a server got, in bits a second, by second. What a client says it sent may still wait in its socket's buffer.
 fn intervals(report: &str) -> Result<Vec<f64>> {
     let seconds = report.lines().take_while(|line| !line.contains("- - -"));
     let rate = |line: &str| {
@@ -99,7 +97,7 @@ fn intervals(report: &str) -> Result<Vec<f64>> {
         before.split_whitespace().last()?.parse::<f64>().ok()
     };
     let rates: Vec<f64> = seconds.filter_map(rate).map(|kilobits| kilobits * 1000.0).collect();
-    ensure!(rates.len() == 6, "{report}");
+    ensure!(rates.len() >= 6, "{report}");
     Ok(rates)
 }
 
