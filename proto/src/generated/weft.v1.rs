@@ -208,6 +208,24 @@ pub struct NetworkSpec {
     #[prost(message, optional, tag = "14")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub masquerade: ::core::option::Option<Masquerade>,
+    /// Neighbours of the gateway that are known for good: nobody is asked for them.
+    #[prost(message, repeated, tag = "15")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub static_neighbors: ::prost::alloc::vec::Vec<StaticNeighbor>,
+}
+/// An IP address inside a subnet of the Network, and where it is.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaticNeighbor {
+    /// Required.
+    #[prost(string, tag = "1")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub address: ::prost::alloc::string::String,
+    /// Unicast MAC address. Required.
+    #[prost(string, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub mac: ::prost::alloc::string::String,
 }
 /// How addresses are given out. Which ones: the pools of the subnets.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -538,6 +556,10 @@ pub struct PortSpec {
     #[prost(message, optional, tag = "23")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub endpoint: ::core::option::Option<Endpoint>,
+    /// For host only: what the node's kernel reaches by other nodes, on whatever device leads to them. `via` is required.
+    #[prost(message, repeated, tag = "24")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub node_routes: ::prost::alloc::vec::Vec<PortRoute>,
 }
 /// Seen from the container.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -794,7 +816,8 @@ pub struct Route {
     #[prost(string, tag = "1")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub prefix: ::prost::alloc::string::String,
-    /// Where to: each an address inside a subnet of an attached Network. Flows are spread over several.
+    /// Where to: each an address inside a subnet of an attached Network. Those of an IPv4 route may be IPv6 addresses
+    /// (RFC 8950). Flows are spread over several.
     #[prost(string, repeated, tag = "2")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub next_hops: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
