@@ -1,0 +1,128 @@
+//! Which block of a pool a node takes. Pure: claiming it, so that nobody else has it, is the keeper's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::Pool;
+
+/// A block that a node may claim, and who had it before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The block.
+    pub block: IpNet,
+    /// A node that is gone had it.
+    pub from: Option<String>,
+}
+
+/// The blocks of a pool that a node has, the lowest first.
+pub fn owned(pool: &Pool, node: &str) -> Vec<IpNet> {
+    pool.blocks.iter().filter(|(_, owner)| *owner == node).map(|(block, _)| *block).collect()
+}
+
+/// A block for one more node: one that nobody ever had, the first after a place that `seed` says, so that nodes that
+/// come at once seldom want the same; when there is none, one whose node is not among `alive`. `None`: all are taken.
+pub fn choose(pool: &Pool, alive: &BTreeSet<&str>, seed: u64) -> Option<Candidate> {
+    let count = block_count(pool);
+    let start = u128::from(seed) % count;
+    // Of so many in a row, one at least is free or all are taken.
+    let looked_at = count.min(pool.blocks.len() as u128 + 1);
+    let free = (0..looked_at).filter_map(|step| nth_block(pool, (start + step) % count));
+    let free = free.map(|block| Candidate { block, from: None });
+    let mut free = free.filter(|candidate| !overlaps_any(&pool.blocks, candidate.block));
+    free.next().or_else(|| {
+        let gone = pool.blocks.iter().find(|(_, owner)| !alive.contains(owner.as_str()));
+        gone.map(|(block, owner)| Candidate { block: *block, from: Some(owner.clone()) })
+    })
+}
+
+/// Blocks that a pool has in all.
+pub fn block_count(pool: &Pool) -> u128 {
+    1 << pool.block_size.saturating_sub(pool.cidr.prefix_len()).min(127)
+}
+
+/// A name's number, the same on every machine (FNV-1a).
+pub fn seed(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn overlaps_any(blocks: &BTreeMap<IpNet, String>, block: IpNet) -> bool {
+    // A pool whose block size was changed has blocks of both sizes.
+    let overlaps = |other: &IpNet| other.contains(&block) || block.contains(other);
+    blocks.contains_key(&block)
+        || blocks.keys().any(|other| other.prefix_len() != block.prefix_len() && overlaps(other))
+}
+
+fn nth_block(pool: &Pool, number: u128) -> Option<IpNet> {
+    let size = pool.block_size;
+    match pool.cidr.network() {
+        IpAddr::V4(first) => {
+            let offset = u32::try_from(number.checked_shl(32 - u32::from(size))?).ok()?;
+            Ipv4Net::new((u32::from(first).checked_add(offset)?).into(), size).ok().map(IpNet::V4)
+        }
+        IpAddr::V6(first) => {
+            let offset = number.checked_shl(128 - u32::from(size))?;
+            Ipv6Net::new((u128::from(first).checked_add(offset)?).into(), size).ok().map(IpNet::V6)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(cidr: &str, block_size: u8) -> Pool {
+        Pool {
+            name: "pods".into(),
+            cidr: cidr.parse().unwrap(),
+            block_size,
+            network: String::new(),
+            blocks: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn every_block_is_given_out_once_and_then_none() {
+        for (cidr, size, count) in [("198.18.0.0/20", 24, 16), ("2001:db8::/60", 64, 16), ("198.18.0.0/24", 24, 1)] {
+            let mut pool = pool(cidr, size);
+            let names: Vec<String> = (0..count).map(|number| format!("node-{number}")).collect();
+            let alive: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            for name in &names {
+                let candidate = choose(&pool, &alive, seed(name)).unwrap();
+                assert_eq!(candidate.from, None);
+                assert!(pool.cidr.contains(&candidate.block));
+                assert_eq!(pool.blocks.insert(candidate.block, name.clone()), None);
+                assert_eq!(owned(&pool, name), [candidate.block]);
+            }
+            assert_eq!(choose(&pool, &alive, 7), None, "{cidr}");
+        }
+    }
+
+    #[test]
+    fn when_all_are_taken_a_node_that_is_gone_gives_its_own() {
+        let mut pool = pool("198.18.0.0/23", 24);
+        pool.blocks.insert("198.18.0.0/24".parse().unwrap(), "alive".into());
+        pool.blocks.insert("198.18.1.0/24".parse().unwrap(), "gone".into());
+        let candidate = choose(&pool, &BTreeSet::from(["alive", "new"]), 0).unwrap();
+        assert_eq!(candidate.block, "198.18.1.0/24".parse().unwrap());
+        assert_eq!(candidate.from.as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn blocks_of_another_size_are_not_given_out_again() {
+        let mut pool = pool("198.18.0.0/23", 24);
+        pool.blocks.insert("198.18.0.128/26".parse().unwrap(), "a".into());
+        let candidate = choose(&pool, &BTreeSet::from(["a"]), 0).unwrap();
+        assert_eq!(candidate.block, "198.18.1.0/24".parse().unwrap());
+    }
+
+    #[test]
+    fn the_largest_pools_have_a_first_block() {
+        for (cidr, size) in [("0.0.0.0/0", 32), ("::/0", 64), ("2001:db8::/32", 128)] {
+            assert!(choose(&pool(cidr, size), &BTreeSet::new(), u64::MAX).is_some(), "{cidr}");
+        }
+    }
+}

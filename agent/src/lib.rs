@@ -1,0 +1,14 @@
+//! The agent: it hears what a cluster is, and tells the daemon of its node what to make of it.
+//!
+//! [`cluster`] is what is known, from whoever keeps it; [`mesh`] works out what the daemon shall have; [`program`]
+//! tells it. All that it does to the node goes through the daemon's public API.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod config;
+pub mod error;
+pub mod mesh;
+
+pub use error::{Error, Result};
