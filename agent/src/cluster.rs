@@ -97,6 +97,32 @@ pub enum Event {
     Reached(bool),
 }
 
+/// What this node says to the cluster. The keeper writes it, and again until that is done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Told {
+    /// How others reach it; none before that is known.
+    pub record: Option<NodeRecord>,
+    /// Whether pods on it have a network; none before that is known.
+    pub ready: Option<Readiness>,
+    /// Nodes that it does not reach, and why.
+    pub unreached: BTreeMap<String, String>,
+    /// Pools that it wants a block of, in which it has none.
+    pub claims: BTreeSet<String>,
+    /// What became of what users declared, by kind and name, with the generation that was looked at.
+    pub results: BTreeMap<String, (i64, Readiness)>,
+}
+
+/// Whether something works, and why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// It works.
+    pub ready: bool,
+    /// One CamelCase word for programs.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
 /// The cluster as it was last heard of. On disk, it is what a node goes by that starts while nobody answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

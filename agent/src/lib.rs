@@ -6,9 +6,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod cluster;
+pub mod cni;
 pub mod config;
+pub mod crd;
+pub mod daemon;
+pub mod declared;
 pub mod error;
+pub mod http;
 pub mod mesh;
+pub mod program;
+pub mod rotation;
+pub mod status;
+pub mod steward;
+pub mod underlay;
 
 pub use error::{Error, Result};

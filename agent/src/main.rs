@@ -1,2 +1,101 @@
-//! x
-fn main() {}
+//! `weft-agent`: the command line, and what is started.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
+use weft_agent::cluster::kubernetes;
+use weft_agent::config::{Config, Keeper, LogFormat};
+use weft_agent::http::{self, Desk};
+use weft_agent::status::Status;
+use weft_agent::{crd, steward};
+use weft_proto::Client;
+
+/// Tells the daemon of this node what the cluster is
+#[derive(Debug, Parser)]
+#[command(name = "weft-agent", version)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work until SIGTERM
+    Run {
+        /// Configuration file [default: /etc/weft/agent.toml, if it is there]
+        #[arg(long, value_name = "PATH")]
+        config: Option<PathBuf>,
+        /// Check the configuration and exit
+        #[arg(long)]
+        check: bool,
+    },
+    /// Print the definitions of Weft's resources for Kubernetes
+    Crds,
+}
+
+fn main() -> Result<()> {
+    match Options::parse().command {
+        Command::Crds => print_crds(),
+        Command::Run { config, check } => {
+            let config = Config::load(config.as_deref())?;
+            if check { Ok(()) } else { run(config) }
+        }
+    }
+}
+
+#[allow(clippy::print_stdout)] // it is what was asked for
+fn print_crds() -> Result<()> {
+    for definition in crd::definitions() {
+        print!("---\n{}", serde_yaml_ng::to_string(&definition)?);
+    }
+    Ok(())
+}
+
+fn run(config: Config) -> Result<()> {
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            done = work(config) => done,
+            _ = term.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        }
+    })
+}
+
+fn start_log(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(format!("{},kube_client=off,kube_runtime=off", config.log_level))
+        .with_context(|| {
+            format!("log_level: \"{}\", error, warn, info, debug or trace expected", config.log_level)
+        })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+async fn work(config: Config) -> Result<()> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, mode = ?config.tunnel.mode, "weft-agent is up");
+    let client = Client::connect(&config.daemon_socket)?;
+    let (status, watched) = watch::channel(Status::new(&config.node_name, config.tunnel.mode));
+    let (sender, commands) = mpsc::channel(8);
+    if !config.http_address.is_empty() {
+        let address: SocketAddr = config.http_address.parse().context("http_address")?;
+        http::serve(address, Desk { status: watched, commands: sender }).await?;
+    }
+    let line = match config.cluster {
+        Keeper::Kubernetes => kubernetes::start(&kubernetes::connect().await?, &config.node_name),
+        Keeper::Etcd => anyhow::bail!("etcd is not served yet"),
+    };
+    steward::run(config, line, client, status, commands).await?;
+    Ok(())
+}

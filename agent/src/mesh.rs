@@ -21,6 +21,11 @@ pub use peer::Refusal;
 /// The label of all that the agent declares.
 pub const OWNER_LABEL: (&str, &str) = ("weft.dev/owner", "agent");
 
+/// The label that tells the mesh from what users declared, and its value.
+const PART_LABEL: &str = "weft.dev/part";
+/// See above.
+pub const PART: &str = "mesh";
+
 /// Names of what makes up the mesh.
 pub const ROUTER: &str = "cluster";
 /// The Network of the pods.
@@ -33,7 +38,7 @@ pub const MESH: &str = "mesh";
 pub const OVERLAY: &str = "overlay";
 
 /// Names that users cannot give to what they declare.
-pub const RESERVED: [&str; 4] = [PODS, NODE_PORT, OVERLAY, MESH];
+pub const RESERVED: [&str; 5] = [ROUTER, PODS, NODE_PORT, OVERLAY, MESH];
 
 /// The device by which the node's kernel reaches pods.
 const NODE_DEVICE: &str = "weft-node";
@@ -103,7 +108,9 @@ pub enum NotYet {
     #[error("the node has no address yet: the cluster shows none, or none that pods can be reached by")]
     NoAddress,
     /// It has no prefix for pods.
-    #[error("the node has no prefix for pods yet: Node.spec.podCIDRs is empty, or no pool has a block for it")]
+    #[error(
+        "the node has no prefix for pods yet: Node.spec.podCIDRs is empty, or no pool has a block for it"
+    )]
     NoPods,
     /// A prefix is too small.
     #[error("{0} is too small for pods: a prefix of at most {1} bits expected")]
@@ -193,15 +200,17 @@ fn everywhere(settings: &Settings, own: &Own<'_>, peers: &[peer::Peer<'_>]) -> V
 fn router(settings: &Settings, subnets: &[Subnet], peers: &[peer::Peer<'_>]) -> Resource {
     let mut seen = BTreeSet::new();
     let out = subnets.iter().filter(|subnet| seen.insert(subnet.default_route()));
-    let mut routes: Vec<v1::Route> =
-        out.map(|subnet| route(subnet.default_route(), subnet.node)).collect();
+    let mut routes: Vec<v1::Route> = out.map(|subnet| route(subnet.default_route(), subnet.node)).collect();
     if settings.mode == Mode::Vxlan {
         routes.extend(peers.iter().flat_map(overlay::routes));
     }
-    object(ROUTER, resource::Kind::Router(v1::Router {
-        spec: Some(v1::RouterSpec { routes, ..Default::default() }),
-        status: None,
-    }))
+    object(
+        ROUTER,
+        resource::Kind::Router(v1::Router {
+            spec: Some(v1::RouterSpec { routes, ..Default::default() }),
+            status: None,
+        }),
+    )
 }
 
 fn route(prefix: &str, next_hop: IpAddr) -> v1::Route {
@@ -216,16 +225,19 @@ fn pods(settings: &Settings, subnets: &[Subnet], mtu: u32, everywhere: &[IpNet])
         gateway: subnet.gateway.to_string(),
         ..Default::default()
     });
-    object(PODS, resource::Kind::Network(v1::Network {
-        spec: Some(v1::NetworkSpec {
-            router: ROUTER.into(),
-            subnets: subnets.collect(),
-            mtu,
-            masquerade: settings.masquerade.then_some(v1::Masquerade { except }),
-            ..Default::default()
+    object(
+        PODS,
+        resource::Kind::Network(v1::Network {
+            spec: Some(v1::NetworkSpec {
+                router: ROUTER.into(),
+                subnets: subnets.collect(),
+                mtu,
+                masquerade: settings.masquerade.then_some(v1::Masquerade { except }),
+                ..Default::default()
+            }),
+            status: None,
         }),
-        status: None,
-    }))
+    )
 }
 
 /// By this Port the node's kernel reaches all pods, and pods the outside.
@@ -266,24 +278,28 @@ fn node_port(
 
 fn wireguard(settings: &Settings, mtu: u32, peers: &[peer::Peer<'_>]) -> Resource {
     let peers = peers.iter().map(|peer| peer.wireguard()).collect();
-    object(MESH, resource::Kind::Tunnel(v1::Tunnel {
-        spec: Some(v1::TunnelSpec {
-            router: ROUTER.into(),
-            mtu,
-            wireguard: Some(v1::WireGuard {
-                listen_port: settings.port.into(),
-                private_key: String::new(),
-                peers,
+    object(
+        MESH,
+        resource::Kind::Tunnel(v1::Tunnel {
+            spec: Some(v1::TunnelSpec {
+                router: ROUTER.into(),
+                mtu,
+                wireguard: Some(v1::WireGuard {
+                    listen_port: settings.port.into(),
+                    private_key: String::new(),
+                    peers,
+                }),
+                ..Default::default()
             }),
-            ..Default::default()
+            status: None,
         }),
-        status: None,
-    }))
+    )
 }
 
 /// A resource with the agent's mark.
 pub fn object(name: &str, kind: resource::Kind) -> Resource {
-    let labels = BTreeMap::from([(OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned())]);
+    let labels = [OWNER_LABEL, (PART_LABEL, PART)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let labels = BTreeMap::from(labels);
     Resource {
         metadata: Some(v1::Metadata { name: name.into(), labels, ..Default::default() }),
         kind: Some(kind),

@@ -7,34 +7,25 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Pool;
 
-/// A block that a node may claim, and who had it before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// The block.
-    pub block: IpNet,
-    /// A node that is gone had it.
-    pub from: Option<String>,
-}
-
 /// The blocks of a pool that a node has, the lowest first.
 pub fn owned(pool: &Pool, node: &str) -> Vec<IpNet> {
     pool.blocks.iter().filter(|(_, owner)| *owner == node).map(|(block, _)| *block).collect()
 }
 
-/// A block for one more node: one that nobody ever had, the first after a place that `seed` says, so that nodes that
-/// come at once seldom want the same; when there is none, one whose node is not among `alive`. `None`: all are taken.
-pub fn choose(pool: &Pool, alive: &BTreeSet<&str>, seed: u64) -> Option<Candidate> {
+/// A block that nobody has, for one more node: the first after a place that `seed` says, so that nodes that come at once
+/// seldom want the same. `None`: all are taken.
+pub fn free(pool: &Pool, seed: u64) -> Option<IpNet> {
     let count = block_count(pool);
     let start = u128::from(seed) % count;
     // Of so many in a row, one at least is free or all are taken.
     let looked_at = count.min(pool.blocks.len() as u128 + 1);
-    let free = (0..looked_at).filter_map(|step| nth_block(pool, (start + step) % count));
-    let free = free.map(|block| Candidate { block, from: None });
-    let mut free = free.filter(|candidate| !overlaps_any(&pool.blocks, candidate.block));
-    free.next().or_else(|| {
-        let gone = pool.blocks.iter().find(|(_, owner)| !alive.contains(owner.as_str()));
-        gone.map(|(block, owner)| Candidate { block: *block, from: Some(owner.clone()) })
-    })
+    let mut blocks = (0..looked_at).filter_map(|step| nth_block(pool, (start + step) % count));
+    blocks.find(|block| !overlaps_any(&pool.blocks, *block))
+}
+
+/// A block whose node is not among those that are `alive`.
+pub fn abandoned(pool: &Pool, alive: &BTreeSet<&str>) -> Option<IpNet> {
+    pool.blocks.iter().find(|(_, owner)| !alive.contains(owner.as_str())).map(|(block, _)| *block)
 }
 
 /// Blocks that a pool has in all.
@@ -86,18 +77,20 @@ mod tests {
 
     #[test]
     fn every_block_is_given_out_once_and_then_none() {
-        for (cidr, size, count) in [("198.18.0.0/20", 24, 16), ("2001:db8::/60", 64, 16), ("198.18.0.0/24", 24, 1)] {
+        for (cidr, size, count) in
+            [("198.18.0.0/20", 24, 16), ("2001:db8::/60", 64, 16), ("198.18.0.0/24", 24, 1)]
+        {
             let mut pool = pool(cidr, size);
             let names: Vec<String> = (0..count).map(|number| format!("node-{number}")).collect();
-            let alive: BTreeSet<&str> = names.iter().map(String::as_str).collect();
             for name in &names {
-                let candidate = choose(&pool, &alive, seed(name)).unwrap();
-                assert_eq!(candidate.from, None);
-                assert!(pool.cidr.contains(&candidate.block));
-                assert_eq!(pool.blocks.insert(candidate.block, name.clone()), None);
-                assert_eq!(owned(&pool, name), [candidate.block]);
+                let block = free(&pool, seed(name)).unwrap();
+                assert!(pool.cidr.contains(&block));
+                assert_eq!(pool.blocks.insert(block, name.clone()), None);
+                assert_eq!(owned(&pool, name), [block]);
             }
-            assert_eq!(choose(&pool, &alive, 7), None, "{cidr}");
+            assert_eq!(free(&pool, 7), None, "{cidr}");
+            let alive: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            assert_eq!(abandoned(&pool, &alive), None, "{cidr}");
         }
     }
 
@@ -106,23 +99,22 @@ mod tests {
         let mut pool = pool("198.18.0.0/23", 24);
         pool.blocks.insert("198.18.0.0/24".parse().unwrap(), "alive".into());
         pool.blocks.insert("198.18.1.0/24".parse().unwrap(), "gone".into());
-        let candidate = choose(&pool, &BTreeSet::from(["alive", "new"]), 0).unwrap();
-        assert_eq!(candidate.block, "198.18.1.0/24".parse().unwrap());
-        assert_eq!(candidate.from.as_deref(), Some("gone"));
+        assert_eq!(free(&pool, 0), None);
+        let block = abandoned(&pool, &BTreeSet::from(["alive", "new"]));
+        assert_eq!(block, Some("198.18.1.0/24".parse().unwrap()));
     }
 
     #[test]
     fn blocks_of_another_size_are_not_given_out_again() {
         let mut pool = pool("198.18.0.0/23", 24);
         pool.blocks.insert("198.18.0.128/26".parse().unwrap(), "a".into());
-        let candidate = choose(&pool, &BTreeSet::from(["a"]), 0).unwrap();
-        assert_eq!(candidate.block, "198.18.1.0/24".parse().unwrap());
+        assert_eq!(free(&pool, 0), Some("198.18.1.0/24".parse().unwrap()));
     }
 
     #[test]
     fn the_largest_pools_have_a_first_block() {
         for (cidr, size) in [("0.0.0.0/0", 32), ("::/0", 64), ("2001:db8::/32", 128)] {
-            assert!(choose(&pool(cidr, size), &BTreeSet::new(), u64::MAX).is_some(), "{cidr}");
+            assert!(free(&pool(cidr, size), u64::MAX).is_some(), "{cidr}");
         }
     }
 }

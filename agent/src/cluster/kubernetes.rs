@@ -1,1 +1,292 @@
-//! The Kubernetes API.
+//! The Kubernetes API keeps what the cluster shares: WeftNodes, pools, and what users declared.
+//!
+//! Each kind is listed and watched by a task of its own, which tries again with growing pauses while the API does not
+//! answer, as kube's watcher does: what is known stays in force meanwhile. Of Nodes only this one is watched: the
+//! others' heartbeats would be most of what the API server has to send. [`writer`] writes what this node says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+use super::{Declared, Event, NodeRecord, OwnNode, Pool, Told};
+use crate::crd::{IPPool, WeftNode};
+use crate::error::{Result, chain};
+
+mod writer;
+
+/// What users declare, and the plural of it.
+const DECLARED: [(&str, &str); 3] = [("Network", "networks"), ("Router", "routers"), ("Tunnel", "tunnels")];
+
+/// What the keeper hears, and what it is to say.
+#[derive(Debug)]
+pub struct Line {
+    /// What was heard.
+    pub events: mpsc::Receiver<Event>,
+    /// What this node says.
+    pub told: watch::Sender<Told>,
+}
+
+/// Connects to the API: that of `$KUBECONFIG`, or of the cluster that the agent runs in.
+pub async fn connect() -> Result<Client> {
+    Client::try_default().await.map_err(Into::into)
+}
+
+/// Starts to listen, and to write what node `name` says. The tasks run until the events' receiver is dropped.
+pub fn start(client: &Client, name: &str) -> Line {
+    let (sender, events) = mpsc::channel(1024);
+    let (told, tellings) = watch::channel(Told::default());
+    let (own, own_node) = watch::channel(None);
+    let (record, own_record) = watch::channel(None);
+    let listener = Listener { sender, reach: Arc::default() };
+    tokio::spawn(listener.clone().own_node(client.clone(), name.to_owned(), own));
+    tokio::spawn(listener.clone().nodes(client.clone(), name.to_owned(), record));
+    tokio::spawn(listener.clone().pools(client.clone()));
+    tokio::spawn(listener.clone().declared(client.clone()));
+    let writer = writer::Writer::new(client.clone(), name, listener, tellings, own_node, own_record);
+    tokio::spawn(writer.run());
+    Line { events, told }
+}
+
+/// Which kinds the API does not answer about.
+#[derive(Debug, Default)]
+struct Reach(Mutex<BTreeSet<&'static str>>);
+
+/// Turns what is heard into events.
+#[derive(Debug, Clone)]
+struct Listener {
+    sender: mpsc::Sender<Event>,
+    reach: Arc<Reach>,
+}
+
+impl Listener {
+    async fn own_node(self, client: Client, name: String, own: watch::Sender<Option<Node>>) {
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        self.follow(Api::<Node>::all(client), config, "nodes", |event| {
+            let (watcher::Event::Apply(node) | watcher::Event::InitApply(node)) = event else { return None };
+            let heard = own_of(&node);
+            own.send_replace(Some(node));
+            Some(Event::Own(heard))
+        })
+        .await;
+    }
+
+    async fn nodes(self, client: Client, name: String, own: watch::Sender<Option<Option<NodeRecord>>>) {
+        let mut list = List::default();
+        self.follow(Api::<WeftNode>::all(client), watcher::Config::default(), "weftnodes", |event| {
+            match &event {
+                watcher::Event::Apply(node) if node.name_any() == name => {
+                    own.send_replace(Some(record_of(node)));
+                }
+                watcher::Event::Delete(node) if node.name_any() == name => {
+                    own.send_replace(Some(None));
+                }
+                _ => {}
+            }
+            let event = list.take(event)?;
+            if let Heard::All(nodes) = &event {
+                own.send_replace(Some(nodes.get(&name).and_then(record_of)));
+            }
+            Some(match event {
+                Heard::All(nodes) => Event::Nodes(nodes.values().filter_map(record_of).collect()),
+                Heard::One(node) => match record_of(&node) {
+                    Some(record) => Event::Node(record),
+                    None => Event::NodeGone(node.name_any()),
+                },
+                Heard::Gone(name) => Event::NodeGone(name),
+            })
+        })
+        .await;
+    }
+
+    async fn pools(self, client: Client) {
+        let (mut list, mut known) = (List::default(), BTreeMap::new());
+        self.follow(Api::<IPPool>::all(client), watcher::Config::default(), "ippools", |event| {
+            list.take(event)?.note(&mut known);
+            Some(Event::Pools(known.values().filter_map(pool_of).collect()))
+        })
+        .await;
+    }
+
+    /// All kinds that users declare; told of when all were listed.
+    async fn declared(self, client: Client) {
+        let known: Arc<Mutex<BTreeMap<&str, BTreeMap<String, DynamicObject>>>> = Arc::default();
+        let tasks = DECLARED.map(|(kind, plural)| {
+            let (listener, known, client) = (self.clone(), Arc::clone(&known), client.clone());
+            async move {
+                let resource =
+                    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("weft.dev", "v1", kind), plural);
+                let api = Api::<DynamicObject>::all_with(client, &resource);
+                let mut list = List::default();
+                listener
+                    .follow(api, watcher::Config::default(), plural, |event| {
+                        let heard = list.take(event)?;
+                        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                        heard.note(known.entry(kind).or_default());
+                        let all = known.iter().flat_map(|(kind, objects)| {
+                            objects.values().map(|object| declared_of(kind, object))
+                        });
+                        (known.len() == DECLARED.len()).then(|| Event::Declared(all.collect()))
+                    })
+                    .await;
+            }
+        });
+        futures::future::join_all(tasks).await;
+    }
+
+    /// Follows a kind until the agent ends.
+    async fn follow<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        plural: &'static str,
+        mut take: impl FnMut(watcher::Event<K>) -> Option<Event>,
+    ) where
+        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let mut stream = pin!(watcher(api, config).default_backoff());
+        loop {
+            let item = tokio::select! {
+                item = stream.next() => item,
+                () = self.sender.closed() => return,
+            };
+            let event = match item {
+                None => return,
+                Some(Ok(event)) => {
+                    // The beginning of a list is no answer yet.
+                    if !matches!(event, watcher::Event::Init) {
+                        self.reached(plural).await;
+                    }
+                    take(event)
+                }
+                Some(Err(error)) => {
+                    self.unreached(plural, &error).await;
+                    None
+                }
+            };
+            if let Some(event) = event
+                && self.sender.send(event).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    async fn reached(&self, what: &'static str) {
+        let back = self.reach.change(|down| down.remove(what) && down.is_empty());
+        if back {
+            tracing::info!("the Kubernetes API answers again");
+            let _ = self.sender.send(Event::Reached(true)).await;
+        }
+    }
+
+    async fn unreached(&self, what: &'static str, error: &(dyn std::error::Error + Sync)) {
+        let error = chain(error);
+        if self.reach.change(|down| down.insert(what) && down.len() == 1) {
+            tracing::warn!(what, error, "the Kubernetes API does not answer: what is known stays in force");
+            let _ = self.sender.send(Event::Reached(false)).await;
+        } else {
+            tracing::debug!(what, error, "the Kubernetes API does not answer");
+        }
+    }
+}
+
+impl Reach {
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<&'static str>) -> bool) -> bool {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A list that is being heard.
+struct List<K>(BTreeMap<String, K>);
+
+impl<K> Default for List<K> {
+    fn default() -> Self {
+        List(BTreeMap::new())
+    }
+}
+
+/// What was heard of a kind.
+enum Heard<K> {
+    All(BTreeMap<String, K>),
+    One(K),
+    Gone(String),
+}
+
+impl<K: kube::Resource> List<K> {
+    /// `None`: the list is not whole yet.
+    fn take(&mut self, event: watcher::Event<K>) -> Option<Heard<K>> {
+        match event {
+            watcher::Event::Init => {
+                self.0.clear();
+                None
+            }
+            watcher::Event::InitApply(object) => {
+                self.0.insert(object.name_any(), object);
+                None
+            }
+            watcher::Event::InitDone => Some(Heard::All(std::mem::take(&mut self.0))),
+            watcher::Event::Apply(object) => Some(Heard::One(object)),
+            watcher::Event::Delete(object) => Some(Heard::Gone(object.name_any())),
+        }
+    }
+}
+
+impl<K: kube::Resource> Heard<K> {
+    fn note(self, known: &mut BTreeMap<String, K>) {
+        match self {
+            Heard::All(all) => *known = all,
+            Heard::One(object) => {
+                known.insert(object.name_any(), object);
+            }
+            Heard::Gone(name) => {
+                known.remove(&name);
+            }
+        }
+    }
+}
+
+fn own_of(node: &Node) -> OwnNode {
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let internal = addresses.filter(|address| address.type_ == "InternalIP");
+    let pods = node.spec.iter().flat_map(|spec| {
+        let several = spec.pod_cidrs.iter().flatten();
+        // Where only the older field is set, it is the one prefix.
+        several.chain(spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_none()))
+    });
+    OwnNode {
+        addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
+        pods: pods.filter_map(|text| text.parse().ok()).collect(),
+    }
+}
+
+fn record_of(node: &WeftNode) -> Option<NodeRecord> {
+    let name = node.name_any();
+    let record = node.spec.record(&name);
+    record.inspect_err(|error| tracing::warn!("WeftNode/{name}: {error}; the node is left out")).ok()
+}
+
+fn pool_of(pool: &IPPool) -> Option<Pool> {
+    let told = |error: &String| tracing::warn!("IPPool/{}: {error}; it is left out", pool.name_any());
+    pool.pool().inspect_err(told).ok()
+}
+
+fn declared_of(kind: &str, object: &DynamicObject) -> Declared {
+    let mut spec = object.data.get("spec").cloned().unwrap_or_else(|| serde_json::json!({}));
+    let uplink = spec.as_object_mut().and_then(|fields| fields.remove("uplink"));
+    Declared {
+        kind: kind.to_owned(),
+        name: object.name_any(),
+        generation: object.metadata.generation.unwrap_or(0),
+        spec,
+        uplink: uplink.and_then(|uplink| Some(uplink.get("device")?.as_str()?.to_owned())),
+    }
+}

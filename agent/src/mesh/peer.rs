@@ -101,10 +101,14 @@ impl Taken {
         }
         for key in record.previous_public_keys.iter().chain([&record.public_key]) {
             if !is_key(key) {
-                return Err(format!("its public key \"{key}\" is none: {KEY_LENGTH} characters of Base64 expected"));
+                return Err(format!(
+                    "its public key \"{key}\" is none: {KEY_LENGTH} characters of Base64 expected"
+                ));
             }
             if let Some(other) = self.keys.get(key) {
-                return Err(format!("its public key is that of node {other} too: one is a copy of the other"));
+                return Err(format!(
+                    "its public key is that of node {other} too: one is a copy of the other"
+                ));
             }
         }
         Ok(())
@@ -140,7 +144,9 @@ impl Prefixes {
         let inside = || self.around.get(&prefix).and_then(found);
         let around = || {
             let shorter = self.lengths.iter().filter(|length| **length < prefix.prefix_len());
-            shorter.filter_map(|length| IpNet::new(prefix.network(), *length).ok()).find_map(|it| found(&it.trunc()))
+            shorter
+                .filter_map(|length| IpNet::new(prefix.network(), *length).ok())
+                .find_map(|it| found(&it.trunc()))
         };
         found(&prefix).or_else(inside).or_else(around)
     }
@@ -154,7 +160,9 @@ fn shared_family(own: &[IpAddr], other: &[IpAddr]) -> Option<IpAddr> {
 fn is_key(text: &str) -> bool {
     let (digits, padding) = text.split_at_checked(KEY_LENGTH - 1).unwrap_or_default();
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
-    padding == "=" && digits.bytes().all(is_digit) && digits.ends_with(|last| "AEIMQUYcgkosw048".contains(last))
+    padding == "="
+        && digits.bytes().all(is_digit)
+        && digits.ends_with(|last| "AEIMQUYcgkosw048".contains(last))
 }
 
 impl Peer<'_> {
@@ -190,7 +198,11 @@ impl Peer<'_> {
 pub(super) fn peer_name(node: &str) -> String {
     let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let mut name: String = node.bytes().map(|byte| if is_fine(byte) { byte.into() } else { '-' }).collect();
-    if name == node && (1..=NAME_LENGTH).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-') {
+    if name == node
+        && (1..=NAME_LENGTH).contains(&name.len())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+    {
         return name;
     }
     name.truncate(KEPT_LENGTH);

@@ -87,14 +87,16 @@ fn a_node_alone_has_a_network_a_way_out_and_an_empty_mesh() {
     assert_eq!(gateways, ["198.18.1.1", "2001:db8:1::1"]);
     assert_eq!(port(&wish).addresses, ["198.18.1.2/24", "2001:db8:1::2/64"]);
     assert!(port(&wish).routes.is_empty());
-    let ways: Vec<_> = router(&wish).routes.iter().map(|route| (&*route.prefix, &*route.next_hops[0])).collect();
+    let ways: Vec<_> =
+        router(&wish).routes.iter().map(|route| (&*route.prefix, &*route.next_hops[0])).collect();
     assert_eq!(ways, [("0.0.0.0/0", "198.18.1.2"), ("::/0", "2001:db8:1::2")]);
     assert!(tunnel(&wish).wireguard.as_ref().unwrap().peers.is_empty());
 }
 
 #[test]
 fn another_node_becomes_a_peer_and_the_kernel_gets_a_route_to_its_pods() {
-    let wish = wished(Mode::Wireguard, &[node("two", "192.0.2.2", &["198.18.2.0/24", "2001:db8:2::/64"], KEY_A)]);
+    let wish =
+        wished(Mode::Wireguard, &[node("two", "192.0.2.2", &["198.18.2.0/24", "2001:db8:2::/64"], KEY_A)]);
     let peer = &tunnel(&wish).wireguard.as_ref().unwrap().peers[0];
     assert_eq!((&*peer.name, &*peer.endpoint, &*peer.public_key), ("two", "192.0.2.2:51820", KEY_A));
     assert_eq!(peer.allowed_prefixes, ["198.18.2.0/24", "2001:db8:2::/64"]);
@@ -106,7 +108,8 @@ fn another_node_becomes_a_peer_and_the_kernel_gets_a_route_to_its_pods() {
 
 #[test]
 fn with_the_clusters_prefixes_a_node_that_joins_changes_the_tunnel_alone() {
-    let settings = Settings { cluster: nets(&["198.18.0.0/15", "2001:db8::/32"]), ..settings(Mode::Wireguard) };
+    let settings =
+        Settings { cluster: nets(&["198.18.0.0/15", "2001:db8::/32"]), ..settings(Mode::Wireguard) };
     let before = wished_with(&settings, &[]);
     let after = wished_with(&settings, &[node("two", "192.0.2.2", &["198.18.2.0/24"], KEY_A)]);
     let changed = before.resources.iter().zip(&after.resources).filter(|(before, after)| before != after);
@@ -159,12 +162,16 @@ fn vxlan_makes_the_routers_neighbours_that_all_know() {
     assert_eq!((&*neighbor.address, &*neighbor.mac), ("fd77:6566:7400::c000:202", "02:00:c0:00:02:02"));
     let remotes = &tunnel(&wish).vxlan.as_ref().unwrap().remotes;
     assert_eq!((&*remotes[1].address, &*remotes[1].macs[0]), ("192.0.2.3", "02:00:c0:00:02:03"));
-    let ways: Vec<_> = router(&wish).routes.iter().map(|route| (&*route.prefix, &*route.next_hops[0])).collect();
-    assert_eq!(ways[2..], [
-        ("198.18.2.0/24", "fd77:6566:7400::c000:202"),
-        ("2001:db8:2::/64", "fd77:6566:7400::c000:202"),
-        ("198.18.3.0/24", "fd77:6566:7400::c000:203"),
-    ]);
+    let ways: Vec<_> =
+        router(&wish).routes.iter().map(|route| (&*route.prefix, &*route.next_hops[0])).collect();
+    assert_eq!(
+        ways[2..],
+        [
+            ("198.18.2.0/24", "fd77:6566:7400::c000:202"),
+            ("2001:db8:2::/64", "fd77:6566:7400::c000:202"),
+            ("198.18.3.0/24", "fd77:6566:7400::c000:203"),
+        ]
+    );
 }
 
 #[test]
@@ -192,7 +199,10 @@ fn prefixes_that_are_too_small_are_named() {
     let (addresses, pods) = (addresses(&["192.0.2.1"]), nets(&["198.18.1.0/30"]));
     let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500 };
     let error = wish(&settings(Mode::Wireguard), &own, [].iter()).unwrap_err();
-    assert_eq!(error.to_string(), "198.18.1.0/30 is too small for pods: a prefix of at most 29 bits expected");
+    assert_eq!(
+        error.to_string(),
+        "198.18.1.0/30 is too small for pods: a prefix of at most 29 bits expected"
+    );
 }
 
 proptest! {

@@ -1,0 +1,86 @@
+//! Hears from the daemon: that it answers, and which keys the mesh has.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use weft_proto::Client;
+use weft_proto::v1::{self, EventType, resource};
+
+use crate::mesh::{MESH, OWNER_LABEL};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What was heard from the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It answers; it may have been started anew.
+    Up,
+    /// The keys of the mesh are these.
+    Keys(Keys),
+    /// It does not answer, and why.
+    Down(String),
+}
+
+/// The keys of the mesh that this node is known by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// The one in use, Base64; empty while there is none.
+    pub public: String,
+    /// Those before it by which it is still let in.
+    pub previous: Vec<String>,
+}
+
+/// Listens until nobody wants to hear any more.
+pub async fn listen(client: Client, sender: mpsc::Sender<Heard>) {
+    let mut pause = FIRST_PAUSE;
+    let mut told = false;
+    while !sender.is_closed() {
+        let why = match follow(&client, &sender).await {
+            Ok(()) => {
+                (pause, told) = (FIRST_PAUSE, false);
+                "it ended the call".to_owned()
+            }
+            Err(status) => status.message().to_owned(),
+        };
+        if !std::mem::replace(&mut told, true) {
+            let _ = sender.send(Heard::Down(why)).await;
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = sender.closed() => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Until the daemon goes away.
+async fn follow(client: &Client, sender: &mpsc::Sender<Heard>) -> Result<(), tonic::Status> {
+    let labels = [(OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned())];
+    let request = v1::WatchRequest { kind: v1::Kind::Tunnel.into(), labels: labels.into() };
+    let mut events = client.fabric.clone().watch(request).await?.into_inner();
+    let _ = sender.send(Heard::Up).await;
+    let mut known = None;
+    loop {
+        let event = tokio::select! {
+            event = events.message() => event,
+            () = sender.closed() => return Ok(()),
+        };
+        let Ok(Some(event)) = event else { return Ok(()) };
+        if event.r#type() == EventType::Deleted {
+            continue;
+        }
+        let keys = event.resource.as_ref().and_then(keys_of);
+        if keys.is_some() && keys != known {
+            known.clone_from(&keys);
+            let _ = sender.send(Heard::Keys(keys.unwrap_or_default())).await;
+        }
+    }
+}
+
+fn keys_of(resource: &v1::Resource) -> Option<Keys> {
+    let Some(resource::Kind::Tunnel(tunnel)) = &resource.kind else { return None };
+    let status = tunnel.status.as_ref().filter(|_| resource.name() == MESH)?;
+    Some(Keys { public: status.public_key.clone(), previous: status.previous_public_keys.clone() })
+}

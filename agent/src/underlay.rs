@@ -1,0 +1,44 @@
+//! The device of the node that leads to the other nodes: how large its packets may be.
+
+use std::net::IpAddr;
+
+use futures::TryStreamExt;
+use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::link::LinkAttribute;
+
+use crate::error::{Error, Result};
+
+/// Octets of the largest IP packet on the device that has this address; none: no device has it.
+pub async fn mtu(address: IpAddr) -> Result<Option<u32>> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| wrong(&error))?;
+    let task = tokio::spawn(connection);
+    let found = find(&handle, address).await;
+    task.abort();
+    found.map_err(|error| wrong(&error))
+}
+
+async fn find(handle: &rtnetlink::Handle, address: IpAddr) -> Result<Option<u32>, rtnetlink::Error> {
+    let mut addresses = handle.address().get().set_address_filter(address).execute();
+    let mut device = None;
+    while let Some(message) = addresses.try_next().await? {
+        let is_it = |attribute: &AddressAttribute| match attribute {
+            AddressAttribute::Local(own) | AddressAttribute::Address(own) => *own == address,
+            _ => false,
+        };
+        if message.attributes.iter().any(is_it) {
+            device = Some(message.header.index);
+        }
+    }
+    let Some(device) = device else { return Ok(None) };
+    let mut links = handle.link().get().match_index(device).execute();
+    let Some(link) = links.try_next().await? else { return Ok(None) };
+    let mtu = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    });
+    Ok(mtu)
+}
+
+fn wrong(error: &dyn std::error::Error) -> Error {
+    Error::Underlay(error.to_string())
+}
