@@ -5,7 +5,6 @@
 //! attachments along. An address of a container that lives is never let go: what is not known for sure counts as alive.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,9 @@ use weft_proto::detach_queue::{DetachQueue, QueuedDetach};
 
 use crate::error::Result;
 use crate::model::{Endpoint, Fabric, Name, Namespace, Port};
-use crate::reconcile::host_end;
+use crate::reconcile::{Folders, Marks, host_end};
 use crate::store::Store;
+use crate::survivors;
 
 /// How often the queue and the namespaces are looked at, unless attachments shall go sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -27,8 +27,7 @@ pub struct Collector {
     store: Arc<Store>,
     queue: DetachQueue,
     boot_id: String,
-    /// Where the stack's ends of veth pairs are.
-    ports: PathBuf,
+    folders: Folders,
     /// How long a container has been gone before its attachments go; zero: they stay.
     grace: Duration,
     /// Since when containers were not seen, by Port.
@@ -36,15 +35,15 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Nothing is looked at yet. `ports` is the namespace of the stack's ends.
+    /// Nothing is looked at yet.
     pub fn new(
         store: Arc<Store>,
         queue: DetachQueue,
         boot_id: String,
-        ports: PathBuf,
+        folders: Folders,
         grace: Duration,
     ) -> Collector {
-        Collector { store, queue, boot_id, ports, grace, gone: Mutex::default() }
+        Collector { store, queue, boot_id, folders, grace, gone: Mutex::default() }
     }
 
     /// How often to call [`round`](Self::round).
@@ -59,17 +58,46 @@ impl Collector {
             true => false,
             false => self.detach("the node was booted since they were made", &ended),
         };
-        self.drain() | ended
+        let drained = self.drain();
+        let lost = self.store.is_rebuilt() && self.detach_all_lost();
+        self.look_for_survivors(self.store.is_rebuilt());
+        drained | ended | lost
     }
 
     /// Looks at everything once. True: the store changed.
     pub fn round(&self, now: Instant) -> bool {
         let drained = self.drain();
+        let known = !self.store.fabric().survivors.is_empty();
+        let drained = drained | (known && self.look_for_survivors(true));
         if self.grace.is_zero() {
             return drained;
         }
         let lost = self.lost(now);
         drained | (!lost.is_empty() && self.detach("their namespaces are gone", &|it| lost.contains(it)))
+    }
+
+    /// Lets go of what containers had that ended before the state was rebuilt. Nobody knows since when they are gone.
+    fn detach_all_lost(&self) -> bool {
+        let lost: Vec<Endpoint> = self.missing(&self.store.fabric()).into_iter().map(|(_, it)| it).collect();
+        !lost.is_empty() && self.detach("their namespaces are gone", &|it| lost.contains(it))
+    }
+
+    /// Finds devices that the state does not explain. True: they are not those of before.
+    fn look_for_survivors(&self, thorough: bool) -> bool {
+        let fabric = self.store.fabric();
+        let marks = Marks::new(self.store.instance());
+        let found = survivors::find(&marks, &fabric, &self.folders, &fabric.survivors, thorough);
+        for (name, survivor) in found.iter().filter(|(name, _)| !fabric.survivors.contains_key(*name)) {
+            let addresses: Vec<_> = survivor.addresses.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                device = %survivor.device,
+                place = %survivor.place,
+                "a living device was made for Port/{name}, which is not known any more: it stays as it is, and \
+                 nobody gets its addresses ({}); they are free again once its container is gone",
+                addresses.join(", ")
+            );
+        }
+        self.store.hold(found)
     }
 
     /// Does what the plugin left to do.
@@ -111,22 +139,26 @@ impl Collector {
 
     /// The containers that have been gone for long enough.
     fn lost(&self, now: Instant) -> Vec<Endpoint> {
-        let fabric = self.store.fabric();
-        let ports = fabric.ports.iter().filter(|(_, port)| port.metadata.deleting.is_none());
-        let endpoints =
-            ports.filter_map(|(name, port)| Some((name, &port.spec, port.spec.endpoint.as_ref()?)));
-        let missing: Vec<_> =
-            endpoints.filter(|(name, port, endpoint)| !self.lives(&fabric, name, port, endpoint)).collect();
+        let missing = self.missing(&self.store.fabric());
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        gone.retain(|name, _| missing.iter().any(|(other, ..)| *other == name));
+        gone.retain(|name, _| missing.iter().any(|(other, _)| other == name));
         let mut lost = Vec::new();
-        for (name, _, endpoint) in missing {
-            let since = *gone.entry(name.clone()).or_insert(now);
+        for (name, endpoint) in missing {
+            let since = *gone.entry(name).or_insert(now);
             if now.duration_since(since) >= self.grace {
-                lost.push(endpoint.clone());
+                lost.push(endpoint);
             }
         }
         lost
+    }
+
+    /// The attachments whose namespaces are gone.
+    fn missing(&self, fabric: &Fabric) -> Vec<(Name, Endpoint)> {
+        let ports = fabric.ports.iter().filter(|(_, port)| port.metadata.deleting.is_none());
+        let endpoints =
+            ports.filter_map(|(name, port)| Some((name, &port.spec, port.spec.endpoint.as_ref()?)));
+        let missing = endpoints.filter(|(name, port, endpoint)| !self.lives(fabric, name, port, endpoint));
+        missing.map(|(name, _, endpoint)| (name.clone(), endpoint.clone())).collect()
     }
 
     /// Whether a container's namespace is there, or may be.
@@ -146,7 +178,7 @@ impl Collector {
     /// Whether the stack's end of a veth pair is there, as it is as long as the container's namespace.
     fn has_end(&self, name: &Name) -> bool {
         let find = || -> weft_host::Result<bool> {
-            let ports = NetNs::open(&self.ports)?;
+            let ports = NetNs::open(&self.folders.ports())?;
             let _entered = ports.enter()?;
             Ok(Netlink::open()?.link_by_name(&host_end(name))?.is_some())
         };

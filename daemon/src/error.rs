@@ -69,14 +69,12 @@ pub enum Error {
         source: Box<redb::Error>,
     },
     /// The state file is damaged.
-    #[error(
-        "state in {} is damaged: put a copy of it back, or move it away to begin anew and apply everything again; \
-         until then no address is given out, and what containers have stays as it is",
-        path.display()
-    )]
+    #[error("state in {} is damaged: {what}", path.display())]
     StateDamaged {
         /// The state file.
         path: PathBuf,
+        /// What was found.
+        what: String,
     },
     /// The state file was written by a daemon that is not compatible.
     #[error("state in {} has format {found}, {expected} expected; use the weftd that wrote it", path.display())]

@@ -26,6 +26,8 @@ mod tests;
 pub struct Asked<'a> {
     /// Whom it is for, NAMESPACE/NAME of a pod; may be empty.
     pub owner: &'a str,
+    /// The Port that it is for. What a living device has that was made for it is its own.
+    pub port: Option<&'a Name>,
     /// Just these, and no others of their families.
     pub wanted: &'a [IpAddr],
     /// From these ranges only, for the families that there is one of.
@@ -101,7 +103,29 @@ impl Ledger {
         for (name, port) in &fabric.ports {
             ledger.take(name, &port.spec);
         }
+        ledger.hold_all(fabric);
         ledger
+    }
+
+    /// Other devices whose Ports are not known were found: nobody gets what `fabric` says that they have.
+    pub fn hold(&mut self, fabric: &Fabric, now: SystemTime) {
+        let held: BTreeSet<IpAddr> = fabric.survivors.values().flat_map(|it| it.addresses.clone()).collect();
+        for pool in self.networks.values_mut().flatten() {
+            pool.let_go(&held, now);
+        }
+        self.hold_all(fabric);
+    }
+
+    /// Nobody knows which Network such a device was on, so it counts for all that have its addresses.
+    fn hold_all(&mut self, fabric: &Fabric) {
+        let held =
+            fabric.survivors.iter().flat_map(|(name, it)| it.addresses.iter().map(move |at| (name, at)));
+        for (name, address) in held {
+            let pools = self.networks.values_mut().flatten();
+            for pool in pools.filter(|pool| pool.subnet().prefix.contains(*address)) {
+                pool.hold(*address, name);
+            }
+        }
     }
 
     /// The addresses that somebody gets who attaches to a Network: one of each family, of the first subnet that has
@@ -171,12 +195,17 @@ impl Ledger {
     /// Undoes [`follow`](Self::follow) after its changes could not be put on disk. An address that somebody was about
     /// to get again does not wait any more.
     pub fn go_back(&mut self, fabric: &Fabric, changes: &ReleasedChanges) {
+        let released = self.released().into_iter().filter(|(key, _)| !changes.contains_key(key));
+        *self = Ledger::of(fabric, released);
+    }
+
+    /// What was given back and waits.
+    pub fn released(&self) -> Vec<(ReleasedKey, Released)> {
         let pools = self.networks.iter().flat_map(|(name, pools)| pools.iter().map(move |pool| (name, pool)));
         let released = pools.flat_map(|(name, pool)| {
             pool.released().map(move |(address, released)| ((name.clone(), address), released.clone()))
         });
-        let released: Vec<_> = released.filter(|(key, _)| !changes.contains_key(key)).collect();
-        *self = Ledger::of(fabric, released);
+        released.collect()
     }
 
     /// Lets go of what was given back long enough ago.
@@ -265,6 +294,7 @@ impl Ledger {
         for (port, object) in ports {
             self.take(port, &object.spec);
         }
+        self.hold_all(fabric);
     }
 }
 
@@ -318,6 +348,9 @@ fn exhausted(network: &Name, pools: &[Usage]) -> String {
 fn obstacle(by: &Obstacle) -> String {
     match by {
         Obstacle::Port(port) => format!("is Port/{port}'s"),
+        Obstacle::Survivor(port) => {
+            format!("is in use by a living device that was made for Port/{port}, which is not known any more")
+        }
         Obstacle::Reserved(owner) => format!("is reserved for {owner}"),
         Obstacle::NotForHosts => "is the gateway's, or not a host's address".to_owned(),
     }

@@ -19,4 +19,5 @@ pub mod reconcile;
 pub mod service;
 pub mod status;
 pub mod store;
+pub mod survivors;
 pub mod telemetry;

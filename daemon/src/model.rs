@@ -14,7 +14,7 @@ use weft_stack::config::{
 };
 use weft_stack::{MacAddr, Prefix};
 
-pub use addressing::{AddressPool, AddressRange, Addressing, Endpoint};
+pub use addressing::{AddressPool, AddressRange, Addressing, Endpoint, Survivor, Survivors};
 pub use keys::{GivenKeys, TunnelKeys};
 pub use nat::{Masquerade, PortMapping, Protocol};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
@@ -47,6 +47,8 @@ pub struct Fabric {
     pub tunnels: Objects<Tunnel>,
     /// The secrets of WireGuard tunnels by name. They come from files of their own, not from the messages.
     pub keys: BTreeMap<Name, Arc<TunnelKeys>>,
+    /// Devices whose Ports are not known, found in the kernel and left as they are.
+    pub survivors: Arc<Survivors>,
 }
 
 impl Fabric {

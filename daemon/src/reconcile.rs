@@ -21,6 +21,7 @@ use observe::kernel::Kernel;
 use pass::{Outcome, Publish, Reconciliation};
 
 pub use error::Error;
+pub use observe::kernel::{Session, id_at};
 pub use place::{Folders, Marks, host_end};
 
 mod agenda;

@@ -29,7 +29,7 @@ pub fn run(config: &Config) -> Result<()> {
     if let Err(error) = weft_host::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is: raise it for more than a few hundred ports");
     }
-    let store = Arc::new(Store::open(&config.state_dir)?);
+    let store = Arc::new(Store::open(&config.state_dir, &config.run_dir)?);
     if let Err(error) = weft_host::netns::share_folder(&config.netns_dir) {
         tracing::warn!("{error}; namespaces are named there all the same");
     }
@@ -124,9 +124,8 @@ fn folders(config: &Config) -> Folders {
 
 fn collector(config: &Config, store: &Arc<Store>, boot_id: &str) -> Collector {
     let queue = DetachQueue::new(&config.endpoints.detach_queue);
-    let ports = folders(config).ports();
     let grace = Duration::from_secs(config.endpoints.collect_seconds.into());
-    Collector::new(Arc::clone(store), queue, boot_id.to_owned(), ports, grace)
+    Collector::new(Arc::clone(store), queue, boot_id.to_owned(), folders(config), grace)
 }
 
 /// Looks for attachments whose containers are gone, now and then.

@@ -5,7 +5,7 @@
 //! until the reconciler has taken it down and calls [`Store::purge`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -16,17 +16,20 @@ use weft_proto::v1;
 use crate::error::{Error, Result};
 use crate::ipam::{Ledger, ReleasedChanges, Usage};
 use crate::model::parse::{self, Resources};
-use crate::model::{Endpoint, Fabric, Kind, Name, ObjectRef};
+use crate::model::{Endpoint, Fabric, Kind, Name, ObjectRef, Survivors};
 
 use change::Outcome;
 pub use change::{Applied, Change};
 use keys::KeyFolder;
-use records::{Records, Writing};
+use mirror::Mirror;
+use records::{Loaded, Records, Writing};
 use weft_stack::tunnel::wireguard::PrivateKey;
 
 mod change;
 pub mod endpoint;
 mod keys;
+mod mirror;
+mod rebuild;
 mod records;
 
 /// One revision of everything: as the user gave it and as the daemon understands it.
@@ -68,22 +71,30 @@ struct Files {
     keys: KeyFolder,
     /// Who has which address: as the picture says, and what was given back.
     ledger: Ledger,
+    mirror: Mirror,
 }
 
 /// The wish, kept.
 #[derive(Debug)]
 pub struct Store {
     files: Mutex<Files>,
+    state_dir: PathBuf,
+    /// The state file was damaged, and this is what could be had without it.
+    rebuilt: bool,
     instance: String,
     picture: ArcSwap<Picture>,
     revision: watch::Sender<u64>,
 }
 
 impl Store {
-    /// Opens the state in `state_dir`, or begins a new one there. Fails when another daemon has it open, and
-    /// names the object when a stored one cannot be understood.
-    pub fn open(state_dir: &Path) -> Result<Store> {
-        let (records, loaded) = Records::open(state_dir)?;
+    /// Opens the state in `state_dir`, or begins a new one there. A damaged file is kept under another name, and a new
+    /// one begun with what the mirror in `run_dir` has. Fails when another daemon has it open, and names the object
+    /// when a stored one cannot be understood.
+    pub fn open(state_dir: &Path, run_dir: &Path) -> Result<Store> {
+        let mut mirror = Mirror::of(run_dir);
+        let (records, loaded, rebuilt) = open_or_rebuild(state_dir, run_dir, &mirror)?;
+        rebuild::keep_instance(state_dir, &loaded.instance);
+        mirror.agree(state_dir, &loaded);
         let mut fabric = parse::fabric(&loaded.resources, loaded.revision).map_err(|found| {
             let first = found.into_iter().next();
             let (object, reason) = first.map(|wrong| (wrong.field, wrong.description)).unwrap_or_default();
@@ -94,16 +105,40 @@ impl Store {
         let ledger = Ledger::of(&fabric, loaded.released);
         let picture = Picture { resources: loaded.resources, fabric: Arc::new(fabric) };
         Ok(Store {
-            files: Mutex::new(Files { records, keys: folder, ledger }),
+            files: Mutex::new(Files { records, keys: folder, ledger, mirror }),
+            state_dir: state_dir.to_owned(),
+            rebuilt,
             instance: loaded.instance,
             picture: ArcSwap::from_pointee(picture),
             revision: watch::Sender::new(loaded.revision),
         })
     }
 
+    /// Whether the state file was damaged when this was opened. What it says then may be older than the kernel.
+    pub fn is_rebuilt(&self) -> bool {
+        self.rebuilt
+    }
+
     /// Names this state for ever: devices that were made for it carry this.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Keeps what these devices have from others, and them from the reconciler, in place of those before. True: they
+    /// are not the same.
+    pub fn hold(&self, mut survivors: Survivors) -> bool {
+        let mut files = self.lock();
+        let before = self.picture();
+        // What came meanwhile explains itself.
+        survivors.retain(|name, _| !before.fabric.ports.contains_key(name));
+        if *before.fabric.survivors == survivors {
+            return false;
+        }
+        let fabric = Fabric { survivors: Arc::new(survivors), ..Fabric::clone(&before.fabric) };
+        files.ledger.hold(&fabric, SystemTime::now());
+        let picture = Picture { resources: before.resources.clone(), fabric: Arc::new(fabric) };
+        self.picture.store(Arc::new(picture));
+        true
     }
 
     /// The present revision.
@@ -132,6 +167,7 @@ impl Store {
         let before = self.picture();
         let dry_run = wish.dry_run;
         let outcome = change::apply(&before, wish, SystemTime::now(), adoptable)?;
+        check_survivors(&outcome)?;
         let changes = outcome.changes.clone();
         let revision = if dry_run { self.revision() } else { self.commit(&mut files, outcome)? };
         Ok(Applied { changes, revision })
@@ -177,6 +213,7 @@ impl Store {
         let expired = files.ledger.expire(&self.fabric(), now);
         let (attached, outcome) = endpoint::attach(&self.picture(), &files.ledger, wish, now, adoptable)?;
         if let Some(outcome) = outcome {
+            check_survivors(&outcome)?;
             self.commit_with(&mut files, outcome, expired)?;
         }
         Ok(attached)
@@ -224,12 +261,20 @@ impl Store {
         if with_keys {
             files.keys.prepare(&outcome.fabric, &outcome.keys_written)?;
         }
-        files.records.write(&Writing {
+        let writing = Writing {
             resources: &outcome.resources,
             named: &outcome.written,
             released,
             revision: outcome.fabric.revision,
-        })?;
+        };
+        files.records.write(&writing)?;
+        let ledger = &files.ledger;
+        files.mirror.follow(&writing, &self.state_dir, || Loaded {
+            resources: outcome.resources.clone(),
+            released: ledger.released(),
+            revision: writing.revision,
+            instance: self.instance.clone(),
+        });
         if with_keys {
             files.keys.commit(&outcome.fabric, &outcome.keys_written);
         }
@@ -253,6 +298,43 @@ impl Picture {
             kind.is_none_or(|kind| kind == object.kind) && has_labels(resource, labels)
         })
     }
+}
+
+/// Refuses Ports that would get an address which a living device has that was made for another one.
+fn check_survivors(outcome: &Outcome) -> Result<()> {
+    let fabric = &outcome.fabric;
+    let changed = outcome.changes.iter().filter(|(object, change)| {
+        object.kind == Kind::Port && matches!(change, Change::Created | Change::Updated)
+    });
+    for (name, port) in changed.filter_map(|(object, _)| fabric.ports.get_key_value(&object.name)) {
+        for own in &port.spec.addresses {
+            let mut others = fabric.survivors.iter().filter(|(other, _)| *other != name);
+            if let Some((other, _)) = others.find(|(_, it)| it.addresses.contains(&own.address)) {
+                let what = format!("{} on Network/{}", own.address, port.spec.network);
+                return Err(Error::Occupied { what, by: ObjectRef::new(Kind::Port, other.clone()) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The records of `state_dir`, and whether they had to be made anew.
+fn open_or_rebuild(state_dir: &Path, run_dir: &Path, mirror: &Mirror) -> Result<(Records, Loaded, bool)> {
+    let mirrored = mirror.read(state_dir);
+    let gone = !state_dir.join(records::FILE_NAME).exists() && !mirrored.is_empty();
+    let what = match gone {
+        true => "it is gone".to_owned(),
+        false => match Records::open(state_dir) {
+            Ok((records, loaded)) => match rebuild::lost(&loaded, &mirrored) {
+                None => return Ok((records, loaded, false)),
+                Some(what) => what,
+            },
+            Err(Error::StateDamaged { what, .. }) => what,
+            Err(error) => return Err(error),
+        },
+    };
+    let (records, loaded) = rebuild::rebuild(state_dir, run_dir, mirror, mirrored, &what)?;
+    Ok((records, loaded, true))
 }
 
 /// Whether a resource has all these labels.

@@ -23,6 +23,8 @@ pub(super) struct Pool {
     /// Where to look first: addresses that were given back long ago come last.
     cursor: u128,
     taken: BTreeMap<u128, Name>,
+    /// What living devices have whose Ports are not known.
+    held: BTreeMap<u128, Name>,
     reserved: BTreeMap<u128, String>,
     /// What is reserved, by owner.
     kept: HashMap<String, u128>,
@@ -82,6 +84,7 @@ impl Pool {
             free,
             cursor: number(subnet.prefix.address()),
             taken: BTreeMap::new(),
+            held: BTreeMap::new(),
             reserved,
             kept,
             released: BTreeMap::new(),
@@ -130,6 +133,24 @@ impl Pool {
         self.restore(at);
     }
 
+    /// A living device has the address, that of a Port which is not known.
+    pub fn hold(&mut self, address: IpAddr, port: &Name) {
+        let at = number(address);
+        self.held.insert(at, port.clone());
+        self.free.remove(at, at);
+    }
+
+    /// The devices that had addresses of living devices are to be found anew. What is not held again waits as if it
+    /// were given back at `now`.
+    pub fn let_go(&mut self, held: &BTreeSet<IpAddr>, now: SystemTime) {
+        for at in std::mem::take(&mut self.held).into_keys() {
+            let address = self.address(at);
+            if !held.contains(&address) && !self.taken.contains_key(&at) {
+                self.remember(address, Released { owner: String::new(), at: now });
+            }
+        }
+    }
+
     /// Puts down what was given back, as it was read from disk.
     pub fn remember(&mut self, address: IpAddr, released: Released) {
         let at = number(address);
@@ -160,10 +181,12 @@ impl Pool {
     /// The address that `asked` gets; `None`: there is none for it.
     pub fn choose(&self, asked: &Asked<'_>, addressing: &Addressing, now: SystemTime) -> Option<IpAddr> {
         let ranges = self.ranges(asked);
-        let fits = |at: u128| {
-            let inside = ranges.iter().any(|(first, last)| (*first..=*last).contains(&at));
-            inside && !self.taken.contains_key(&at)
-        };
+        let inside = |at: u128| ranges.iter().any(|(first, last)| (*first..=*last).contains(&at));
+        let has = self.held.iter().find(|(at, port)| Some(*port) == asked.port && inside(**at));
+        if let Some((at, _)) = has {
+            return Some(self.address(*at));
+        }
+        let fits = |at: u128| inside(at) && !self.taken.contains_key(&at) && !self.held.contains_key(&at);
         let of_pool = |at: &u128| fits(*at) && self.allowed.contains(*at) && !self.reserved.contains_key(at);
         let reserved = self.kept.get(asked.owner).copied().filter(|at| fits(*at));
         let had = self.left.get(asked.owner).copied().filter(of_pool);
@@ -187,6 +210,9 @@ impl Pool {
         if let Some(port) = self.taken.get(&at) {
             return Some(Obstacle::Port(port.clone()));
         }
+        if let Some(port) = self.held.get(&at).filter(|port| Some(*port) != asked.port) {
+            return Some(Obstacle::Survivor(port.clone()));
+        }
         if self.subnet.gateway == Some(address) || self.subnet.keeps(address) {
             return Some(Obstacle::NotForHosts);
         }
@@ -197,12 +223,13 @@ impl Pool {
     /// How full it is.
     pub fn usage(&self) -> Usage {
         let allowed = |at: &&u128| self.allowed.contains(**at);
-        let kept = |at: &&u128| allowed(at) && !self.taken.contains_key(at);
+        let held = |at: &&u128| allowed(at) && !self.taken.contains_key(at);
+        let kept = |at: &&u128| held(at) && !self.held.contains_key(at);
         let waiting = |at: &&u128| kept(at) && !self.reserved.contains_key(at);
         Usage {
             prefix: self.subnet.prefix,
             size: if self.is_open() { self.allowed.len() } else { 0 },
-            used: self.taken.keys().filter(allowed).count() as u64,
+            used: (self.taken.keys().filter(allowed).count() + self.held.keys().filter(held).count()) as u64,
             quarantined: self.released.keys().filter(waiting).count() as u64,
             reserved: self.reserved.keys().filter(kept).count() as u64,
         }
@@ -236,7 +263,8 @@ impl Pool {
 
     /// Anybody may have it again, if anybody ever could.
     fn restore(&mut self, at: u128) {
-        let kept = self.taken.contains_key(&at) || self.reserved.contains_key(&at);
+        let taken = self.taken.contains_key(&at) || self.held.contains_key(&at);
+        let kept = taken || self.reserved.contains_key(&at);
         if self.allowed.contains(at) && !kept {
             self.free.insert(at, at);
         }
@@ -256,6 +284,8 @@ impl Pool {
 pub enum Obstacle {
     /// This Port has it.
     Port(Name),
+    /// A living device has it that was made for this Port, which is not known any more.
+    Survivor(Name),
     /// It is kept for this owner.
     Reserved(String),
     /// It is the gateway's, or names the subnet or all of its stations.

@@ -1,12 +1,14 @@
 //! Giving addresses out and taking them back, without a store.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::fixture;
+use crate::model::Survivor;
 
 const START: Duration = Duration::from_secs(1_000_000_000);
 
@@ -76,6 +78,29 @@ const SMALL: &str = "  subnets: [{prefix: 198.18.1.0/29, gateway: 198.18.1.1}]";
 
 fn anybody() -> Asked<'static> {
     Asked::default()
+}
+
+#[test]
+fn what_a_living_device_has_is_given_to_nobody_but_its_port_until_it_is_gone() {
+    let mut lab = Lab::new(SMALL);
+    let web = Name::new("web").unwrap();
+    let address: IpAddr = "198.18.1.2".parse().unwrap();
+    let survivor = Survivor { addresses: vec![address], ..Survivor::default() };
+    lab.fabric.survivors = Arc::new(BTreeMap::from([(web.clone(), survivor)]));
+    lab.ledger.hold(&lab.fabric, lab.now);
+    let given: Vec<_> = (0..4).map(|n| lab.attach(&format!("p{n}"), &anybody()).unwrap().remove(0)).collect();
+    assert_eq!(given, ["198.18.1.3", "198.18.1.4", "198.18.1.5", "198.18.1.6"]);
+    assert!(lab.usage().is_exhausted());
+    let wanted = Asked { wanted: &[address], ..Asked::default() };
+    let refused = lab.choose(&wanted).unwrap_err().to_string();
+    assert!(refused.contains("is in use by a living device that was made for Port/web"), "{refused}");
+    let own = lab.choose(&Asked { port: Some(&web), ..Asked::default() }).unwrap();
+    assert_eq!(own[0].address, address);
+    lab.fabric.survivors = Arc::default();
+    lab.ledger.hold(&lab.fabric, lab.now);
+    assert!(lab.choose(&anybody()).is_err(), "others may still send to the one who had it");
+    lab.later(3600);
+    assert_eq!(lab.choose(&anybody()).unwrap()[0].address, address);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weft_stack::Prefix;
 
-use super::Subnet;
+use super::{Name, Subnet};
 
 /// Addresses from one to another, both included, of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,3 +89,19 @@ impl Subnet {
         super::parse::reserved_end(&self.prefix, address).is_some()
     }
 }
+
+/// A device in a living namespace whose Port is not known any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survivor {
+    /// The inode of its namespace; 0: nobody knows where it is.
+    pub namespace_inode: u64,
+    /// A path that leads there.
+    pub place: String,
+    /// Its name there.
+    pub device: String,
+    /// What it has of global scope.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Devices by the Port that they were made for.
+pub type Survivors = BTreeMap<Name, Survivor>;

@@ -133,6 +133,11 @@ impl Marks {
         format!("{}ports", self.prefix)
     }
 
+    /// The instance whose mark the namespace of the stack's ends has.
+    pub fn instance_of_ports(mark: &str) -> Option<&str> {
+        mark.strip_prefix(ANY_DAEMON)?.strip_suffix(":ports")
+    }
+
     /// What the daemon made a namespace with this mark for, such as `namespace/web`; `None`: it did not.
     pub fn made_for<'a>(&self, mark: &'a str) -> Option<&'a str> {
         let made_for = mark.strip_prefix(&self.prefix)?;

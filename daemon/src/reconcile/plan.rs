@@ -300,7 +300,8 @@ impl<'a> Planner<'a> {
     /// with its true place in sight.
     fn is_stray(&self, owner: &Name) -> bool {
         match self.fabric.ports.get(owner) {
-            None => true,
+            // What a living container still has is not taken from it.
+            None => !self.fabric.survivors.contains_key(owner),
             Some(port) if port.metadata.deleting.is_some() => true,
             Some(port) => {
                 self.scope.ports.contains(owner)

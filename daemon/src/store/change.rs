@@ -278,6 +278,7 @@ impl Draft {
         let mut fabric = parse::follow(&before.fabric, &self.resources, &self.written, revision)
             .map_err(Error::Refused)?;
         let speaks = |name: &Name| fabric.tunnels.get(name).is_some_and(|it| it.spec.wireguard().is_some());
+        fabric.survivors = Arc::clone(&before.fabric.survivors);
         fabric.keys = self.keys.into_iter().filter(|(name, _)| speaks(name)).collect();
         Ok(Outcome {
             resources: self.resources,

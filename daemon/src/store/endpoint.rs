@@ -110,7 +110,7 @@ pub(super) fn attach(
     let addresses = match &wish.addresses {
         AddressSource::Given(given) => given.clone(),
         AddressSource::Pools { wanted, ranges } => {
-            let asked = Asked { owner: &wish.endpoint.owner, wanted, ranges };
+            let asked = Asked { owner: &wish.endpoint.owner, port: Some(&name), wanted, ranges };
             let chosen = ledger.choose(&wish.network, network, &asked, now)?;
             chosen
                 .iter()

