@@ -6,9 +6,9 @@
 //! change of the state fails for it. Secrets are not in it, as they are not in the records.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Mirror {
     folder: PathBuf,
+    /// The open file of the revision, of the same length for ever: it changes with every commit, in one write.
+    revision: Option<File>,
     /// The last time that it could not be written; it does not agree with the records since.
     failed: Option<Instant>,
 }
@@ -65,7 +67,7 @@ impl Mirrored {
 impl Mirror {
     /// The mirror in a run folder; nothing is done yet.
     pub fn of(run_dir: &Path) -> Mirror {
-        Mirror { folder: run_dir.join(FOLDER), failed: None }
+        Mirror { folder: run_dir.join(FOLDER), revision: None, failed: None }
     }
 
     /// Where it is.
@@ -106,23 +108,23 @@ impl Mirror {
 
     /// Tells of a failure once, and of its end.
     fn judge(&mut self, done: io::Result<()>) {
-        let folder = self.folder.display();
         match done {
             Ok(()) if self.failed.take().is_some() => {
-                tracing::info!("the copy of the state in {folder} is complete again");
+                tracing::info!("the copy of the state in {} is complete again", self.folder.display());
             }
             Ok(()) => {}
             Err(error) => {
                 // What is there is good for what it says, but it is not all.
-                let _ = fs::remove_file(self.folder.join(REVISION));
+                let _ = self.doubt();
                 if self.failed.replace(Instant::now()).is_none() {
+                    let folder = self.folder.display();
                     tracing::error!("the copy of the state in {folder} is not complete for now: {error}");
                 }
             }
         }
     }
 
-    fn write_changes(&self, writing: &Writing<'_>) -> io::Result<()> {
+    fn write_changes(&mut self, writing: &Writing<'_>) -> io::Result<()> {
         for object in writing.named {
             let name = object_name(object);
             match writing.resources.get(object) {
@@ -137,15 +139,14 @@ impl Mirror {
                 None => self.remove(&name)?,
             }
         }
-        self.put(REVISION, writing.revision.to_string().as_bytes())
+        self.vouch(writing.revision)
     }
 
-    fn try_to_agree(&self, state_dir: &Path, state: &Loaded) -> io::Result<()> {
+    fn try_to_agree(&mut self, state_dir: &Path, state: &Loaded) -> io::Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
         fs::create_dir_all(parent)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let instance = format!("{}\n{}\n", state.instance, state_dir.display());
-        let revision = state.revision.to_string();
         let mut wanted: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         wanted.insert(INSTANCE.to_owned(), instance.into_bytes());
         for (object, resource) in &state.resources {
@@ -154,7 +155,7 @@ impl Mirror {
         for (key, released) in &state.released {
             wanted.insert(released_name(key), released_text(released).into_bytes());
         }
-        self.remove(REVISION)?;
+        self.doubt()?;
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if !wanted.contains_key(&name) {
@@ -167,7 +168,28 @@ impl Mirror {
                 self.put(name, payload)?;
             }
         }
-        self.put(REVISION, revision.as_bytes())
+        self.vouch(state.revision)
+    }
+
+    /// Says that all is there as of this revision.
+    fn vouch(&mut self, revision: u64) -> io::Result<()> {
+        let file = match self.revision.take() {
+            Some(file) => file,
+            None => {
+                let mut options = OpenOptions::new();
+                let options = options.write(true).create(true).truncate(true).mode(0o600);
+                options.open(self.folder.join(REVISION))?
+            }
+        };
+        file.write_all_at(&sealed(REVISION, format!("{revision:020}").as_bytes()), 0)?;
+        self.revision = Some(file);
+        Ok(())
+    }
+
+    /// Says that it is not known whether all is there.
+    fn doubt(&mut self) -> io::Result<()> {
+        self.revision = None;
+        self.remove(REVISION)
     }
 
     /// A file appears whole or not at all; in memory there is nothing to be synchronized.
@@ -175,9 +197,7 @@ impl Mirror {
         let unfinished = self.folder.join(UNFINISHED);
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        let mut octets = checksum(name, payload).to_le_bytes().to_vec();
-        octets.extend_from_slice(payload);
-        file.write_all(&octets)?;
+        file.write_all(&sealed(name, payload))?;
         fs::rename(&unfinished, self.folder.join(name))
     }
 
@@ -233,6 +253,13 @@ fn released_text(released: &Released) -> String {
 fn checksum(name: &str, payload: &[u8]) -> u64 {
     // A name ends where no text can go on.
     fnv1a(name.bytes().chain([0xff]).chain(payload.iter().copied()))
+}
+
+/// What is in a file that says this.
+fn sealed(name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut octets = checksum(name, payload).to_le_bytes().to_vec();
+    octets.extend_from_slice(payload);
+    octets
 }
 
 /// What a file says; `None`: it is damaged.

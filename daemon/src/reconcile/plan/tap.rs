@@ -55,9 +55,10 @@ impl Planner<'_> {
         Err(Refusal { reason: "DeviceNameTaken", message })
     }
 
-    /// Whether `owner` is a Port that is not being taken down.
+    /// Whether `owner` is a Port that is not being taken down, or one that is not known and whose device is left alone.
     fn stays(&self, owner: &Name) -> bool {
-        self.fabric.ports.get(owner).is_some_and(|port| port.metadata.deleting.is_none())
+        self.fabric.survivors.contains_key(owner)
+            || self.fabric.ports.get(owner).is_some_and(|port| port.metadata.deleting.is_none())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::simulated::{Kernel, settle};
 use super::*;
 use crate::model::Attachment::{Host, Tap, Uplink, Veth};
+use crate::model::Survivor;
 use crate::reconcile::observe::Use;
 use std::sync::Arc;
 
@@ -220,6 +221,21 @@ fn a_device_of_a_port_that_is_no_more_is_removed() {
     kernel.add_device(&Place::Own, old);
     let plan = all(&kernel, &Fabric::default());
     assert!(matches!(actions(&plan)[..], [Action::RemoveDevice { index: 7, .. }]), "{plan:?}");
+}
+
+#[test]
+fn what_survives_of_a_port_that_nobody_knows_is_left_alone_and_named() {
+    let ports = vec![port("a", Veth(name("web")), "eth0"), port("b", Tap(name("web")), "eth1")];
+    let before = fabric(&[("web", Namespace::Make)], ports);
+    let mut kernel = Kernel::new();
+    kernel.run(&all(&kernel, &before));
+    let mut after = fabric(&[("web", Namespace::Make)], vec![port("c", Tap(name("web")), "eth0")]);
+    after.survivors = Arc::new([name("a"), name("b")].map(|it| (it, Survivor::default())).into());
+    let plan = all(&kernel, &after);
+    assert!(plan.operations.is_empty(), "{plan:?}");
+    assert_eq!(plan.refusals[&Subject::Port(name("c"))].reason, "DeviceNameTaken");
+    after.survivors = Arc::default();
+    assert!(!all(&kernel, &after).operations.is_empty());
 }
 
 #[test]
