@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tonic::{Code, Status};
 use weft_proto::Client;
@@ -79,6 +79,14 @@ impl Runtime<'_> {
     fn ask(&self, request: AttachRequest) -> Result<AttachmentState, Status> {
         let answer = self.call(async |mut client: Client| client.endpoints.attach(request).await)?;
         answer.attachment.ok_or_else(|| Status::internal("no attachment"))
+    }
+
+    /// What is said to a request that is not granted.
+    fn refused(&self, request: AttachRequest) -> Result<Status> {
+        match self.ask(request) {
+            Ok(attachment) => bail!("attached: {attachment:?}"),
+            Err(status) => Ok(status),
+        }
     }
 
     fn check(&self, container: &str) -> Result<(), Status> {
@@ -206,9 +214,9 @@ fn survives_one(runtime: &mut Runtime<'_>, damage: fn(&mut Vec<u8>)) -> Result<(
     let new = runtime.ask(wish("new"))?;
     ensure!(new.addresses[0].address == "198.18.1.5/29", "an address in use: {new:?}");
     runtime.container("next")?;
-    let full = runtime.ask(wish("next")).unwrap_err();
+    let full = runtime.refused(wish("next"))?;
     ensure!(full.code() == Code::ResourceExhausted, "{full:?}");
-    let taken = runtime.ask(with_address("next", "198.18.1.6")).unwrap_err();
+    let taken = runtime.refused(with_address("next", "198.18.1.6"))?;
     ensure!(taken.code() == Code::AlreadyExists, "{taken:?}");
     for container in ["one", "two", "three", "new"] {
         ensure!(runtime.detach(container)? == 1, "{container} was not known");
@@ -254,7 +262,7 @@ fn is_held(runtime: &mut Runtime<'_>, damage: fn(&mut Vec<u8>)) -> Result<()> {
         let address = &attachment.addresses[0].address;
         ensure!(address == "198.18.1.4/29" || address == "198.18.1.5/29", "an address in use: {address}");
         for (container, address) in [("one", "198.18.1.2"), ("two", "198.18.1.3"), ("three", "198.18.1.6")] {
-            let refused = runtime.ask(with_address("first", address).renamed("other")).unwrap_err();
+            let refused = runtime.refused(with_address("first", address).renamed("other"))?;
             ensure!(refused.message().contains("is in use by a living device"), "{refused:?}");
             let link = runtime.lab.container(container).run("ip -o address show dev eth0")?.ok()?;
             ensure!(link.contains(address), "the device of a living container was touched: {link}");
@@ -298,7 +306,7 @@ fn a_port_that_is_lost_from_the_copy_keeps_its_address_and_the_others_their_traf
         runtime.told(before, "not rebuilt: Port.one-eth0-")?;
         retry_until(SOON, "traffic", || runtime.lab.container("two").reaches("198.18.1.6"))?;
         runtime.check("two")?;
-        let refused = runtime.ask(with_address("two", "198.18.1.2").renamed("other")).unwrap_err();
+        let refused = runtime.refused(with_address("two", "198.18.1.2").renamed("other"))?;
         ensure!(refused.message().contains("is in use by a living device"), "{refused:?}");
         // Attached again, the container has its device and its address.
         let again = runtime.ask(wish("one"))?;
