@@ -144,7 +144,7 @@ impl Mirror {
 
     fn try_to_agree(&mut self, state_dir: &Path, state: &Loaded) -> io::Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(parent)?;
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let instance = format!("{}\n{}\n", state.instance, state_dir.display());
         let mut wanted: BTreeMap<String, Vec<u8>> = BTreeMap::new();

@@ -80,7 +80,7 @@ fn folder() -> PathBuf {
 impl Daemon {
     pub fn prepare() -> (Daemon, Node) {
         let folder = folder();
-        let store = Arc::new(Store::open(&folder.join("state"), &folder.join("run")).unwrap());
+        let store = Arc::new(Store::open(&folder.join("state"), &folder.join("copy")).unwrap());
         let status = Arc::new(StatusBoard::new());
         let held = AtomicBool::new(false);
         let realizer = Arc::new(Prompt { store: Arc::clone(&store), status: Arc::clone(&status), held });
