@@ -16,8 +16,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use weft_testkit::{Lab, LabOptions, Manifest, binaries};
 
-use crate::statistics::median;
-
 /// Containers of a run.
 const CONTAINERS: usize = 100;
 /// Where Debian has the reference plugins.
@@ -34,6 +32,13 @@ pub struct Churn {
     pub verb: &'static str,
     /// How many at once.
     pub at_once: usize,
+}
+
+impl Churn {
+    /// Whether a run finds the containers of earlier runs.
+    pub fn grows(self) -> bool {
+        self.verb == "ADD"
+    }
 }
 
 /// One side: a node with a plugin.
@@ -73,19 +78,18 @@ impl Side {
         Ok(Side { lab, plugin, next: 0 })
     }
 
-    /// Runs once; the median time that a container takes, in milliseconds.
-    pub fn run(&mut self, churn: Churn) -> Result<f64> {
+    /// Runs once; the time that each container takes, in milliseconds, in the order in which they were done.
+    pub fn run(&mut self, churn: Churn) -> Result<Vec<f64>> {
         let first = self.next;
         self.next += CONTAINERS;
         for number in first..self.next {
             self.lab.node().run(&format!("ip netns add c{number}"))?.ok()?;
         }
         let added = self.drive("ADD", first, churn.at_once)?;
-        let times = match churn.verb {
-            "ADD" => added,
-            verb => self.drive(verb, first, churn.at_once)?,
-        };
-        median(&times).context("no container was made")
+        match churn.verb {
+            "ADD" => Ok(added),
+            verb => self.drive(verb, first, churn.at_once),
+        }
     }
 
     fn drive(&self, verb: &str, first: usize, at_once: usize) -> Result<Vec<f64>> {

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 
 use crate::cni::{self, Churn, Side};
 use crate::generator::{self, Sample};
-use crate::report::{CpuCost, Figures, Measured, Outcome, PeerFigures};
+use crate::report::{CpuCost, Edges, Figures, Growth, Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Comparison, Reference, Scenario, Work};
 use crate::site::Site;
 use crate::stack::{self, Figure, Load, Run};
-use crate::statistics::{busy_seconds, median};
+use crate::statistics::{busy_seconds, edges, median};
 
 /// What one side gave, run by run.
 #[derive(Debug, Default)]
@@ -100,10 +100,12 @@ fn alternate(scenario: &Scenario, comparison: &Comparison, runs: u32) -> Result<
 /// Has containers come or go on both sides `runs` times, alternating.
 fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
     let mut sides = [Side::weft()?, Side::reference()?];
-    let mut figures = [Vec::new(), Vec::new()];
+    let (mut figures, mut times) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for run in 1..=runs {
-        for (side, figures) in sides.iter_mut().zip(&mut figures) {
-            figures.push(side.run(churn)?);
+        for (side, place) in sides.iter_mut().enumerate() {
+            let taken = place.run(churn)?;
+            figures[side].push(median(&taken).context("no container was made")?);
+            times[side].extend(taken);
         }
         let last = |side: usize| figures[side].last().copied().unwrap_or_default();
         let (id, weft, peer) = (scenario.id, last(0), last(1));
@@ -112,7 +114,8 @@ fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
     let [weft, peer_runs] = figures;
     let middle = |figures: &[f64]| median(figures).context("no run was made");
     let ratio = middle(&weft)? / middle(&peer_runs)?;
-    let beside = PeerFigures { peer: cni::PEER, peer_runs, ratio, cpu: None };
+    let growth = churn.grows().then(|| growth(&times)).flatten();
+    let beside = PeerFigures { peer: cni::PEER, peer_runs, ratio, cpu: None, growth };
     Ok(Outcome {
         id: scenario.id,
         unit: "ms",
@@ -120,6 +123,15 @@ fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
         weft,
         measured: Measured::Beside(beside),
     })
+}
+
+/// What the containers that are there already add to the time of the next one.
+fn growth([weft, peer]: &[Vec<f64>; 2]) -> Option<Growth> {
+    let of = |times: &[f64]| {
+        let [first, last] = edges(times)?;
+        Some(Edges { first, last, ratio: last / first })
+    };
+    Some(Growth { weft: of(weft)?, peer: of(peer)? })
 }
 
 impl Series {
@@ -168,6 +180,7 @@ fn outcome(scenario: &Scenario, comparison: &Comparison, weft: Series, peer: Ser
             ratio: middle(&weft.figures)? / middle(&peer.figures)?,
             peer_runs: peer.figures,
             cpu,
+            growth: None,
         }),
         weft: weft.figures,
     })

@@ -68,6 +68,29 @@ pub struct PeerFigures {
     /// What the machine spent, where payload was counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuCost>,
+    /// What came of doing it again and again, where each time leaves something behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Growth>,
+}
+
+/// How a series goes on from its first fifty values to its last fifty.
+#[derive(Debug, Serialize)]
+pub struct Growth {
+    /// With Weft.
+    pub weft: Edges,
+    /// With the peer.
+    pub peer: Edges,
+}
+
+/// Both ends of a series, in the scenario's unit.
+#[derive(Debug, Serialize)]
+pub struct Edges {
+    /// Median of the first values.
+    pub first: f64,
+    /// Median of the last values.
+    pub last: f64,
+    /// Last over first: 1 is no growth.
+    pub ratio: f64,
 }
 
 /// CPU time of the whole machine, medians of the runs.
@@ -115,8 +138,18 @@ impl Report {
         let alone: Vec<_> = self.scenarios.iter().flat_map(alone).collect();
         let mut tables = Vec::new();
         if !beside.is_empty() {
-            let heading =
-                ["SCENARIO", "UNIT", "BETTER", "WEFT", "SPREAD", "PEER", "RATIO", "CPU s/GB", "PEER'S NAME"];
+            let heading = [
+                "SCENARIO",
+                "UNIT",
+                "BETTER",
+                "WEFT",
+                "SPREAD",
+                "PEER",
+                "RATIO",
+                "CPU s/GB",
+                "GROWTH",
+                "PEER'S NAME",
+            ];
             tables.push(table(heading, &beside));
         }
         if !alone.is_empty() {
@@ -141,8 +174,8 @@ fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     [line(&heading), rule].into_iter().chain(rows.iter().map(line)).collect()
 }
 
-fn beside_peer(outcome: &Outcome) -> Option<[String; 9]> {
-    let Measured::Beside(PeerFigures { peer, peer_runs, ratio, cpu }) = &outcome.measured else {
+fn beside_peer(outcome: &Outcome) -> Option<[String; 10]> {
+    let Measured::Beside(PeerFigures { peer, peer_runs, ratio, cpu, growth }) = &outcome.measured else {
         return None;
     };
     Some([
@@ -157,6 +190,7 @@ fn beside_peer(outcome: &Outcome) -> Option<[String; 9]> {
         figure(median(peer_runs)),
         figure(Some(*ratio)),
         cpu.as_ref().map_or("-".into(), |cpu| format!("{:.2}/{:.2}", cpu.weft, cpu.peer)),
+        growth.as_ref().map_or("-".into(), |it| format!("{:.2}/{:.2}", it.weft.ratio, it.peer.ratio)),
         (*peer).into(),
     ])
 }
@@ -210,7 +244,13 @@ mod tests {
 
     fn beside() -> Measured {
         let peer = "kernel bridge + veth";
-        Measured::Beside(PeerFigures { peer, peer_runs: vec![20.0, 20.0], ratio: 1.75, cpu: None })
+        Measured::Beside(PeerFigures {
+            peer,
+            peer_runs: vec![20.0, 20.0],
+            ratio: 1.75,
+            cpu: None,
+            growth: None,
+        })
     }
 
     fn alone() -> Measured {

@@ -12,6 +12,16 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// How many values are the first ones, and the last ones, of a series.
+const EDGE: usize = 50;
+
+/// What a series begins and ends with: the medians of its first fifty values and of its last fifty, or of its halves
+/// where it has fewer than a hundred.
+pub fn edges(series: &[f64]) -> Option<[f64; 2]> {
+    let length = EDGE.min(series.len() / 2);
+    Some([median(&series[..length])?, median(&series[series.len() - length..])?])
+}
+
 /// CPU seconds that this machine has spent since it started: the first line of `/proc/stat` (proc_stat(5)), all
 /// columns but idle, iowait, and the guest ones, which user and nice contain.
 pub fn busy_seconds(stat: &str) -> Option<f64> {
@@ -32,6 +42,14 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn the_edges_of_a_series_are_the_medians_of_fifty_values() {
+        let series: Vec<f64> = (0..500).map(f64::from).collect();
+        assert_eq!(edges(&series), Some([24.5, 474.5]));
+        assert_eq!(edges(&[1.0, 2.0, 5.0, 6.0, 7.0]), Some([1.5, 6.5]));
+        assert_eq!(edges(&[1.0]), None);
     }
 
     #[test]
