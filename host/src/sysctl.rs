@@ -6,6 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{Error, Result};
 
+pub use own::OwnParameters;
+
+mod own;
+
 /// The value of a parameter, without the line's end.
 ///
 /// # Errors
@@ -44,11 +48,12 @@ fn write(name: &str, value: &str) -> io::Result<()> {
 }
 
 fn path(name: &str) -> io::Result<PathBuf> {
-    let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-    if name.is_empty() || !inside {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok(Path::new("/proc/sys").join(name))
+    if inside(name) { Ok(Path::new("/proc/sys").join(name)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// Whether a name leads to something below /proc/sys.
+fn inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]

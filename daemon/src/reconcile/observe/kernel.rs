@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use weft_host::link::{Link, Netlink, ROUTE_PROTOCOL_WEFT};
 use weft_host::netns::{NetNs, NetNsId, namespace_id};
+use weft_host::sysctl::OwnParameters;
 use weft_host::{Error, Result, sysctl};
 use weft_stack::{MacAddr, Prefix};
 
@@ -51,6 +52,8 @@ pub struct Kernel {
     pub folders: Folders,
     /// Removes what has no owner any more.
     pub remover: Remover,
+    /// To set parameters of devices.
+    pub parameters: OwnParameters,
     own: Session,
     ports: Option<Session>,
     /// The numbers under which kernel events name other namespaces.
@@ -69,6 +72,7 @@ impl Kernel {
             marks,
             folders,
             remover,
+            parameters: OwnParameters::default(),
             own,
             ports: None,
             numbers: HashMap::new(),

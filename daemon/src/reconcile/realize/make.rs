@@ -5,7 +5,7 @@
 
 use weft_host::ingress::drop_at_ingress;
 use weft_host::link::{LinkChange, VethSpec};
-use weft_host::sysctl;
+use weft_host::sysctl::OwnParameters;
 use weft_host::tap::Tap;
 
 use super::Run;
@@ -34,10 +34,11 @@ impl Run<'_> {
         if endpoint {
             session.netlink.bring_loopback_up(None)?;
         }
+        let namespace = session.namespace.try_clone()?;
         let tap = {
-            let _entered = session.namespace.enter()?;
+            let _entered = namespace.enter()?;
             let tap = Tap::attach(&device.name, queues as usize)?;
-            prepare(&device.name, listens);
+            prepare(&mut self.kernel.parameters, &device.name, listens);
             tap
         };
         let change = LinkChange {
@@ -82,7 +83,7 @@ impl Run<'_> {
         }
         {
             let _entered = peer_netns.enter()?;
-            prepare(&device.name, listens);
+            prepare(&mut self.kernel.parameters, &device.name, listens);
         }
         self.set(place, &device.name, &mark)?;
         self.seclude(host_end)?;
@@ -115,14 +116,13 @@ impl Run<'_> {
 
 /// IPv6 of a device of the thread's namespace, before it comes up: its link-local address is usable at once, and
 /// it `listens` to router advertisements only where the Network sends them.
-fn prepare(device: &str, listens: bool) {
-    for (parameter, value) in [("accept_dad", "0"), ("accept_ra", if listens { "1" } else { "0" })] {
-        match sysctl::set(&format!("net/ipv6/conf/{device}/{parameter}"), value) {
-            // A kernel without IPv6, or a namespace where it is off.
-            Err(error) if error.is_gone() => {}
-            Err(error) => tracing::warn!(device, "{}: its first IPv6 packets may wait", told(&error)),
-            Ok(()) => {}
-        }
+fn prepare(parameters: &mut OwnParameters, device: &str, listens: bool) {
+    let values = [("accept_dad", "0"), ("accept_ra", if listens { "1" } else { "0" })];
+    match parameters.set_all(&format!("net/ipv6/conf/{device}"), &values) {
+        // A kernel without IPv6, or a namespace where it is off.
+        Err(error) if error.is_gone() => {}
+        Err(error) => tracing::warn!(device, "{}: its first IPv6 packets may wait", told(&error)),
+        Ok(()) => {}
     }
 }
 
