@@ -15,6 +15,7 @@ use weft_stack::config::{
 use weft_stack::{MacAddr, Prefix};
 
 pub use addressing::{AddressPool, AddressRange, Addressing, Endpoint, Survivor, Survivors};
+pub use difference::differences;
 pub use keys::{GivenKeys, TunnelKeys};
 pub use nat::{Masquerade, PortMapping, Protocol};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
@@ -23,6 +24,7 @@ pub use violation::Violation;
 
 mod addressing;
 pub mod check;
+mod difference;
 mod keys;
 pub mod nat;
 pub mod parse;

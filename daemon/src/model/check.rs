@@ -1,13 +1,15 @@
 //! What the objects of a fabric may be in view of each other.
 //!
 //! Each check looks at the whole state as it would be, and puts the blame on what the request touches:
-//! whoever applies a Port reads about that Port. Objects that are being taken down count as gone.
+//! whoever applies a Port reads about that Port. Objects that are being taken down count as gone. Where a request touches
+//! few Ports and Namespaces and nothing else, only what can be in their way is looked at: the others were when they came.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::violation::Violation;
 use super::{
     Attachment, Fabric, Kind, Name, Namespace, Network, Object, ObjectRef, Objects, Port, Router, Tunnel,
+    differences,
 };
 
 mod networks;
@@ -17,10 +19,19 @@ mod tunnels;
 
 /// Everything that is wrong between the objects of `fabric`, ordered by field.
 pub fn fabric(fabric: &Fabric, touched: &BTreeSet<ObjectRef>) -> Vec<Violation> {
+    among(fabric, touched, few(touched))
+}
+
+/// As [`fabric`], with what can be in the way of `few` alone, where there are such.
+fn among(
+    fabric: &Fabric,
+    touched: &BTreeSet<ObjectRef>,
+    few: Option<&BTreeSet<ObjectRef>>,
+) -> Vec<Violation> {
     let mut found = Vec::new();
-    namespaces(fabric, touched, &mut found);
+    namespaces(fabric, touched, few, &mut found);
     networks::check(fabric, touched, &mut found);
-    ports::check(fabric, touched, &mut found);
+    ports::check(fabric, touched, few, &mut found);
     routers::check(fabric, &mut found);
     tunnels::check(fabric, touched, &mut found);
     found.sort();
@@ -31,19 +42,28 @@ pub fn fabric(fabric: &Fabric, touched: &BTreeSet<ObjectRef>) -> Vec<Violation> 
 /// What a change must leave as it is: the place and the kind of what exists.
 pub fn fixed_fields(before: &Fabric, after: &Fabric) -> Vec<(ObjectRef, Violation)> {
     let mut found = Vec::new();
-    for (name, new) in live(&after.namespaces) {
-        let changed = before.namespaces.get(name).is_some_and(|old| old.spec != new.spec);
-        if changed {
+    for (name, old, new) in renewed(&before.namespaces, &after.namespaces) {
+        if old != new {
             found.push(fixed(ObjectRef::new(Kind::Namespace, name.clone()), "spec.path"));
         }
     }
-    for (name, new) in live(&after.ports) {
-        let Some(old) = before.ports.get(name) else { continue };
-        for path in moved(&old.spec, &new.spec) {
+    for (name, old, new) in renewed(&before.ports, &after.ports) {
+        for path in moved(old, new) {
             found.push(fixed(ObjectRef::new(Kind::Port, name.clone()), path));
         }
     }
     found
+}
+
+/// The live objects that were there before, and are not as they were.
+fn renewed<'a, T: PartialEq>(
+    before: &'a Objects<T>,
+    after: &'a Objects<T>,
+) -> impl Iterator<Item = (&'a Name, &'a T, &'a T)> {
+    differences(before, after).filter_map(|it| {
+        let new = it.new.filter(|new| new.metadata.deleting.is_none())?;
+        Some((it.name, &it.old?.spec, &new.spec))
+    })
 }
 
 /// The fields that say where a Port's device is, as far as they differ.
@@ -121,14 +141,14 @@ fn live<T>(objects: &Objects<T>) -> impl Iterator<Item = (&Name, &Object<T>)> {
     objects.filter(|(_, object)| object.metadata.deleting.is_none())
 }
 
-/// The live objects, those that the request touches last: what comes second is blamed.
+/// These objects, those that the request touches last: what comes second is blamed.
 fn blamed_last<'a, T>(
     kind: Kind,
-    objects: &'a Objects<T>,
+    objects: impl Iterator<Item = (&'a Name, &'a Object<T>)>,
     touched: &BTreeSet<ObjectRef>,
 ) -> Vec<(ObjectRef, &'a T)> {
-    let mut ordered: Vec<_> =
-        live(objects).map(|(name, object)| (ObjectRef::new(kind, name.clone()), &object.spec)).collect();
+    let named = objects.map(|(name, object)| (ObjectRef::new(kind, name.clone()), &object.spec));
+    let mut ordered: Vec<_> = named.collect();
     ordered.sort_by_key(|(object, _)| touched.contains(object));
     ordered
 }
@@ -151,9 +171,30 @@ fn check_reference<T>(
     }
 }
 
-fn namespaces(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
-    let mut paths = BTreeMap::new();
-    for (object, spec) in blamed_last(Kind::Namespace, &fabric.namespaces, touched) {
+/// More touched objects than this are not looked for one by one: everything is looked at.
+const FEW: usize = 8;
+
+/// What the request touches, where it is few Ports and Namespaces and nothing else.
+fn few(touched: &BTreeSet<ObjectRef>) -> Option<&BTreeSet<ObjectRef>> {
+    let light = |object: &ObjectRef| matches!(object.kind, Kind::Namespace | Kind::Port);
+    (1..=FEW).contains(&touched.len()).then_some(touched).filter(|touched| touched.iter().all(light))
+}
+
+fn namespaces(
+    fabric: &Fabric,
+    touched: &BTreeSet<ObjectRef>,
+    few: Option<&BTreeSet<ObjectRef>>,
+    found: &mut Vec<Violation>,
+) {
+    let of_kind = |touched: &BTreeSet<ObjectRef>| {
+        let objects = touched.iter().filter(|object| object.kind == Kind::Namespace);
+        objects.filter_map(|object| Some(&fabric.namespaces.get(&object.name)?.spec)).collect::<Vec<_>>()
+    };
+    let few = few.map(of_kind);
+    let concerned = live(&fabric.namespaces)
+        .filter(|(_, space)| few.as_ref().is_none_or(|few| few.contains(&&space.spec)));
+    let mut paths = HashMap::new();
+    for (object, spec) in blamed_last(Kind::Namespace, concerned, touched) {
         let Namespace::Adopt(path) = spec else { continue };
         if let Some(other) = paths.get(path) {
             let description = format!("{} is adopted by {other} already", path.display());

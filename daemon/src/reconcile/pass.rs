@@ -25,7 +25,7 @@ use super::sockets::{Closing, Sockets};
 use super::underlays::Underlays;
 use super::{ReconcileOptions, ReconcilerReport};
 use crate::dataplane::OpenEnds;
-use crate::model::{Fabric, Kind, Name, Object, Objects, Port};
+use crate::model::{Fabric, Kind, Name, Object, Objects, Port, differences};
 use crate::status::Report;
 
 mod look;
@@ -92,6 +92,8 @@ struct Settled {
     published: bool,
     /// What is said of mappings has changed: all Ports with some hear of it.
     retold: bool,
+    /// Ports that are no more.
+    forgotten: Vec<Name>,
     /// Ends on their way out; the pass is over when they are gone.
     closing: Closing,
 }
@@ -144,12 +146,13 @@ impl Reconciliation {
             self.unpublished = true;
             self.nat.want(Wish::of(&fabric));
         }
-        self.fabric = fabric;
+        let before = std::mem::replace(&mut self.fabric, fabric);
         let mut settled = Settled::default();
         self.open_underlays(&mut settled, now);
-        self.forget();
+        settled.forgotten = self.forget(&before);
         self.drop_lost(news, &mut settled);
-        if !scope.is_empty() {
+        let left_open = settled.forgotten.iter().any(|name| self.sockets.get(name).is_some());
+        if !scope.is_empty() || left_open {
             self.tally.passes += 1;
             self.look(&scope);
             self.settle(&scope, &mut settled);
@@ -199,7 +202,9 @@ impl Reconciliation {
             }
             Some(_) => false,
         };
-        let stale: Vec<Name> = self.sockets.ports().filter(is_stale).cloned().collect();
+        let looked_at = scope.ports.iter().chain(&settled.forgotten);
+        let open = looked_at.filter(|name| self.sockets.get(name).is_some());
+        let stale: Vec<Name> = open.filter(is_stale).cloned().collect();
         if stale.is_empty() {
             return;
         }
@@ -332,12 +337,11 @@ fn same_picture(one: &Fabric, other: &Fabric) -> bool {
 }
 
 fn same_living<T: PartialEq>(one: &Objects<T>, other: &Objects<T>) -> bool {
-    let mut others = other.iter().filter(|(_, object)| lives(object));
-    // Most objects are shared by the two.
-    let same = |object: &Arc<Object<T>>, other: &Arc<Object<T>>| {
-        Arc::ptr_eq(object, other) || object.spec == other.spec
-    };
-    let mut ones = one.iter().filter(|(_, object)| lives(object));
-    ones.all(|(name, object)| others.next().is_some_and(|(other, it)| name == other && same(object, it)))
-        && others.next().is_none()
+    differences(one, other).all(|it| {
+        let living = |object: Option<&'_ Object<T>>| object.is_some_and(lives);
+        match (living(it.old), living(it.new)) {
+            (true, true) => it.old.map(|old| &old.spec) == it.new.map(|new| &new.spec),
+            (was, is) => was == is,
+        }
+    })
 }

@@ -68,11 +68,6 @@ impl Sockets {
         self.open.get(port)
     }
 
-    /// The Ports that have one.
-    pub fn ports(&self) -> impl Iterator<Item = &Name> {
-        self.open.keys()
-    }
-
     /// Whether the open end of `port` is of this very device, with as many queues as wished.
     pub fn fits(&self, port: &Name, standing: &Standing<'_>, queues: u32) -> bool {
         self.open.get(port).is_some_and(|open| {

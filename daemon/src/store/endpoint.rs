@@ -217,8 +217,8 @@ fn is_same(before: &Picture, port: &Object<Port>, wish: &AttachWish) -> Result<b
 /// The Namespace of the container: one that is there, or a new one.
 fn namespace(before: &Picture, wish: &AttachWish, draft: &mut Draft) -> Result<Name> {
     let live = before.fabric.namespaces.iter().filter(|(_, space)| space.metadata.deleting.is_none());
-    let mut there =
-        live.filter(|(_, space)| space.spec == Namespace::Adopt(wish.netns.clone()) || is_made(space, wish));
+    let adopted = Namespace::Adopt(wish.netns.clone());
+    let mut there = live.filter(|(_, space)| space.spec == adopted || is_made(space, wish));
     if let Some((name, _)) = there.next() {
         return Ok(name.clone());
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use weft_stack::config::UNTAGGED;
 use weft_stack::{MacAddr, Prefix};
 
-use super::{blamed_last, check_reference};
+use super::{blamed_last, check_reference, live};
 use crate::model::nat::Families;
 use crate::model::parse::reserved_end;
 use crate::model::{
@@ -33,9 +33,17 @@ struct Taken<'a> {
 /// Puts down a violation of the Port at hand.
 type Report<'r> = dyn FnMut(&str, String) + 'r;
 
-pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
+pub(super) fn check(
+    fabric: &Fabric,
+    touched: &BTreeSet<ObjectRef>,
+    few: Option<&BTreeSet<ObjectRef>>,
+    found: &mut Vec<Violation>,
+) {
+    let few = few.map(|touched| those(fabric, touched));
+    let concerned = live(&fabric.ports)
+        .filter(|(name, port)| few.as_ref().is_none_or(|few| is_concerned(name, &port.spec, few)));
     let mut taken = Taken::default();
-    for (object, port) in blamed_last(Kind::Port, &fabric.ports, touched) {
+    for (object, port) in blamed_last(Kind::Port, concerned, touched) {
         check_reference(&object, "spec.network", Kind::Network, &port.network, &fabric.networks, found);
         if let Some(namespace) = port.attachment.namespace() {
             check_reference(&object, "spec.namespace", Kind::Namespace, namespace, &fabric.namespaces, found);
@@ -47,6 +55,26 @@ pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut 
         }
         taken.take(&object, port, &mut report);
     }
+}
+
+/// The Ports among these objects.
+fn those<'a>(fabric: &'a Fabric, touched: &BTreeSet<ObjectRef>) -> Vec<(&'a Name, &'a Port)> {
+    let ports = touched.iter().filter(|object| object.kind == Kind::Port);
+    let found = ports.filter_map(|object| fabric.ports.get_key_value(&object.name));
+    found.map(|(name, port)| (name, &port.spec)).collect()
+}
+
+/// Whether a Port is one of `touched`, or the two may want the same or go by each other.
+fn is_concerned(name: &Name, port: &Port, touched: &[(&Name, &Port)]) -> bool {
+    touched.iter().any(|(other, theirs)| {
+        let has = |it: &InterfaceAddress| theirs.addresses.iter().any(|own| own.address == it.address);
+        let same_ends = port.mac == theirs.mac || port.addresses.iter().any(has);
+        *other == name
+            || (same_ends && port.network == theirs.network)
+            || (!port.mappings.is_empty() && !theirs.mappings.is_empty())
+            || port.attachment.namespace() == theirs.attachment.namespace()
+            || port.switching.mirror.as_ref().is_some_and(|mirror| mirror.to == **other)
+    })
 }
 
 fn fits(port: &Port, network: &Network, report: &mut Report<'_>) {

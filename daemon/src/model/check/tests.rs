@@ -1,7 +1,9 @@
 //! What is wrong between objects, each with its message.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::fixture::{BASE, fabric as parsed, lines, object, port, wrong};
+use crate::fixture::{BASE, fabric as parsed, lines, object, port, stored, wrong};
 
 #[test]
 fn a_right_fabric_has_no_findings() {
@@ -264,4 +266,48 @@ fn masqueraded_networks_are_told_apart_by_their_subnets() {
     );
     let silent = network("n", "other").replace("  masquerade: {}\n", "");
     assert_eq!(wrong(&format!("{other}{}{silent}", network("m", "core"))), "");
+}
+
+/// Ports and Namespaces that often want the same.
+fn crowd() -> impl Strategy<Value = Vec<String>> {
+    let port = (0..7_u8, 0..3_u8, 0..4_u8, 0..3_u8, 0..6_u8, 0..9_u8).prop_map(
+        |(name, space, address, device, mapping, mirror)| {
+            let mut spec = format!("  device: eth{device}\n  addresses: [198.18.1.{}/24]\n", 10 + address);
+            if mapping < 2 {
+                spec += &format!(
+                    "  portMappings: [{{hostPort: {}, containerPort: 80}}]\n",
+                    8080 + u16::from(mapping)
+                );
+            }
+            if mirror < 7 && mirror != name {
+                spec += &format!("  mirror: {{to: p{mirror}}}\n");
+            }
+            port(&format!("p{name}"), &spec).replace("namespace: box", &format!("namespace: s{space}"))
+        },
+    );
+    let space = (0..3_u8, 0..3_u8).prop_map(|(name, path)| {
+        object("Namespace", &format!("s{name}"), &format!("  path: /run/netns/c{path}"))
+    });
+    proptest::collection::vec(prop_oneof![3 => port, 1 => space], 1..14)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// What is right comes in one by one, as requests bring it; of the rest the findings are compared.
+    #[test]
+    fn to_look_at_what_is_in_the_way_finds_what_looking_at_everything_finds(coming in crowd()) {
+        let mut right = stored(BASE);
+        for yaml in coming {
+            let mut all = right.clone();
+            let touched: BTreeSet<ObjectRef> = stored(&yaml).into_keys().collect();
+            all.extend(stored(&yaml));
+            let Ok(fabric) = crate::model::parse::fabric(&all, 1) else { continue };
+            let found = among(&fabric, &touched, None);
+            prop_assert_eq!(lines(&among(&fabric, &touched, few(&touched))), lines(&found));
+            if found.is_empty() {
+                right = all;
+            }
+        }
+    }
 }

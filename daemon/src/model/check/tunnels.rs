@@ -19,7 +19,7 @@ struct Claim<T> {
 
 pub(super) fn check(fabric: &Fabric, touched: &BTreeSet<ObjectRef>, found: &mut Vec<Violation>) {
     let mut taken = Taken::default();
-    for (object, tunnel) in blamed_last(Kind::Tunnel, &fabric.tunnels, touched) {
+    for (object, tunnel) in blamed_last(Kind::Tunnel, live(&fabric.tunnels), touched) {
         check_references(&object, tunnel, fabric, found);
         check_local(&object, tunnel, fabric, found);
         check_keys(&object, tunnel, fabric, found);

@@ -1,7 +1,7 @@
 //! Keeping what is known of the kernel up to date.
 
 use super::Reconciliation;
-use crate::model::Name;
+use crate::model::{Fabric, Name, Objects, differences};
 use crate::reconcile::observe::PlaceState;
 use crate::reconcile::place::{Place, host_end, is_veth};
 use crate::reconcile::plan::Subject;
@@ -34,22 +34,27 @@ impl Reconciliation {
         }
     }
 
-    /// Forgets what is known of objects that are no more.
-    pub(super) fn forget(&mut self) {
-        let (fabric, underlays) = (&self.fabric, &self.underlays);
+    /// Forgets what is known of objects that are no more since `before`, and returns the Ports among them.
+    pub(super) fn forget(&mut self, before: &Fabric) -> Vec<Name> {
+        let underlays = &self.underlays;
         let lasts = |subject: &Subject| match subject {
-            Subject::Ports | Subject::Nat => true,
-            Subject::Namespace(name) => fabric.namespaces.contains_key(name),
-            Subject::Port(name) => fabric.ports.contains_key(name),
             Subject::Underlay(underlay) => underlays.is_wanted(*underlay),
+            Subject::Ports | Subject::Nat | Subject::Namespace(_) | Subject::Port(_) => true,
         };
         self.retries.retain(lasts);
-        self.known.retain(lasts);
         self.complaints.retain(|subject, _| lasts(subject));
-        self.observed.places.retain(|place, _| match place {
-            Place::Own | Place::Ports => true,
-            Place::Namespace(name) => fabric.namespaces.contains_key(name),
-        });
+        let ports: Vec<Name> = gone(&before.ports, &self.fabric.ports).cloned().collect();
+        let spaces: Vec<Name> = gone(&before.namespaces, &self.fabric.namespaces).cloned().collect();
+        for name in &spaces {
+            self.observed.places.remove(&Place::Namespace(name.clone()));
+        }
+        let of_ports = ports.iter().cloned().map(Subject::Port);
+        for subject in of_ports.chain(spaces.into_iter().map(Subject::Namespace)) {
+            self.retries.settled(&subject);
+            self.known.remove(&subject);
+            self.complaints.remove(&subject);
+        }
+        ports
     }
 
     fn look_at(&mut self, place: &Place) {
@@ -85,4 +90,9 @@ impl Reconciliation {
     fn has_end(&self, port: &Name) -> bool {
         self.fabric.ports.get(port).is_some_and(|port| is_veth(&port.spec))
     }
+}
+
+/// The names that are in `old` and no more in `new`.
+fn gone<'a, T: PartialEq>(old: &'a Objects<T>, new: &'a Objects<T>) -> impl Iterator<Item = &'a Name> {
+    differences(old, new).filter(|it| it.new.is_none()).map(|it| it.name)
 }

@@ -1,11 +1,10 @@
 //! From news to the scope of a pass.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{PATHS, Reconciliation};
-use crate::model::{Fabric, Name, Objects};
+use crate::model::{Fabric, Name, differences};
 use crate::reconcile::agenda::{DeviceNews, News};
 use crate::reconcile::observe::PlaceState;
 use crate::reconcile::observe::kernel::id_at;
@@ -58,10 +57,11 @@ impl Reconciliation {
 
     /// Objects that differ from those of the last pass.
     fn changed(&self, fabric: &Fabric) -> Reach {
-        let namespaces = different(&self.fabric.namespaces, &fabric.namespaces);
+        let spaces = differences(&self.fabric.namespaces, &fabric.namespaces);
+        let ports = differences(&self.fabric.ports, &fabric.ports);
         Reach {
-            places: namespaces.cloned().map(Place::Namespace).collect(),
-            ports: different(&self.fabric.ports, &fabric.ports).cloned().collect(),
+            places: spaces.filter_map(|it| it.new.map(|_| Place::Namespace(it.name.clone()))).collect(),
+            ports: ports.filter_map(|it| it.new.map(|_| it.name.clone())).collect(),
         }
     }
 
@@ -135,14 +135,6 @@ impl Reconciliation {
             }
         }
     }
-}
-
-/// The names in `new` whose object is not as it was in `old`.
-fn different<'a, T: PartialEq>(old: &'a Objects<T>, new: &'a Objects<T>) -> impl Iterator<Item = &'a Name> {
-    let same = |name: &Name, object| {
-        old.get(name).is_some_and(|before| Arc::ptr_eq(before, object) || before == object)
-    };
-    new.iter().filter(move |(name, object)| !same(name, object)).map(|(name, _)| name)
 }
 
 fn is_wished_here(fabric: &Fabric, device: &str) -> bool {

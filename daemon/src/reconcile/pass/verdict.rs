@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::nat::{mapped, masqueraded};
 use super::{Outcome, Reconciliation, Settled};
-use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Port, Router, Tunnel};
+use crate::model::{Fabric, Kind, Name, Namespace, Network, Object, Objects, Port, Router, Tunnel};
 use crate::reconcile::error::told;
 use crate::reconcile::observe::kernel::remove_left_over;
 use crate::reconcile::observe::{Device, PlaceState, Refusal};
@@ -145,6 +145,9 @@ impl Reconciliation {
     /// Objects to be taken down that have nothing left, in an order in which nobody refers to the missing.
     fn gone(&self, fabric: &Fabric, scope: &Scope, settled: &Settled) -> BTreeSet<(Kind, Name)> {
         let mut gone = BTreeSet::new();
+        if !has_tombstones(fabric) {
+            return gone;
+        }
         for (name, port) in
             fabric.ports.iter().filter(|(name, port)| !lives(port) && scope.ports.contains(*name))
         {
@@ -214,6 +217,18 @@ impl Reconciliation {
             None => false,
         }
     }
+}
+
+/// Whether any object is to be taken down.
+fn has_tombstones(fabric: &Fabric) -> bool {
+    fn any<T>(objects: &Objects<T>) -> bool {
+        objects.values().any(|object| !lives(object))
+    }
+    any(&fabric.ports)
+        || any(&fabric.namespaces)
+        || any(&fabric.networks)
+        || any(&fabric.routers)
+        || any(&fabric.tunnels)
 }
 
 /// The largest IP packet that passes a Port: a network card's own limit is left as it is.
