@@ -299,7 +299,7 @@ impl Ledger {
 }
 
 fn pools(network: &Network) -> Vec<Pool> {
-    network.subnets.iter().map(|subnet| Pool::of(subnet, &network.addressing)).collect()
+    network.subnets.iter().map(|subnet| Pool::of(subnet, network)).collect()
 }
 
 /// Containers are on the untagged segment.

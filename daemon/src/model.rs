@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use weft_stack::config::{
-    AdvertisementSpec, BandwidthSpec, DhcpSpec, Hop, MulticastSpec, PortVlans, RouteAction, StormLimits,
+    AdvertisementSpec, BandwidthSpec, DhcpSpec, Hop, MulticastSpec, PortVlans, RouteAction, StaticNeighbors,
+    StormLimits,
 };
 use weft_stack::{MacAddr, Prefix};
 
@@ -129,6 +130,8 @@ pub struct Network {
     pub max_neighbors: usize,
     /// MAC address of the gateway.
     pub gateway_mac: MacAddr,
+    /// Whom the gateway asks nobody for.
+    pub static_neighbors: Arc<StaticNeighbors>,
     /// What it does beside switching and routing.
     pub services: Services,
     /// Who gets which of its addresses.

@@ -161,6 +161,7 @@ fn network(name: &str) -> NetworkSpec {
         max_macs: TABLE,
         max_neighbors: TABLE,
         static_macs: Vec::new(),
+        static_neighbors: Default::default(),
         multicast: MulticastSpec::default(),
         advertisements: guests
             .then(|| AdvertisementSpec { router_lifetime: 1800, ..AdvertisementSpec::default() }),

@@ -8,6 +8,7 @@ mod far_end;
 mod interface;
 mod router;
 mod spec;
+mod static_neighbors;
 mod switching;
 mod tunnel;
 mod vlans;
@@ -29,6 +30,7 @@ pub use spec::{
     Offloads, PolicyRule, PortSpec, RateSpec, RouteAction, RouteTable, RouterSpec, StaticMac, StaticRoute,
     StormLimits, SubnetSpec,
 };
+pub use static_neighbors::StaticNeighbors;
 pub use tunnel::{
     Carrier, Encapsulation, GreSpec, Joins, TunnelSpec, VxlanRemote, VxlanSpec, WireGuardPeer, WireGuardSpec,
 };

@@ -238,6 +238,7 @@ impl Stack {
     pub fn set_config(&mut self, config: Arc<Config>) {
         let previous = std::mem::replace(&mut self.config, config);
         self.config.forget_moved_addresses(&previous);
+        self.config.take_up_static_neighbors(&previous);
         self.state.shortcuts.clear();
         self.state.waiting.adopt(&self.config, &previous, self.worker);
         self.begin(&previous);

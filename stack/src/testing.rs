@@ -39,6 +39,7 @@ fn network(name: &str, number: u8) -> NetworkSpec {
         max_macs: 64,
         max_neighbors: 64,
         static_macs: Vec::new(),
+        static_neighbors: Default::default(),
         multicast: MulticastSpec::default(),
         advertisements: None,
         proxy_neighbors: false,

@@ -156,6 +156,7 @@ fn stack() -> Stack {
         max_macs: 16,
         max_neighbors: 16,
         static_macs: Vec::new(),
+        static_neighbors: Default::default(),
         multicast: MulticastSpec::default(),
         advertisements: None,
         proxy_neighbors: false,

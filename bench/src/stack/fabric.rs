@@ -112,6 +112,7 @@ fn network_spec(name: &str) -> NetworkSpec {
         max_macs: 4096,
         max_neighbors: 4096,
         static_macs: Vec::new(),
+        static_neighbors: Default::default(),
         multicast: MulticastSpec::default(),
         advertisements: None,
         proxy_neighbors: false,

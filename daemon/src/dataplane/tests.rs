@@ -127,6 +127,7 @@ fn network() -> NetworkSpec {
         max_macs: 16,
         max_neighbors: 16,
         static_macs: Vec::new(),
+        static_neighbors: Default::default(),
         multicast: MulticastSpec::default(),
         advertisements: None,
         proxy_neighbors: false,

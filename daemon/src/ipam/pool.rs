@@ -10,7 +10,7 @@ use weft_stack::Prefix;
 
 use super::spans::{Spans, number};
 use super::{Asked, Released};
-use crate::model::{AddressRange, Addressing, Name, Subnet};
+use crate::model::{AddressRange, Addressing, Name, Network, Subnet};
 
 /// One subnet's addresses.
 #[derive(Debug, Clone)]
@@ -59,7 +59,8 @@ impl Usage {
 
 impl Pool {
     /// A pool of which nothing is taken.
-    pub fn of(subnet: &Subnet, addressing: &Addressing) -> Pool {
+    pub fn of(subnet: &Subnet, network: &Network) -> Pool {
+        let addressing = &network.addressing;
         let whole = AddressRange::of(&subnet.prefix);
         let (ranges, exclude) = match &subnet.pool {
             Some(pool) => (pool.ranges.clone(), pool.exclude.clone()),
@@ -67,7 +68,8 @@ impl Pool {
         };
         let mut allowed: Spans = if ranges.is_empty() { vec![whole] } else { ranges }.into_iter().collect();
         let ends = [whole.first, whole.last].into_iter().filter(|end| subnet.keeps(*end));
-        let single = ends.chain(subnet.gateway).map(AddressRange::single);
+        let far = network.static_neighbors.addresses().filter(|address| subnet.prefix.contains(*address));
+        let single = ends.chain(subnet.gateway).chain(far).map(AddressRange::single);
         for range in exclude.into_iter().chain(single) {
             allowed.remove(number(range.first), number(range.last));
         }

@@ -21,6 +21,7 @@ mod network;
 mod port;
 mod router;
 mod services;
+mod static_neighbors;
 mod switching;
 mod tunnel;
 

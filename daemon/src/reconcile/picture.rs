@@ -79,6 +79,7 @@ fn network((name, network): (&Name, &Arc<Object<Network>>)) -> NetworkSpec {
         static_macs: static_macs
             .map(|it| StaticMac { mac: it.mac, vlan: it.vlan, port: it.port.to_string() })
             .collect(),
+        static_neighbors: spec.static_neighbors.clone(),
         multicast: services.multicast,
         advertisements: services.advertisements.clone(),
         proxy_neighbors: services.proxy_neighbors,

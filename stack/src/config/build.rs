@@ -185,6 +185,7 @@ impl Config {
             v6: Vec::new(),
             link_local: spec.gateway_mac.link_local(),
             neighbors,
+            static_neighbors: spec.static_neighbors.clone(),
             defences: same.map(|interface| interface.defences.clone()).unwrap_or_default(),
             far: None,
             routes: Vec::new(),
@@ -317,6 +318,19 @@ impl Config {
             let network = &previous.networks[gone.network];
             network.fdb.forget_port(gone.id);
             network.groups.as_ref().inspect(|groups| groups.forget_port(gone.id));
+        }
+    }
+
+    /// Has what is known for good hold at once, where that is not the same as in `previous`. Each worker does so when it
+    /// has let go of `previous`, by which it may just have looked a neighbour up.
+    pub(crate) fn take_up_static_neighbors(&self, previous: &Config) {
+        for interface in &self.interfaces {
+            let Some(before) = previous.interface_by_id(interface.id) else { continue };
+            let (known, before) = (&interface.static_neighbors, &before.static_neighbors);
+            if !Arc::ptr_eq(known, before) && known != before {
+                interface.neighbors.forget(|address, _, _| known.get(address).is_some());
+                interface.neighbors.renew();
+            }
         }
     }
 

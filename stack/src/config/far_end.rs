@@ -232,6 +232,7 @@ fn link(tunnel: &TunnelSpec, router: &str, addresses: &[(IpAddr, Prefix)], route
         max_macs: 1,
         max_neighbors: 1,
         static_macs: Vec::new(),
+        static_neighbors: Arc::default(),
         multicast: MulticastSpec::default(),
         advertisements: None,
         proxy_neighbors: false,

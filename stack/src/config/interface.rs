@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::{AdvertisementSpec, DhcpSpec, NetworkSpec};
+use super::{AdvertisementSpec, DhcpSpec, NetworkSpec, StaticNeighbors};
 use crate::stage::advertise::Schedule;
 use crate::stage::neighbor::announce::Defences;
 use crate::table::neighbor::Neighbors;
@@ -33,6 +33,8 @@ pub(crate) struct Interface {
     /// The IPv6 prefixes of its VLAN, with and without a gateway address.
     pub on_link: Vec<Prefix>,
     pub neighbors: Arc<Neighbors>,
+    /// Those that nobody is asked for.
+    pub static_neighbors: Arc<StaticNeighbors>,
     pub defences: Arc<Defences>,
     pub advertisements: Option<AdvertisementSpec>,
     pub schedule: Arc<Schedule>,

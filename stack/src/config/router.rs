@@ -155,6 +155,11 @@ impl Router {
         !self.rules.is_empty()
     }
 
+    /// The lowest of its addresses of one family: what speaks for it where the link has none.
+    pub fn lowest_address(&self, v4: bool) -> Option<IpAddr> {
+        self.addresses.iter().copied().filter(|own| own.is_ipv4() == v4).min()
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,9 +1,10 @@
 //! The plain description that a snapshot is built from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{PortVlans, TunnelSpec};
+use super::{PortVlans, StaticNeighbors, TunnelSpec};
 use crate::{MacAddr, Prefix};
 
 /// What the fabric shall be: checked by the control side, plain to build.
@@ -44,7 +45,8 @@ pub struct StaticRoute {
 /// What a route does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RouteAction {
-    /// Sends on by one of these; at least one, each in a subnet of a network on the same router.
+    /// Sends on by one of these; at least one, each in a subnet of a network on the same router. Those of an IPv4
+    /// route may be IPv6 addresses (RFC 8950), not the other way round.
     Via(Vec<Hop>),
     /// Drops in silence.
     Blackhole,
@@ -106,6 +108,8 @@ pub struct NetworkSpec {
     pub max_neighbors: usize,
     /// MAC addresses that belong to a port for good.
     pub static_macs: Vec<StaticMac>,
+    /// Neighbours that the router's interfaces ask nobody for.
+    pub static_neighbors: Arc<StaticNeighbors>,
     /// Which ports get which multicast groups.
     pub multicast: MulticastSpec,
     /// What the gateway tells IPv6 hosts; `None`: it is silent.

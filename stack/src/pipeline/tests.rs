@@ -22,6 +22,7 @@ mod routing;
 mod shaping;
 mod shortcuts;
 mod snooping;
+mod static_neighbors;
 mod storm;
 mod together;
 mod tunnels;

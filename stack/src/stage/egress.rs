@@ -1,5 +1,6 @@
 //! Egress: hands a frame to a port, if the port may have it and its device can take it.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::bridge::Station;
@@ -387,8 +388,13 @@ fn cut(cx: &mut Context, packet: &mut Packet, frame: &Frame, mtu: usize, deliver
 
 /// Writes the router's address and the time where the packet's options ask for them.
 fn record_passage(cx: &Context, packet: &mut Packet, header: &ipv4::Header, interface: &Interface) {
-    let Some(address) = interface.source_v4(header.destination) else { return };
-    let addresses = &cx.config.routers[interface.router].addresses;
+    let router = &cx.config.routers[interface.router];
+    let other = || match router.lowest_address(true) {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let Some(address) = interface.source_v4(header.destination).or_else(other) else { return };
+    let addresses = &router.addresses;
     let passage =
         ipv4::option::Passage { address, at: cx.now, is_own: &|own| addresses.contains(&own.into()) };
     passage.record(&mut packet.frame_mut()[L3..L3 + header.header_length]);

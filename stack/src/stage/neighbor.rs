@@ -105,11 +105,16 @@ impl<'a> Encounter<'a> {
 /// Notes what is claimed about `address`, and sends what waited for it.
 ///
 /// An address that a port has by configuration is where that port is: what another port says about it, one that
-/// may say anything since its source is not checked, is counted and not believed.
+/// may say anything since its source is not checked, is counted and not believed. So is what anybody says about an
+/// address that is known for good, unless it is the same.
 fn note(cx: &mut Context, encounter: &Encounter, address: IpAddr, claim: Claim) {
     let Encounter { from, interface, .. } = *encounter;
     let unusable = claim.mac().is_some_and(|mac| mac.is_multicast() || mac.is_zero());
     if cx.dry_run || unusable || interface.has(address) {
+        return;
+    }
+    if let Some(known) = interface.static_neighbors.get(address) {
+        cx.counters.address_conflicts.add(u64::from(claim.mac().is_some_and(|mac| mac != known)));
         return;
     }
     let owner = owner_of(cx, interface, address);
@@ -160,6 +165,9 @@ fn revive(
     cx.output.put(origin, packet);
 }
 
+/// Never: until then a neighbour holds that is known for good.
+const FOR_GOOD: Instant = Instant::from_nanos(u64::MAX);
+
 /// The MAC address of a next hop. `None`: the packet waits for it.
 pub(crate) fn resolve(
     cx: &mut Context,
@@ -178,6 +186,11 @@ pub(crate) fn resolve(
     }
     let epoch = interface.neighbors.epoch();
     if let Some(mac) = cx.state.cached(interface.id, hop.address, epoch, cx.now) {
+        return Ok(Some(mac));
+    }
+    if let Some(mac) = interface.static_neighbors.get(hop.address) {
+        let (interface, address) = (interface.id, hop.address);
+        cx.state.cache(CachedNeighbor { interface, address, mac, epoch, until: FOR_GOOD });
         return Ok(Some(mac));
     }
     let owner = owner_of(cx, interface, hop.address);
@@ -243,6 +256,10 @@ fn owner_of<'a>(cx: &Context<'a>, interface: &Interface, address: IpAddr) -> Opt
 
 fn peek(cx: &mut Context, interface: &Interface, address: IpAddr) -> Option<MacAddr> {
     let network = &cx.config.networks[interface.network];
+    if let Some(mac) = interface.static_neighbors.get(address) {
+        step!(cx, "neighbor", "{address} on network {} is at {mac} for good", network.name);
+        return Some(mac);
+    }
     let known = interface.neighbors.peek(cx.now, address);
     match known {
         Some((state, Some(mac))) => {
@@ -296,6 +313,13 @@ fn solicit(
 
 /// The timer of a neighbour ran out.
 pub(crate) fn expire(cx: &mut Context, interface: &Interface, address: IpAddr) {
+    if let Some(mac) = interface.static_neighbors.get(address) {
+        // It was asked for before it was known for good.
+        for waiting in interface.neighbors.take(address) {
+            release(cx, interface, waiting, mac);
+        }
+        return;
+    }
     match interface.neighbors.tick(cx.now, address) {
         Tick::Done => {}
         Tick::Wait(due) => set_timer(cx, interface, address, due),

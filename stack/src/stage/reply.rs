@@ -94,9 +94,10 @@ impl<'a> Cause<'a> {
         };
         let way = hop.and_then(|hop| {
             let out = &cx.config.interfaces[hop.interface];
-            // A tunnel may have no address of its own: then any of the router's speaks (RFC 1812 section 2.2.7).
-            let any = || router.addresses.iter().copied().find(|own| own.is_ipv4() == source.is_ipv4());
-            let speaker = own.or_else(|| out.source_for(source)).or_else(any)?;
+            // A tunnel may have no address of its own, and a link that carries IPv4 by IPv6 next hops none of IPv4 (RFC
+            // 8950): then another of the router's speaks (RFC 1812 section 2.2.7).
+            let other = || router.lowest_address(source.is_ipv4());
+            let speaker = own.or_else(|| out.source_for(source)).or_else(other)?;
             Some(WayBack { hop, speaker })
         });
         if way.is_none() {

@@ -181,6 +181,16 @@ impl Neighbors {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// Has every worker look again for what it looked up.
+    pub fn renew(&self) {
+        self.advance_epoch();
+    }
+
+    /// Forgets `address`, whatever is known of it; gives back the packets that waited for it.
+    pub fn take(&self, address: IpAddr) -> VecDeque<Waiting> {
+        self.lock().remove(address).map(|old| old.state.into_waiting()).unwrap_or_default()
+    }
+
     /// How many neighbours it holds, resolved or not.
     pub fn len(&self) -> usize {
         self.lock().table.len()

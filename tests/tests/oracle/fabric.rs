@@ -74,6 +74,7 @@ fn network(net: Net) -> NetworkSpec {
         max_macs: 4096,
         max_neighbors: 4096,
         static_macs: Vec::new(),
+        static_neighbors: Default::default(),
         multicast: MulticastSpec { snooping: net == Net::Snooped, querier: false },
         advertisements: None,
         proxy_neighbors: false,

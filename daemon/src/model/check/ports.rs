@@ -146,6 +146,9 @@ fn fits_address(own: &InterfaceAddress, port: &Port, network: &Network) -> Resul
     if subnet.gateway == Some(address) {
         return Err(format!("{address} is the gateway of {prefix}"));
     }
+    if network.static_neighbors.get(address).is_some() {
+        return Err(format!("{address} is a static neighbour of Network/{name}"));
+    }
     Ok(())
 }
 

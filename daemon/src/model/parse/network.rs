@@ -1,12 +1,13 @@
 //! A Network from its message.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
-use super::{addressing, nat, services, unicast};
+use super::{addressing, nat, services, static_neighbors, unicast};
 use crate::model::violation::Findings;
 use crate::model::{Mtu, Name, Network, ObjectRef, Subnet, Violation};
 
@@ -37,6 +38,7 @@ pub(super) fn parse(
         "" => MacAddr::from_name("network", object.name.as_str()),
         text => station_mac("spec.gatewayMac", text, &mut findings),
     };
+    let static_neighbors = static_neighbors::parse(&message.static_neighbors, &subnets, &mut findings);
     let services = services::parse(message, &mut findings);
     let addressing = addressing::addressing(message.address_management.as_ref(), &subnets, &mut findings);
     let masquerade = nat::masquerade(message.masquerade.as_ref(), &mut findings);
@@ -48,6 +50,7 @@ pub(super) fn parse(
         max_macs: max_macs as usize,
         max_neighbors: max_neighbors as usize,
         gateway_mac,
+        static_neighbors: Arc::new(static_neighbors),
         services,
         addressing,
         masquerade,

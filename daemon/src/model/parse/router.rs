@@ -88,8 +88,10 @@ fn next_hops(
     for (index, text) in texts.iter().enumerate() {
         let here = format!("{path}.nextHops[{index}]");
         let Some(address) = findings.value(&here, unicast(text)) else { continue };
-        if let Some(prefix) = prefix.filter(|prefix| prefix.is_ipv4() != address.is_ipv4()) {
-            findings.add(&here, format_args!("{address} is not of the same family as {prefix}"));
+        // The other way round is possible (RFC 8950).
+        if let Some(prefix) = prefix.filter(|prefix| !prefix.is_ipv4() && address.is_ipv4()) {
+            let text = format!("{address} is an IPv4 address, which {prefix} cannot be reached by");
+            findings.add(&here, text);
         } else if hops.iter().any(|other| other.address == address) {
             findings.add(&here, format_args!("{address} is given twice"));
         }
@@ -168,6 +170,17 @@ mod tests {
         assert_eq!(router.routes[1].action, RouteAction::Blackhole);
         let order: Vec<u32> = router.rules.iter().map(|rule| rule.priority).collect();
         assert_eq!(order, [10, 20], "the first to ask first");
+    }
+
+    #[test]
+    fn an_ipv4_route_may_lead_by_an_ipv6_next_hop() {
+        let spec = "  routes: [{prefix: 192.0.2.0/24, nextHops: ['2001:db8:1::9', 198.18.2.9]}]";
+        assert_eq!(wrong(&object("Router", "core", spec)), "");
+        let outside = spec.replace("db8:1::9", "db8:7::9");
+        assert_eq!(
+            wrong(&object("Router", "core", &outside)),
+            "Router/core: spec.routes[0].nextHops[0]: 2001:db8:7::9 is not inside a subnet of a Network on Router/core"
+        );
     }
 
     #[test]

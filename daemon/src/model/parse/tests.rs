@@ -271,8 +271,8 @@ fn every_wrong_field_of_a_router_is_named() {
           2001:db8:1::1 expected",
         ),
         (
-            "{prefix: 192.0.2.0/24, nextHops: ['2001:db8:1::9']}",
-            "nextHops[0]: 2001:db8:1::9 is not of the same family as 192.0.2.0/24",
+            "{prefix: '2001:db8:9::/64', nextHops: [198.18.1.9]}",
+            "nextHops[0]: 198.18.1.9 is an IPv4 address, which 2001:db8:9::/64 cannot be reached by",
         ),
         (
             "{prefix: 192.0.2.0/24, nextHops: [198.18.1.9, 198.18.1.9]}",

@@ -178,6 +178,7 @@ pub fn network() -> Network {
         max_macs: 16,
         max_neighbors: 16,
         gateway_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        static_neighbors: Default::default(),
         masquerade: None,
         services: Services::default(),
         addressing: Addressing::default(),
