@@ -194,6 +194,8 @@ pub struct Port {
     pub addresses: Vec<InterfaceAddress>,
     /// Routes beside the device, default routes included; `via` is always filled in.
     pub routes: Vec<PortRoute>,
+    /// Routes of the node by devices that are not Weft's, of a `host` Port; no prefix twice.
+    pub node_routes: Vec<PortRoute>,
     /// Largest IP packet, at most the Network's.
     pub mtu: Mtu,
     /// Transmit queue length in packets.
@@ -304,7 +306,7 @@ impl Attachment {
 pub struct PortRoute {
     /// Destination.
     pub prefix: Prefix,
-    /// Next hop, on-link at the Port.
+    /// Next hop: on-link at the Port, or for a route of the node on a link of its own.
     pub via: IpAddr,
 }
 

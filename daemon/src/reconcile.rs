@@ -29,6 +29,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod nat;
+mod node_routes;
 mod observe;
 mod pass;
 mod picture;

@@ -18,6 +18,7 @@ mod bandwidth;
 mod namespace;
 mod nat;
 mod network;
+mod node_routes;
 mod port;
 mod router;
 mod services;

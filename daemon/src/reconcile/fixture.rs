@@ -37,6 +37,7 @@ pub fn port(text: &str, attachment: Attachment, device: &str) -> Object<Port> {
         mac: MacAddr::from_name("port", text),
         addresses: Vec::new(),
         routes: Vec::new(),
+        node_routes: Vec::new(),
         mtu: Mtu::DEFAULT,
         txqueuelen: 1000,
         queues: None,

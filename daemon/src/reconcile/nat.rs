@@ -16,6 +16,7 @@ use super::place::Place;
 use plan::{Change, Moved, batch, changed, moved, plan};
 use wish::Lead;
 
+pub use forwarding::FORWARDING_OFF;
 pub use wish::{Wish, are_joined, host_ports};
 
 mod forwarding;
@@ -109,8 +110,9 @@ impl NodeNat {
                 self.seen = None;
                 return Err(unavailable(error));
             }
-            Ok(()) => forwarding::switch_on(&self.wish).map_err(StepError::Refused)?,
+            Ok(()) => {}
         }
+        forwarding::switch_on(&self.wish).map_err(StepError::Refused)?;
         self.due = false;
         Ok(())
     }

@@ -13,6 +13,7 @@ use weft_stack::config::{ConfigError, FabricSpec};
 use super::agenda::News;
 use super::error::{StepError, told};
 use super::nat::{NodeNat, Wish};
+use super::node_routes::NodeRoutes;
 use super::observe::kernel::Kernel;
 use super::observe::{Observed, Refusal};
 use super::picture::{lives, picture};
@@ -30,6 +31,7 @@ use crate::status::Report;
 
 mod look;
 mod nat;
+mod node_routes;
 mod reach;
 mod underlay;
 mod verdict;
@@ -64,6 +66,7 @@ pub struct Reconciliation {
     sockets: Sockets,
     underlays: Underlays,
     nat: NodeNat,
+    node_routes: NodeRoutes,
     retries: Retries,
     publish: Publish,
     /// The workers' picture is not that of `fabric` and `sockets`.
@@ -90,7 +93,7 @@ struct Settled {
     taps: HashMap<Name, Tap>,
     refused_picture: Option<String>,
     published: bool,
-    /// What is said of mappings has changed: all Ports with some hear of it.
+    /// What is said of mappings or of routes of the node has changed: all Ports with some hear of it.
     retold: bool,
     /// Ports that are no more.
     forgotten: Vec<Name>,
@@ -109,6 +112,7 @@ impl Reconciliation {
             sockets: Sockets::default(),
             underlays: Underlays::default(),
             nat: NodeNat::new(&options.instance),
+            node_routes: NodeRoutes::default(),
             retries: Retries::new(options.retry_max),
             publish,
             unpublished: true,
@@ -145,6 +149,7 @@ impl Reconciliation {
         if !same_picture(&self.fabric, &fabric) {
             self.unpublished = true;
             self.nat.want(Wish::of(&fabric));
+            self.node_routes.want(&fabric);
         }
         let before = std::mem::replace(&mut self.fabric, fabric);
         let mut settled = Settled::default();
@@ -159,6 +164,7 @@ impl Reconciliation {
             self.open_ends(&scope, &mut settled);
         }
         self.translate(&scope, news, &mut settled, now);
+        self.route_node(news, &mut settled, now);
         self.unpublished |= self.sockets.forget_paused();
         self.show(&mut settled);
         self.close_underlays();
@@ -301,7 +307,7 @@ impl Reconciliation {
             match subject {
                 Subject::Port(_) => self.tally.devices_created += 1,
                 Subject::Namespace(_) | Subject::Ports => self.tally.namespaces_created += 1,
-                Subject::Underlay(_) | Subject::Nat => {}
+                Subject::Underlay(_) | Subject::Nat | Subject::NodeRoutes => {}
             }
         }
         let removed: BTreeSet<_> = done.removed.iter().collect();
@@ -309,7 +315,7 @@ impl Reconciliation {
             match subject {
                 Subject::Port(_) => self.tally.devices_removed += 1,
                 Subject::Namespace(_) | Subject::Ports => self.tally.namespaces_removed += 1,
-                Subject::Underlay(_) | Subject::Nat => {}
+                Subject::Underlay(_) | Subject::Nat | Subject::NodeRoutes => {}
             }
             if !done.made.contains(subject) {
                 self.known.remove(subject);

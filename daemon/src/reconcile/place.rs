@@ -113,6 +113,11 @@ impl Marks {
         alias.starts_with(ANY_DAEMON) && !alias.starts_with(&self.prefix)
     }
 
+    /// Whether any daemon of Weft has put its mark there.
+    pub fn is_wefts(&self, alias: &str) -> bool {
+        alias.starts_with(ANY_DAEMON)
+    }
+
     /// The mark of a Port's device, both ends of a veth pair.
     pub fn port(&self, name: &Name) -> String {
         format!("{}port/{name}", self.prefix)

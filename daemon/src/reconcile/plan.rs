@@ -37,6 +37,8 @@ pub enum Subject {
     Underlay(Underlay),
     /// What the node's kernel translates.
     Nat,
+    /// By which ways the node's kernel reaches other nodes.
+    NodeRoutes,
 }
 
 impl fmt::Display for Subject {
@@ -48,6 +50,7 @@ impl fmt::Display for Subject {
             Subject::Underlay(Underlay::Udp(port)) => write!(f, "UDP port {port}"),
             Subject::Underlay(Underlay::Gre) => f.write_str("GRE sockets"),
             Subject::Nat => f.write_str("the node's port mappings and masquerading"),
+            Subject::NodeRoutes => f.write_str("the node's routes to other nodes"),
         }
     }
 }

@@ -99,7 +99,14 @@ impl Run<'_> {
             }
             (Action::RemoveRoute(device, route), _) => self.remove_route(place, device, route),
             // Only Ports have devices.
-            (_, Subject::Ports | Subject::Namespace(_) | Subject::Underlay(_) | Subject::Nat) => Ok(()),
+            (
+                _,
+                Subject::Ports
+                | Subject::Namespace(_)
+                | Subject::Underlay(_)
+                | Subject::Nat
+                | Subject::NodeRoutes,
+            ) => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Unicast routes of the main table.
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
 };
@@ -34,8 +34,18 @@ impl Netlink {
     /// # Errors
     /// [`crate::Error::is_exists`] when there is one of the same destination and metric.
     pub fn add_route(&mut self, route: &Route) -> Result<()> {
+        self.set_route(route, "add route", NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Puts a route in the place of that of the same destination and metric, whoever made it, at once; adds it when there
+    /// is none.
+    pub fn replace_route(&mut self, route: &Route) -> Result<()> {
+        self.set_route(route, "replace route", NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    fn set_route(&mut self, route: &Route, operation: &'static str, flags: u16) -> Result<()> {
         let object = describe(route);
-        let wish = Wish { operation: "add route", object: &object };
+        let wish = Wish { operation, object: &object };
         let mut request = message(route);
         if route.onlink {
             request.header.flags = RouteFlags::Onlink;
@@ -43,7 +53,7 @@ impl Netlink {
         if route.via.is_none() && route.prefix.0.is_ipv4() {
             request.header.scope = RouteScope::Link;
         }
-        self.change(RouteNetlinkMessage::NewRoute(request), NLM_F_CREATE | NLM_F_EXCL, wish)
+        self.change(RouteNetlinkMessage::NewRoute(request), flags, wish)
     }
 
     /// Removes a route of the same destination, next hop, device, protocol and metric, as far as they are

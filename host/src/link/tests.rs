@@ -197,6 +197,37 @@ fn routes_are_added_listed_and_removed() {
 }
 
 #[test]
+fn a_route_takes_the_place_of_another_at_once_and_finds_its_device() {
+    let (_entered, _here) = own_namespace();
+    let there = NetNs::create_anonymous().unwrap();
+    let index = veth_up("near0", "far0", &there);
+    let mut netlink = Netlink::open().unwrap();
+    netlink.add_address(index, ip(ADDRESS), 24).unwrap();
+    netlink.add_address(index, ip(ADDRESS_V6), 64).unwrap();
+    for (prefix, length, vias) in [
+        ("198.19.0.0", 16, ["198.18.7.1", "198.18.7.3"]),
+        ("fd00:1::", 32, ["2001:db8:7::1", "2001:db8:7::3"]),
+    ] {
+        for via in vias {
+            netlink
+                .replace_route(&Route {
+                    prefix: (ip(prefix), length),
+                    via: Some(ip(via)),
+                    index: None,
+                    protocol: ROUTE_PROTOCOL_WEFT,
+                    metric: None,
+                    onlink: false,
+                })
+                .unwrap();
+            let all = netlink.routes().unwrap().into_iter();
+            let found: Vec<_> = all.filter(|route| route.prefix == (ip(prefix), length)).collect();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!((found[0].via, found[0].index), (Some(ip(via)), Some(index)));
+        }
+    }
+}
+
+#[test]
 fn a_refusal_carries_the_kernels_sentence() {
     let (_entered, _here) = own_namespace();
     let there = NetNs::create_anonymous().unwrap();

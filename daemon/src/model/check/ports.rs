@@ -10,8 +10,8 @@ use super::{blamed_last, check_reference, live};
 use crate::model::nat::Families;
 use crate::model::parse::reserved_end;
 use crate::model::{
-    DeviceName, Fabric, InterfaceAddress, Kind, Name, Network, ObjectRef, Port, PortMapping, Protocol,
-    Violation,
+    Attachment, DeviceName, Fabric, InterfaceAddress, Kind, Name, Network, ObjectRef, Port, PortMapping,
+    PortRoute, Protocol, Violation,
 };
 
 /// Where a device appears; `None` is the daemon's own namespace.
@@ -43,7 +43,9 @@ pub(super) fn check(
     let concerned = live(&fabric.ports)
         .filter(|(name, port)| few.as_ref().is_none_or(|few| is_concerned(name, &port.spec, few)));
     let mut taken = Taken::default();
-    for (object, port) in blamed_last(Kind::Port, concerned, touched) {
+    let ports = blamed_last(Kind::Port, concerned, touched);
+    check_node_routes(&ports, found);
+    for (object, port) in ports {
         check_reference(&object, "spec.network", Kind::Network, &port.network, &fabric.networks, found);
         if let Some(namespace) = port.attachment.namespace() {
             check_reference(&object, "spec.namespace", Kind::Namespace, namespace, &fabric.namespaces, found);
@@ -83,6 +85,11 @@ fn fits(port: &Port, network: &Network, report: &mut Report<'_>) {
             report(&format!("spec.addresses[{index}]"), description);
         }
     }
+    for (index, route) in port.node_routes.iter().enumerate() {
+        if let Some((field, description)) = misleads(route, port, network) {
+            report(&format!("spec.nodeRoutes[{index}].{field}"), description);
+        }
+    }
     if port.mac == network.gateway_mac {
         report("spec.mac", format!("{} is the gateway's of Network/{}", port.mac, port.network));
     }
@@ -100,6 +107,42 @@ fn fits(port: &Port, network: &Network, report: &mut Report<'_>) {
             let reason =
                 format!("the gateway of {prefix} is on {here}: no default route and no route by it expected");
             report("spec.vlan", format!("{} given, but {reason}", own.unwrap_or_default()));
+        }
+    }
+}
+
+/// What is wrong with a route of the node: it is by other nodes, not to the Port's own Network or by it.
+fn misleads(route: &PortRoute, port: &Port, network: &Network) -> Option<(&'static str, String)> {
+    let (PortRoute { prefix, via }, name) = (route, &port.network);
+    let subnets = || network.subnets.iter().map(|subnet| subnet.prefix);
+    if let Some(subnet) = subnets().find(|subnet| subnet.contains(*via)) {
+        let text =
+            format!("{via} is inside {subnet} of Network/{name}, an address of the node's network expected");
+        return Some(("via", text));
+    }
+    let inside = |subnet: &Prefix| subnet.length() <= prefix.length() && subnet.contains(prefix.address());
+    let subnet = subnets().find(inside)?;
+    Some(("prefix", format!("{prefix} is inside {subnet} of Network/{name}, which is on this node")))
+}
+
+/// The node's kernel has one route to a prefix. Those by devices of Weft were compared with each other before, and so
+/// were those of one Port's `nodeRoutes`.
+fn check_node_routes(ports: &[(ObjectRef, &Port)], found: &mut Vec<Violation>) {
+    let here = || ports.iter().filter(|(_, port)| port.attachment == Attachment::Host);
+    // Thousands, as a rule of a single Port: they are looked through, and not put into a table at each change.
+    let alone = here().filter(|(_, port)| !port.node_routes.is_empty()).count() == 1;
+    let mut taken: HashMap<Prefix, &ObjectRef> = HashMap::new();
+    for (object, port) in here() {
+        taken.extend(port.routes.iter().map(|route| (route.prefix, object)));
+    }
+    for (object, port) in here() {
+        for route in &port.node_routes {
+            if let Some(other) = taken.get(&route.prefix) {
+                let text = format!("{} has a route of {other} in {} already", route.prefix, shown(None));
+                found.push(Violation::new(object, "spec.nodeRoutes", text));
+            } else if !alone {
+                taken.insert(route.prefix, object);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use weft_proto::v1;
 use weft_stack::{MacAddr, Prefix};
 
 use super::network::station_mac;
-use super::{Found, Networks, addressing, bandwidth, nat, switching, unicast};
+use super::{Found, Networks, addressing, bandwidth, nat, node_routes, switching, unicast};
 use crate::model::violation::Findings;
 use crate::model::{
     Attachment, DeviceName, InterfaceAddress, Mtu, Name, Network, ObjectRef, Port, PortRoute, Violation,
@@ -68,6 +68,7 @@ fn read(
             return None;
         }
     };
+    let node_routes = node_routes::parse(message, findings);
     let mtu = mtu(message.mtu, network, &addresses, findings);
     let routes = routes(message, &addresses, &via, findings);
     Some(Port {
@@ -77,6 +78,7 @@ fn read(
         mac,
         addresses,
         routes,
+        node_routes,
         mtu,
         txqueuelen,
         queues,

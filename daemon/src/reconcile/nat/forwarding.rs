@@ -7,6 +7,9 @@ use super::wish::Wish;
 use crate::reconcile::error::told;
 use crate::reconcile::observe::Refusal;
 
+/// The reason of a Refusal when a parameter cannot be set.
+pub const FORWARDING_OFF: &str = "ForwardingOff";
+
 /// Sets what `wish` needs, in the calling thread's namespace.
 pub fn switch_on(wish: &Wish) -> Result<(), Refusal> {
     if wish.forwards_v4 {
@@ -60,12 +63,14 @@ fn lead_loopback(device: &str) {
 fn switch(name: &str) -> Result<(), Error> {
     if sysctl::get(name)? == "0" {
         sysctl::set(name, "1")?;
-        tracing::info!("set {name} to 1: Ports or Networks need it (spec.portMappings, spec.masquerade)");
+        tracing::info!(
+            "set {name} to 1: Ports or Networks need it (spec.portMappings, spec.masquerade, spec.nodeRoutes)"
+        );
     }
     Ok(())
 }
 
 fn refusal(family: &str, name: &str, error: &Error) -> Refusal {
     let message = format!("the node does not forward {family}: set {name} to 1 there, as {}", told(error));
-    Refusal { reason: "ForwardingOff", message }
+    Refusal { reason: FORWARDING_OFF, message }
 }

@@ -31,11 +31,14 @@ impl Wish {
         let masqueraded = || living(&fabric.networks).filter(|network| network.masquerade.is_some());
         let mapped = || living(&fabric.ports).filter(|port| !port.mappings.is_empty());
         if masqueraded().next().is_none() && mapped().next().is_none() {
-            return Wish::default();
+            let mut wish = Wish::default();
+            wish.add_node_routes(fabric);
+            return wish;
         }
         let sets = sets().iter().map(|set| (set.name, BTreeSet::new())).collect();
         let mut wish = Wish { sets, ..Wish::default() };
         wish.add_devices(fabric);
+        wish.add_node_routes(fabric);
         masqueraded().for_each(|network| wish.add_network(fabric, network));
         mapped().for_each(|port| wish.add_mappings(port));
         wish
@@ -58,6 +61,15 @@ impl Wish {
             for other in hosts.iter().filter(|other| are_joined(fabric, &one.network, &other.network)) {
                 self.add(HAIRPINS, Element::of([device(one), device(other)].concat()));
             }
+        }
+    }
+
+    /// What goes to other nodes by routes of the node, it forwards.
+    fn add_node_routes(&mut self, fabric: &Fabric) {
+        for (_, port) in host_ports(fabric).filter(|(_, port)| !port.node_routes.is_empty()) {
+            self.forwards_v4 |= port.node_routes.iter().any(|route| route.prefix.is_ipv4());
+            self.forwards_v6 |= port.node_routes.iter().any(|route| !route.prefix.is_ipv4());
+            self.devices.extend(host_ports(fabric).map(|(_, port)| port.device.as_str().to_owned()));
         }
     }
 

@@ -330,7 +330,8 @@ fn routes(session: &mut Session, devices: &mut BTreeMap<u32, Device>) -> Result<
             continue;
         };
         let Ok(prefix) = Prefix::containing(found.prefix.0, found.prefix.1) else { continue };
-        if let Some(device) = devices.get_mut(&index) {
+        // By devices of others, they are the node's (`node_routes`).
+        if let Some(device) = devices.get_mut(&index).filter(|device| device.owner.is_some()) {
             device.routes.insert(PortRoute { prefix, via });
         }
     }

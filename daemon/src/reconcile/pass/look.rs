@@ -39,7 +39,8 @@ impl Reconciliation {
         let underlays = &self.underlays;
         let lasts = |subject: &Subject| match subject {
             Subject::Underlay(underlay) => underlays.is_wanted(*underlay),
-            Subject::Ports | Subject::Nat | Subject::Namespace(_) | Subject::Port(_) => true,
+            Subject::Ports | Subject::Nat | Subject::NodeRoutes => true,
+            Subject::Namespace(_) | Subject::Port(_) => true,
         };
         self.retries.retain(lasts);
         self.complaints.retain(|subject, _| lasts(subject));

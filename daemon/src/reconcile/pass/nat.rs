@@ -6,7 +6,7 @@ use super::{Reconciliation, Settled};
 use crate::model::{Fabric, Name, Network, Object, Port};
 use crate::reconcile::agenda::News;
 use crate::reconcile::error::told;
-use crate::reconcile::nat::{are_joined, host_ports};
+use crate::reconcile::nat::{FORWARDING_OFF, are_joined, host_ports};
 use crate::reconcile::observe::Refusal;
 use crate::reconcile::place::Place;
 use crate::reconcile::plan::Subject;
@@ -52,7 +52,8 @@ impl Reconciliation {
         settled: &Settled,
     ) -> Vec<(&'a Name, &'a Object<Port>)> {
         let concerned = |(name, port): &(&Name, &Object<Port>)| {
-            !port.spec.mappings.is_empty()
+            let quiet = port.spec.mappings.is_empty() && port.spec.node_routes.is_empty();
+            !quiet
                 && !scope.ports.contains(*name)
                 && !self.complaints.contains_key(&Subject::Port((*name).clone()))
         };
@@ -60,10 +61,11 @@ impl Reconciliation {
         ports.filter(concerned).collect()
     }
 
-    /// Why a Port's mappings do not work.
+    /// Why a Port's mappings do not work, or what its routes of the node need.
     pub(super) fn unmapped(&self, port: &Port) -> Option<Refusal> {
-        let mapped = !port.mappings.is_empty();
-        self.complaints.get(&Subject::Nat).filter(|_| mapped).cloned()
+        let (mapped, routed) = (!port.mappings.is_empty(), !port.node_routes.is_empty());
+        let complaint = self.complaints.get(&Subject::Nat);
+        complaint.filter(|it| mapped || (routed && it.reason == FORWARDING_OFF)).cloned()
     }
 }
 

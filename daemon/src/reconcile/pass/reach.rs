@@ -34,8 +34,8 @@ impl Reconciliation {
                 Subject::Ports => drop(reach.places.insert(Place::Ports)),
                 Subject::Namespace(name) => drop(reach.places.insert(Place::Namespace(name.clone()))),
                 Subject::Port(name) => drop(reach.ports.insert(name.clone())),
-                // Nothing has to be looked at: opening tells, and so does changing the node's table.
-                Subject::Underlay(_) | Subject::Nat => {}
+                // Nothing has to be looked at: opening tells, and so does changing the node's table and its routes.
+                Subject::Underlay(_) | Subject::Nat | Subject::NodeRoutes => {}
             }
         }
         reach.places.extend(changed.places.iter().cloned());
@@ -45,6 +45,7 @@ impl Reconciliation {
             self.next_resync = now + self.resync;
             self.kernel.number_anew();
             self.nat.doubt();
+            self.node_routes.heard();
             Scope::everything(fabric)
         } else {
             Scope::closed(fabric, reach.places, reach.ports)

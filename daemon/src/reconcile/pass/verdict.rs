@@ -84,6 +84,7 @@ impl Reconciliation {
         });
         let trouble = trouble.or_else(|| found.and_then(|found| unplugged(found.device, &port.spec)));
         let trouble = trouble.or_else(|| self.unmapped(&port.spec));
+        let trouble = trouble.or_else(|| self.node_routes.trouble(name).cloned());
         let well = || {
             let note = found.map(|found| smaller(found.device, &port.spec)).unwrap_or_default();
             let mapped = mapped(&self.fabric, &port.spec);
@@ -187,7 +188,7 @@ impl Reconciliation {
         gone
     }
 
-    /// Whether a Port has no device left where the daemon may look.
+    /// Whether a Port has no device left where the daemon may look, and the node none of its routes.
     fn has_nothing(&self, name: &Name, port: &Port) -> bool {
         let nothing_at = |place: &Place| match self.observed.places.get(place) {
             Some(PlaceState::Present(view)) => view.owned_by(name).next().is_none(),
@@ -196,7 +197,8 @@ impl Reconciliation {
         };
         let end = self.observed.view(&Place::Ports).and_then(|view| view.named(&host_end(name)));
         let end = end.filter(|end| !end.retired && end.owner.as_ref().is_none_or(|owner| owner == name));
-        nothing_at(&Place::of(port)) && end.is_none()
+        let routes = port.node_routes.is_empty() || self.node_routes.is_clean();
+        nothing_at(&Place::of(port)) && end.is_none() && routes
     }
 
     /// Whether the daemon is done with a namespace that is to be taken down.

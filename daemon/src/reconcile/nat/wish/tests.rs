@@ -33,6 +33,19 @@ fn nothing_is_wished_for_where_nobody_asks() {
 }
 
 #[test]
+fn routes_of_the_node_need_forwarding_of_their_families_and_no_table() {
+    let node = |routes: &str| {
+        let spec = format!("  network: front\n  type: host\n  device: weft0\n  nodeRoutes: {routes}");
+        Wish::of(&fabric(&format!("{BASE}{}", object("Port", "node", &spec))))
+    };
+    let wish = node("[{prefix: 198.18.9.0/24, via: 192.0.2.9}]");
+    assert!(wish.is_empty() && wish.forwards_v4 && !wish.forwards_v6);
+    let wish = node("[{prefix: '2001:db8:9::/64', via: 'fd00::9'}]");
+    assert!(wish.is_empty() && !wish.forwards_v4 && wish.forwards_v6);
+    assert_eq!(wish.devices.into_iter().collect::<Vec<_>>(), ["weft0"]);
+}
+
+#[test]
 fn a_mapping_is_an_element_for_each_family_of_the_port() {
     let list = "  addresses: [198.18.1.10/24, '2001:db8:1::10/64']\n  portMappings:\n  \
         - {hostPort: 8080, containerPort: 80}\n  \
