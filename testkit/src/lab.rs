@@ -303,9 +303,7 @@ impl Place<'_> {
 
     /// Starts a program with arguments, and `input` on its standard input.
     pub fn spawn_with_input(&self, command: &[&str], input: Option<&str>) -> Result<Process> {
-        let mut entered = Command::new("setpriv");
-        self.enter(&mut entered, command);
-        Process::spawn(entered, &command.join(" "), input)
+        self.entrance().spawn(command, input)
     }
 
     /// Pings an address three times and wants every answer.
@@ -333,14 +331,39 @@ impl Place<'_> {
         })
     }
 
-    fn enter(&self, command: &mut Command, arguments: &[&str]) {
+    /// The way into this place, for what outlives the borrow of its lab.
+    pub(crate) fn entrance(&self) -> Entrance {
         let holder = self.lab.holder.pid();
         let net = match &self.name {
             None => format!("/proc/{holder}/ns/net"),
             Some(name) => format!("/proc/{holder}/root/run/netns/{name}"),
         };
+        Entrance { mount: format!("/proc/{holder}/ns/mnt"), net }
+    }
+
+    fn enter(&self, command: &mut Command, arguments: &[&str]) {
+        self.entrance().enter(command, arguments);
+    }
+}
+
+/// The namespaces of a place, as paths.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    mount: String,
+    net: String,
+}
+
+impl Entrance {
+    /// Starts a program with arguments, and `input` on its standard input.
+    pub(crate) fn spawn(&self, command: &[&str], input: Option<&str>) -> Result<Process> {
+        let mut entered = Command::new("setpriv");
+        self.enter(&mut entered, command);
+        Process::spawn(entered, &command.join(" "), input)
+    }
+
+    fn enter(&self, command: &mut Command, arguments: &[&str]) {
         command.args(["--pdeathsig", "KILL", "nsenter"]);
-        command.arg(format!("--mount=/proc/{holder}/ns/mnt")).arg(format!("--net={net}"));
+        command.arg(format!("--mount={}", self.mount)).arg(format!("--net={}", self.net));
         command.arg("--").args(arguments).env("LC_ALL", "C").env("NO_COLOR", "1");
     }
 }

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod binaries;
+pub mod cluster;
 pub mod frame;
 pub mod image;
 pub mod iperf3;
