@@ -8,10 +8,11 @@ RUNS ?= 5
 SOAK_ROUNDS ?= 20
 TARGET ?= frames
 SECONDS ?= 60
+IMAGE_PROGRAMS := weftd weft weft-cni $(if $(wildcard agent/Cargo.toml),weft-agent)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cni test check deny bless bench instructions fuzz soak clean
+.PHONY: help demo cni image reproduce test check deny bless bench instructions fuzz soak clean
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,14 @@ cni: ## Build the CNI plugin as containers' nodes want it: one small file that n
 	@scripts/install-deps check
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile plugin --target $(HOST) -p weft-cni
 	@echo "$(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni"
+
+image: ## Build the container image from scratch, without a container engine: target/image/weft.tar
+	@scripts/install-deps image
+	packaging/image/build $(or $(CARGO_TARGET_DIR),target)/image $(IMAGE_PROGRAMS)
+
+reproduce: ## Build the image of the last commit twice, in two folders, and compare
+	@scripts/install-deps image
+	packaging/image/verify-reproducible $(IMAGE_PROGRAMS)
 
 test: ## Run every test; the end-to-end ones make their own network namespaces (needs root)
 	@scripts/install-deps test

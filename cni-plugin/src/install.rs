@@ -27,6 +27,7 @@ const USAGE: &str = "\
 The CNI plugin of Weft. Container runtimes run it without arguments (CNI_COMMAND says what to do).
 
 Usage: weft-cni install --network NAME [OPTIONS]
+       weft-cni install --plugin-only [--bin-dir DIR]
        weft-cni uninstall [OPTIONS]
        weft-cni --version | --help
 
@@ -37,6 +38,7 @@ Options:
 
 Options of install:
   --network NAME      the Weft Network that containers are attached to
+  --plugin-only       no network configuration: somebody else writes it, when the daemon is ready
   --name NAME         name of the network configuration [default: weft]
   --port-type TYPE    veth or tap [default: veth]
   --mtu OCTETS        of the containers' devices [default: the Network's]
@@ -56,6 +58,7 @@ struct Options {
     conf_dir: PathBuf,
     conf_name: String,
     network: String,
+    plugin_only: bool,
     name: String,
     port_type: String,
     mtu: Option<u32>,
@@ -119,9 +122,14 @@ fn install(options: &Options) -> Result<Vec<String>, InstallError> {
     let configuration = options.conf_dir.join(&options.conf_name);
     // Both are looked at before anything is written.
     place::ours_or_none(&plugin, place::is_plugin)?;
-    place::ours_or_none(&configuration, place::is_configuration)?;
+    if !options.plugin_only {
+        place::ours_or_none(&configuration, place::is_configuration)?;
+    }
     let myself = env::current_exe().and_then(std::fs::read).map_err(InstallError::Myself)?;
     let mut lines = vec![line(&plugin, place::put(&plugin, &myself, 0o755)?)];
+    if options.plugin_only {
+        return Ok(lines);
+    }
     wait_for_daemon(options)?;
     let text = format!("{:#}\n", conflist(options));
     lines.push(line(&configuration, place::put(&configuration, text.as_bytes(), 0o644)?));
@@ -208,12 +216,19 @@ fn parse(words: &[OsString]) -> Result<Request, InstallError> {
         Some(("help", [])) => Ok(Request::Help),
         Some(("install", rest)) => {
             let options = parse_options(rest)?;
-            if options.network.is_empty() {
-                return Err(InstallError::Usage("install needs --network".into()));
+            // Nobody shall wait for a configuration that does not come.
+            if options.network.is_empty() != options.plugin_only {
+                return Err(InstallError::Usage("install needs --network, or else --plugin-only".into()));
             }
             Ok(Request::Install(options))
         }
-        Some(("uninstall", rest)) => parse_options(rest).map(Request::Uninstall),
+        Some(("uninstall", rest)) => {
+            let options = parse_options(rest)?;
+            if options.plugin_only {
+                return Err(InstallError::Usage("--plugin-only is an option of install".into()));
+            }
+            Ok(Request::Uninstall(options))
+        }
         _ => Err(InstallError::Usage(format!("\"{}\" is not understood", words.join(" ")))),
     }
 }
@@ -222,6 +237,10 @@ fn parse_options(words: &[String]) -> Result<Options, InstallError> {
     let mut options = Options::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
+        if word == "--plugin-only" {
+            options.plugin_only = true;
+            continue;
+        }
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
             None => {
@@ -242,6 +261,7 @@ impl Default for Options {
             conf_dir: "/etc/cni/net.d".into(),
             conf_name: "10-weft.conflist".into(),
             network: String::new(),
+            plugin_only: false,
             name: "weft".into(),
             port_type: "veth".into(),
             mtu: None,
@@ -298,6 +318,8 @@ mod tests {
         };
         let line = "install --network front --conf-name=05-w.conflist --mtu=1400 --wait 3";
         assert_eq!(words(line).unwrap(), Request::Install(expected));
+        let alone = Options { plugin_only: true, bin_dir: "/host/bin".into(), ..Options::default() };
+        assert_eq!(words("install --plugin-only --bin-dir /host/bin").unwrap(), Request::Install(alone));
         assert_eq!(words("uninstall").unwrap(), Request::Uninstall(Options::default()));
         assert_eq!(words("--version").unwrap(), Request::Version);
         assert_eq!(words("install --help").unwrap(), Request::Help);
@@ -309,6 +331,8 @@ mod tests {
             "remove",
             "install",
             "install --network",
+            "install --network n --plugin-only",
+            "uninstall --plugin-only",
             "install --network n --x y",
             "install --network n --port-type host",
             "install --network n --conf-name ../x.conflist",

@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::lab::Place;
 
-/// Makes the image; a few lines that every Debian with Python can run.
-const SCRIPT: &str = include_str!("image.py");
+/// Makes the image; a few lines that every Debian with Python can run, after those that write Weft's own image.
+const SCRIPT: &str = concat!(include_str!("../../packaging/image/oci.py"), include_str!("image.py"));
 
 /// What the image is called.
 pub const NAME: &str = "weft.test/busybox:latest";

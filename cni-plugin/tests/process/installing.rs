@@ -116,6 +116,14 @@ fn files_of_others_are_neither_replaced_nor_removed() {
 }
 
 #[test]
+fn the_plugin_alone_needs_no_daemon() {
+    let runtime = Runtime::new("install-plugin");
+    let output = weft_cni(&runtime, &["install", "--plugin-only"]);
+    assert!(output.status.success() && plugin(&runtime).exists(), "{}", text(&output));
+    assert!(!conflist(&runtime).exists());
+}
+
+#[test]
 fn uninstall_takes_both_files_away_and_can_be_repeated() {
     let (runtime, _fake) = Runtime::with_daemon("uninstall");
     assert!(install(&runtime).status.success());

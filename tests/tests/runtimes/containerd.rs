@@ -95,7 +95,8 @@ impl Containerd<'_, '_> {
             namespace: "shop".into(),
             attempt: 0,
         };
-        let linux = cri::LinuxPodSandboxConfig { cgroup_parent: self.node.cgroup.clone() };
+        let linux =
+            cri::LinuxPodSandboxConfig { cgroup_parent: self.node.cgroup.clone(), ..Default::default() };
         cri::PodSandboxConfig {
             metadata: Some(metadata),
             hostname: name.into(),
@@ -114,20 +115,55 @@ impl Containerd<'_, '_> {
     /// Makes a pod with a container that runs `command`.
     pub fn run(&self, config: cri::PodSandboxConfig, command: &[&str]) -> Result<Pod> {
         let sandbox = self.sandbox(config.clone())?;
-        let container = cri::ContainerConfig {
+        let wish = cri::ContainerConfig {
             metadata: Some(cri::ContainerMetadata { name: "main".into() }),
             image: Some(cri::ImageSpec { image: image::NAME.into() }),
             command: command.iter().map(|word| word.to_string()).collect(),
+            ..Default::default()
         };
+        let container = self.container(&sandbox, config, wish)?;
+        let addresses = self.addresses(&sandbox)?;
+        Ok(Pod { sandbox, container, addresses })
+    }
+
+    /// Starts a container in a sandbox that was made of `config`, and gives its id.
+    pub fn container(
+        &self,
+        sandbox: &str,
+        config: cri::PodSandboxConfig,
+        wish: cri::ContainerConfig,
+    ) -> Result<String> {
         let request = cri::CreateContainerRequest {
-            pod_sandbox_id: sandbox.clone(),
-            config: Some(container),
+            pod_sandbox_id: sandbox.into(),
+            config: Some(wish),
             sandbox_config: Some(config),
         };
         let made: cri::Container = self.client.call("CreateContainer", request)?;
         let _: cri::Nothing = self.client.call("StartContainer", made.clone())?;
-        let addresses = self.addresses(&sandbox)?;
-        Ok(Pod { sandbox, container: made.container_id, addresses })
+        Ok(made.container_id)
+    }
+
+    /// How a container is.
+    pub fn status(&self, container: &str) -> Result<cri::ContainerStatus> {
+        let request = cri::Container { container_id: container.into() };
+        let answer: cri::ContainerStatusResponse = self.client.call("ContainerStatus", request)?;
+        answer.status.context("a status")
+    }
+
+    /// Runs a command in a container and gives what it says.
+    pub fn exec_in(&self, container: &str, command: &[&str]) -> Result<String> {
+        let request = cri::ExecSyncRequest {
+            container_id: container.into(),
+            cmd: command.iter().map(|word| word.to_string()).collect(),
+            timeout: 60,
+        };
+        let answer: cri::ExecSyncResponse = self.client.call("ExecSync", request)?;
+        let [said, failed] =
+            [answer.stdout, answer.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        if answer.exit_code != 0 {
+            bail!("{command:?} ended with {}: {said}{failed}", answer.exit_code);
+        }
+        Ok(said)
     }
 
     /// Makes a pod of this name that does nothing.
@@ -148,18 +184,7 @@ impl Containerd<'_, '_> {
 
     /// Runs a command in a pod's container and gives what it says.
     pub fn exec(&self, pod: &Pod, command: &[&str]) -> Result<String> {
-        let request = cri::ExecSyncRequest {
-            container_id: pod.container.clone(),
-            cmd: command.iter().map(|word| word.to_string()).collect(),
-            timeout: 60,
-        };
-        let answer: cri::ExecSyncResponse = self.client.call("ExecSync", request)?;
-        let [said, failed] =
-            [answer.stdout, answer.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
-        if answer.exit_code != 0 {
-            bail!("{command:?} ended with {}: {said}{failed}", answer.exit_code);
-        }
-        Ok(said)
+        self.exec_in(&pod.container, command)
     }
 
     /// Pings each address from a pod.

@@ -42,11 +42,28 @@ pub struct PortMapping {
     pub host_ip: String,
 }
 
-/// Where the pod's control groups are.
+/// Where the pod's control groups are, and what it shares.
 #[derive(Clone, PartialEq, Message)]
 pub struct LinuxPodSandboxConfig {
     #[prost(string, tag = "1")]
     pub cgroup_parent: String,
+    #[prost(message, optional, tag = "2")]
+    pub security_context: Option<LinuxSandboxSecurityContext>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LinuxSandboxSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub namespace_options: Option<NamespaceOption>,
+}
+
+/// What namespaces are shared with whom: 0 with the pod, 1 with nobody, 2 with the node.
+#[derive(Clone, PartialEq, Message)]
+pub struct NamespaceOption {
+    #[prost(int32, tag = "1")]
+    pub network: i32,
+    #[prost(int32, tag = "2")]
+    pub pid: i32,
 }
 
 /// What a pod shall be.
@@ -129,6 +146,61 @@ pub struct ContainerConfig {
     pub image: Option<ImageSpec>,
     #[prost(string, repeated, tag = "3")]
     pub command: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub args: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub mounts: Vec<Mount>,
+    #[prost(string, tag = "11")]
+    pub log_path: String,
+    #[prost(message, optional, tag = "15")]
+    pub linux: Option<LinuxContainerConfig>,
+}
+
+/// A file or folder of the node in the container; the propagation is 0 for none, 1 from the node, 2 in both directions.
+#[derive(Clone, PartialEq, Message)]
+pub struct Mount {
+    #[prost(string, tag = "1")]
+    pub container_path: String,
+    #[prost(string, tag = "2")]
+    pub host_path: String,
+    #[prost(int32, tag = "5")]
+    pub propagation: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LinuxContainerConfig {
+    #[prost(message, optional, tag = "2")]
+    pub security_context: Option<LinuxContainerSecurityContext>,
+}
+
+/// What the container may do.
+#[derive(Clone, PartialEq, Message)]
+pub struct LinuxContainerSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub capabilities: Option<Capability>,
+    #[prost(message, optional, tag = "3")]
+    pub namespace_options: Option<NamespaceOption>,
+    #[prost(bool, tag = "7")]
+    pub readonly_rootfs: bool,
+    #[prost(bool, tag = "11")]
+    pub no_new_privs: bool,
+    #[prost(message, optional, tag = "15")]
+    pub seccomp: Option<SecurityProfile>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Capability {
+    #[prost(string, repeated, tag = "1")]
+    pub add_capabilities: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub drop_capabilities: Vec<String>,
+}
+
+/// The type is 0 for the runtime's default, 1 for none.
+#[derive(Clone, PartialEq, Message)]
+pub struct SecurityProfile {
+    #[prost(int32, tag = "1")]
+    pub profile_type: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -146,6 +218,21 @@ pub struct CreateContainerRequest {
 pub struct Container {
     #[prost(string, tag = "1")]
     pub container_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ContainerStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<ContainerStatus>,
+}
+
+/// How a container is; the state is 1 while it runs, 2 after it.
+#[derive(Clone, PartialEq, Message)]
+pub struct ContainerStatus {
+    #[prost(int32, tag = "3")]
+    pub state: i32,
+    #[prost(int32, tag = "7")]
+    pub exit_code: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
