@@ -26,6 +26,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::start(&config.log)?;
+    if options.prepare {
+        service::prepare(&config)?;
+        return Ok(());
+    }
     service::run(&config)?;
     Ok(())
 }

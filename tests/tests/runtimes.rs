@@ -5,6 +5,7 @@ mod runtimes {
     pub mod cri;
     pub mod ctr;
     pub mod host_ports;
+    pub mod image;
     pub mod node;
     pub mod podman;
     pub mod pods;

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use super::inside;
+use super::{folder as usual, inside};
 use crate::descriptor::{checked, owned, write};
 use crate::{Error, Result};
 
@@ -61,13 +61,17 @@ impl OwnParameters {
             None => {
                 self.uses = 0;
                 // A kernel or a sandbox that gives none: the node's is as right, and slower.
-                mounted().or_else(|_| open_path(Path::new("/proc")))?
+                mounted().and_then(|proc| below(&proc, "sys")).or_else(|_| open_path(usual()))?
             }
         };
         let root = self.root.insert(root);
         self.uses += 1;
-        open_at(root, &format!("sys/{folder}"), libc::O_PATH | libc::O_DIRECTORY)
+        below(root, folder)
     }
+}
+
+fn below(folder: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
+    open_at(folder, path, libc::O_PATH | libc::O_DIRECTORY)
 }
 
 /// The root of a new instance of proc(5), mounted nowhere.
