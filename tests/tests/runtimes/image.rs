@@ -2,7 +2,7 @@
 //! capabilities that it needs and no others, a read-only root, the runtime's seccomp filter, and folders of the node.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use weft_testkit::binaries;
@@ -14,18 +14,20 @@ use super::cri::{
     LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceOption, PodSandboxConfig,
     SecurityProfile,
 };
-use super::node::SOON;
+use super::node::{Node, SOON};
 
 /// What makes the image of programs.
 const MAKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/image/archive");
 /// What the image is called here.
-const NAME: &str = "weft.dev/weft:test";
+const NAME: &str = concat!("weft.dev/weft:", env!("CARGO_PKG_VERSION"));
+/// The variable that names an image to run instead of one of the programs under test.
+const MADE: &str = "WEFT_IMAGE";
 /// The programs in it.
 const PROGRAMS: [&str; 3] = ["weftd", "weft", "weft-cni"];
 /// How the plugin installs itself on the node.
 const INSTALL: [&str; 6] = ["weft-cni", "install", "--bin-dir", "/host/bin", "--conf-dir", "/host/net.d"];
 /// What the daemon may do; docs/image.md says why.
-const CAPABILITIES: [&str; 6] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST", "SYS_ADMIN", "BPF", "PERFMON"];
+const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST", "SYS_ADMIN"];
 /// Values of a mount: what is mounted on the node later appears in the container; and the other way round.
 const FROM_NODE: i32 = 1;
 const BOTH_WAYS: i32 = 2;
@@ -60,10 +62,20 @@ fn libraries(programs: &[String]) -> Result<BTreeSet<String>> {
     Ok(paths.map(str::to_owned).collect())
 }
 
-/// Makes the image and imports it. The programs under test are not static, because building them once more would take
-/// minutes: the libraries that they need go in beside them. The image of `make image` has none.
+/// Imports the image that `make image` has made, if the environment names it, else one that is made here.
 fn import(containerd: &Containerd<'_, '_>) -> Result<()> {
-    let node = &*containerd.node;
+    let archive = match env::var(MADE) {
+        Ok(path) => fs::canonicalize(&path).with_context(|| path)?.display().to_string(),
+        Err(_) => make(containerd.node)?,
+    };
+    let said = containerd.ctr(&["images", "import", &archive])?;
+    ensure!(said.contains(NAME), "{said}");
+    Ok(())
+}
+
+/// Makes the image and gives its path. The programs under test are not static, because building them once more would take
+/// minutes: the libraries that they need go in beside them. The image of `make image` has none.
+fn make(node: &Node<'_>) -> Result<String> {
     node.must(&["mkdir", "/run/lab/programs"])?;
     let mut found = Vec::new();
     for program in PROGRAMS {
@@ -73,14 +85,16 @@ fn import(containerd: &Containerd<'_, '_>) -> Result<()> {
         found.push(path);
     }
     let libraries: Vec<String> = libraries(&found)?.iter().map(|path| format!("--add={path}")).collect();
-    let mut words =
-        vec![MAKER, "--programs=/run/lab/programs", "--output=/run/lab/weft.tar", "--version=test"];
+    let mut words = vec![
+        MAKER,
+        "--programs=/run/lab/programs",
+        "--output=/run/lab/weft.tar",
+        concat!("--version=", env!("CARGO_PKG_VERSION")),
+    ];
     words.extend(libraries.iter().map(String::as_str));
     words.extend(PROGRAMS);
     node.must(&words)?;
-    let said = containerd.ctr(&["images", "import", "/run/lab/weft.tar"])?;
-    ensure!(said.contains(NAME), "{said}");
-    Ok(())
+    Ok("/run/lab/weft.tar".to_owned())
 }
 
 fn words_of(words: &[&str]) -> Vec<String> {
