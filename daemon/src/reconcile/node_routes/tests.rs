@@ -1,3 +1,5 @@
+//! What is found to differ, when it is looked for, and what Ports hear of it.
+
 use super::*;
 use crate::reconcile::fixture::{fabric, name, port, route};
 
