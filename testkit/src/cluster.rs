@@ -18,6 +18,7 @@ pub mod answer;
 pub mod api_server;
 pub mod apply;
 pub mod client;
+mod contents;
 pub mod fault;
 pub mod history;
 pub mod journal;

@@ -64,8 +64,9 @@ async fn request(method: &str, url: &str, rest: &[&str]) -> Result<()> {
 
 async fn apply(server: &str) -> Result<()> {
     let input = input()?;
+    let mut connection = client::Connection::open(server).await?;
     for object in serde_json::Deserializer::from_str(&input).into_iter::<Value>() {
-        client::apply(server, &object.context("no JSON object")?).await?;
+        connection.apply(&object.context("no JSON object")?).await?;
     }
     Ok(())
 }
