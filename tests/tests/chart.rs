@@ -1,0 +1,11 @@
+//! The Helm chart: helm renders it with several values files; what comes out is what Kubernetes takes, what the
+//! programs read, and has no more rights than it must. `scripts/kubernetes-tools` brings helm and the schemas.
+
+mod chart {
+    pub mod objects;
+    pub mod pods;
+    pub mod programs;
+    pub mod refusals;
+    pub mod rendering;
+    pub mod rights;
+}

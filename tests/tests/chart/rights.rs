@@ -1,0 +1,90 @@
+//! What the pods and the ServiceAccount may do: exactly what is listed, and no more.
+
+use serde_json::{Value, json};
+
+use super::rendering::{list, name, named, newest, only, pod, values_files};
+
+const DAEMON: [&str; 5] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST", "SYS_ADMIN", "SYS_PTRACE"];
+
+fn containers(pod: &Value) -> Vec<&Value> {
+    list(&pod["initContainers"]).iter().chain(list(&pod["containers"])).collect()
+}
+
+#[test]
+fn no_container_is_privileged_or_may_become_more() {
+    for file in values_files().unwrap() {
+        let rendered = newest(&name(&file), &[]).unwrap();
+        let containers = containers(pod(&rendered).unwrap());
+        assert!(containers.len() >= 2);
+        for container in containers {
+            let context = &container["securityContext"];
+            let told = format!("{}: {}", name(&file), container["name"]);
+            assert_eq!(context["privileged"], false, "{told}");
+            assert_eq!(context["allowPrivilegeEscalation"], false, "{told}");
+            assert_eq!(context["readOnlyRootFilesystem"], true, "{told}");
+            assert_eq!(context["seccompProfile"], json!({"type": "RuntimeDefault"}), "{told}");
+            assert_eq!(context["capabilities"]["drop"], json!(["ALL"]), "{told}");
+        }
+    }
+}
+
+#[test]
+fn the_daemon_alone_has_capabilities_and_they_are_listed() {
+    for values in ["default", "uninstall", "metrics"] {
+        let rendered = newest(values, &[]).unwrap();
+        for container in containers(pod(&rendered).unwrap()) {
+            let added = &container["securityContext"]["capabilities"]["add"];
+            let expected = if container["name"] == "daemon" { json!(DAEMON) } else { Value::Null };
+            assert_eq!(*added, expected, "{values}: {}", container["name"]);
+        }
+    }
+}
+
+#[test]
+fn the_api_servers_token_is_the_agents_alone() {
+    let rendered = newest("default", &[]).unwrap();
+    let pod = pod(&rendered).unwrap();
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    for container in containers(pod) {
+        let mounts = list(&container["volumeMounts"]);
+        let has = mounts.iter().any(|mount| mount["name"] == "api-access");
+        assert_eq!(has, container["name"] == "agent", "{}", container["name"]);
+    }
+    let sources = &named(&pod["volumes"], "api-access").unwrap()["projected"]["sources"];
+    let paths = sources.to_string();
+    for path in ["\"token\"", "\"ca.crt\"", "\"namespace\""] {
+        assert!(paths.contains(path), "{path} is missing in {paths}");
+    }
+}
+
+#[test]
+fn the_agents_role_is_this_and_no_more() {
+    let rendered = newest("default", &[]).unwrap();
+    let role = only(&rendered, "ClusterRole").unwrap();
+    let own = ["networks", "routers", "tunnels", "ippools"];
+    let states =
+        ["networks/status", "routers/status", "tunnels/status", "ippools/status", "weftnodes/status"];
+    let expected = json!([
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch", "patch"]},
+        {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
+        {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["weft.dev"], "resources": own, "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["weft.dev"], "resources": ["weftnodes"],
+         "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+        {"apiGroups": ["weft.dev"], "resources": states, "verbs": ["get", "patch", "update"]},
+    ]);
+    assert_eq!(role["rules"], expected);
+}
+
+#[test]
+fn the_role_is_bound_to_the_account_that_the_pods_have() {
+    for (options, account) in [(&[][..], "weft"), (&["--set", "serviceAccount.name=other"][..], "other")] {
+        let rendered = newest("default", options).unwrap();
+        let binding = only(&rendered, "ClusterRoleBinding").unwrap();
+        let subjects = json!([{"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}]);
+        assert_eq!(binding["subjects"], subjects);
+        assert_eq!(binding["roleRef"]["name"], only(&rendered, "ClusterRole").unwrap()["metadata"]["name"]);
+        assert_eq!(pod(&rendered).unwrap()["serviceAccountName"], account);
+        assert_eq!(only(&rendered, "ServiceAccount").unwrap()["metadata"]["name"], account);
+    }
+}
