@@ -48,6 +48,9 @@ pub struct Options {
     /// Folder of the kernel parameters
     #[arg(long, value_name = "PATH")]
     pub sysctl_dir: Option<PathBuf>,
+    /// Mount namespace to work in, such as /proc/1/ns/mnt: in a container, the node's
+    #[arg(long, value_name = "PATH")]
+    pub mounts: Option<PathBuf>,
     /// Least severe log messages: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,

@@ -25,6 +25,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "configuration is right").context("standard output cannot be written")?;
         return Ok(());
     }
+    // Before there is a second thread: the kernel moves none of several.
+    if let Some(mounts) = &options.mounts {
+        weft_host::mounts::enter(mounts)?;
+    }
     telemetry::start(&config.log)?;
     if options.prepare {
         service::prepare(&config)?;

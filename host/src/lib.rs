@@ -16,6 +16,7 @@ pub mod ingress;
 pub mod limits;
 pub mod link;
 pub mod monitor;
+pub mod mounts;
 pub mod netns;
 pub mod nft;
 pub mod packet;

@@ -45,6 +45,9 @@
   args:
     - --config
     - /etc/weft/weftd.toml
+    # What the daemon mounts must outlive its container.
+    - --mounts
+    - /proc/1/ns/mnt
     {{- with .Values.daemon.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -92,8 +95,8 @@
       readOnly: true
     - name: state
       mountPath: /var/lib/weft
-    # What the node mounts below these two is seen at once. The other direction, Bidirectional, is for privileged
-    # containers alone: the API server refuses it elsewhere.
+    # What the node mounts below these two is seen at once. Bidirectional, so that the node sees the daemon's mounts,
+    # is for privileged containers alone (the API server refuses it elsewhere): the daemon mounts on the node itself.
     - name: run
       mountPath: /run/weft
       mountPropagation: HostToContainer

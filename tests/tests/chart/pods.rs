@@ -157,7 +157,10 @@ fn everything_that_users_add_is_there() {
     assert_eq!(named(&pod["volumes"], "cni-conf").unwrap()["hostPath"]["path"], "/etc/cni/multus/net.d");
     named(&pod["volumes"], "certificates").unwrap();
     for (container, arguments) in [
-        ("daemon", json!(["--config", "/etc/weft/weftd.toml", "--log-level", "trace"])),
+        (
+            "daemon",
+            json!(["--config", "/etc/weft/weftd.toml", "--mounts", "/proc/1/ns/mnt", "--log-level", "trace"]),
+        ),
         ("agent", json!(["run", "--config", "/etc/weft/agent.toml", "--node-name", "elsewhere"])),
     ] {
         let container = named(&pod["containers"], container).unwrap();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::rendering::{list, name, named, newest, only, pod, values_files};
 
-const DAEMON: [&str; 5] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST", "SYS_ADMIN", "SYS_PTRACE"];
+const DAEMON: [&str; 6] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST", "SYS_ADMIN", "SYS_PTRACE", "SYS_CHROOT"];
 
 fn containers(pod: &Value) -> Vec<&Value> {
     list(&pod["initContainers"]).iter().chain(list(&pod["containers"])).collect()
