@@ -2,6 +2,7 @@
 //! programs read, and has no more rights than it must. `scripts/kubernetes-tools` brings helm and the schemas.
 
 mod chart {
+    pub mod manual;
     pub mod objects;
     pub mod pods;
     pub mod programs;
