@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::rendering::{VERSIONS, chart, helm, list, name, newest, objects, only, root, tool, values_files};
 
+/// Makes an object wrong.
+type Change = fn(&mut Value);
+
 /// What `schemas.py` finds wrong; a line of its input is a version of Kubernetes, where the object comes from, and
 /// the object.
 fn mistakes(lines: impl IntoIterator<Item = (&'static str, String, Value)>) -> Result<String> {
@@ -64,7 +67,7 @@ fn every_version_of_kubernetes_takes_what_is_rendered() {
 #[test]
 fn the_schemas_find_what_kubernetes_would_refuse() {
     let daemonset = only(&newest("default", &[]).unwrap(), "DaemonSet").unwrap().clone();
-    let wrong: [(&str, fn(&mut Value)); 4] = [
+    let wrong: [(&str, Change); 4] = [
         ("hostNetwrok", |object| object["spec"]["template"]["spec"]["hostNetwrok"] = true.into()),
         ("spec/template/spec/hostPID", |object| object["spec"]["template"]["spec"]["hostPID"] = "yes".into()),
         ("'selector' is a required property", |object| {
