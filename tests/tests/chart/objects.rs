@@ -117,7 +117,11 @@ fn pools_become_objects_that_outlive_the_release() {
     let rendered = newest("dual-stack", &[]).unwrap();
     let pools: Vec<&Value> = rendered.iter().filter(|object| object["kind"] == "IPPool").collect();
     let specs: Vec<Value> = pools.iter().map(|pool| pool["spec"].clone()).collect();
-    let expected = [json!({"cidr": "198.18.0.0/16"}), json!({"cidr": "fd00:198:18::/48", "blockSize": 64})];
+    let expected = [
+        json!({"cidr": "198.18.0.0/16"}),
+        json!({"cidr": "fd00:198:18::/48", "blockSize": 64}),
+        json!({"cidr": "192.0.2.0/24", "blockSize": 28, "network": "storage"}),
+    ];
     assert_eq!(specs, expected);
     assert!(pools.iter().all(|pool| pool["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"));
 }
