@@ -139,7 +139,7 @@ pub fn wish<'a>(
     ];
     match settings.mode {
         Mode::Wireguard => resources.push(wireguard(settings, mtu, &peers)),
-        Mode::Vxlan => resources.extend(overlay::resources(settings, first, mtu, &peers)),
+        Mode::Vxlan => resources.extend(overlay::resources(settings, own.name, mtu, &peers)),
         Mode::Routes => {}
     }
     Ok(Wish { resources, refused, mtu })

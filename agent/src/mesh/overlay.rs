@@ -1,22 +1,23 @@
 //! VXLAN: the nodes' routers are neighbours on one segment, each with an address and a MAC address that follow from
-//! the node's address. So all others know them, and nobody is asked.
+//! the node's name. So all others know them, and nobody is asked.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use weft_proto::v1::{self, Resource, resource};
 
 use super::peer::Peer;
 use super::{MESH, OVERLAY, ROUTER, Settings, object, route};
+use crate::cluster::block;
 
 /// The subnet of the routers, a unique local one (RFC 4193).
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd77, 0x6566, 0x7400, 0, 0, 0, 0, 0);
 const PREFIX_LENGTH: u8 = 64;
 
 /// The Network of the routers, and the tunnel that joins it.
-pub(super) fn resources(settings: &Settings, own: IpAddr, mtu: u32, peers: &[Peer<'_>]) -> [Resource; 2] {
+pub(super) fn resources(settings: &Settings, own: &str, mtu: u32, peers: &[Peer<'_>]) -> [Resource; 2] {
     let neighbors = peers.iter().map(|peer| v1::StaticNeighbor {
-        address: router_address(peer.address).to_string(),
-        mac: router_mac(peer.address),
+        address: router_address(&peer.record.name).to_string(),
+        mac: router_mac(&peer.record.name),
     });
     let network = v1::NetworkSpec {
         router: ROUTER.into(),
@@ -33,7 +34,7 @@ pub(super) fn resources(settings: &Settings, own: IpAddr, mtu: u32, peers: &[Pee
     };
     let remotes = peers.iter().map(|peer| v1::VxlanRemote {
         address: peer.address.to_string(),
-        macs: vec![router_mac(peer.address)],
+        macs: vec![router_mac(&peer.record.name)],
     });
     let tunnel = v1::TunnelSpec {
         network: OVERLAY.into(),
@@ -54,29 +55,22 @@ pub(super) fn resources(settings: &Settings, own: IpAddr, mtu: u32, peers: &[Pee
 
 /// The routes to a node's pods.
 pub(super) fn routes(peer: &Peer<'_>) -> impl Iterator<Item = v1::Route> {
-    let hop = router_address(peer.address).into();
+    let hop = router_address(&peer.record.name).into();
     peer.pods.iter().map(move |prefix| route(&prefix.to_string(), hop))
 }
 
-/// 64 bits that no two addresses of nodes share, but by a very rare chance.
-fn number(node: IpAddr) -> u64 {
-    match node {
-        IpAddr::V4(address) => u64::from(u32::from(address)),
-        IpAddr::V6(address) => {
-            let bits = u128::from(address);
-            let (high, low) = ((bits >> 64) as u64, bits as u64);
-            // Neither the subnet's first address nor one of an IPv4 node.
-            (high.rotate_left(32) ^ low) | 1 << 63
-        }
-    }
+/// 64 bits that no two nodes share, but by a very rare chance. They follow from the name, which is the same to all who
+/// look; by which address a node is reached depends on who asks.
+fn number(node: &str) -> u64 {
+    block::seed(node) | 1 << 63
 }
 
-fn router_address(node: IpAddr) -> Ipv6Addr {
+fn router_address(node: &str) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(PREFIX) | u128::from(number(node)))
 }
 
 /// A locally administered unicast address.
-fn router_mac(node: IpAddr) -> String {
+fn router_mac(node: &str) -> String {
     let [.., a, b, c, d, e] = number(node).to_be_bytes();
     format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}")
 }

@@ -156,20 +156,23 @@ fn vxlan_makes_the_routers_neighbours_that_all_know() {
     ];
     let wish = wished(Mode::Vxlan, &others);
     let overlay = network(&wish, OVERLAY);
-    assert_eq!((overlay.mtu, &*overlay.subnets[0].gateway), (1450, "fd77:6566:7400::c000:201"));
-    assert_eq!(overlay.gateway_mac, "02:00:c0:00:02:01");
+    assert_eq!((overlay.mtu, &*overlay.subnets[0].gateway), (1450, "fd77:6566:7400:0:9a08:aa19:21ca:5caf"));
+    assert_eq!(overlay.gateway_mac, "02:19:21:ca:5c:af");
     let neighbor = &overlay.static_neighbors[0];
-    assert_eq!((&*neighbor.address, &*neighbor.mac), ("fd77:6566:7400::c000:202", "02:00:c0:00:02:02"));
+    assert_eq!(
+        (&*neighbor.address, &*neighbor.mac),
+        ("fd77:6566:7400:0:d714:d319:447c:9709", "02:19:44:7c:97:09")
+    );
     let remotes = &tunnel(&wish).vxlan.as_ref().unwrap().remotes;
-    assert_eq!((&*remotes[1].address, &*remotes[1].macs[0]), ("192.0.2.3", "02:00:c0:00:02:03"));
+    assert_eq!((&*remotes[1].address, &*remotes[1].macs[0]), ("192.0.2.3", "02:72:0c:a6:45:a3"));
     let ways: Vec<_> =
         router(&wish).routes.iter().map(|route| (&*route.prefix, &*route.next_hops[0])).collect();
     assert_eq!(
         ways[2..],
         [
-            ("198.18.2.0/24", "fd77:6566:7400::c000:202"),
-            ("2001:db8:2::/64", "fd77:6566:7400::c000:202"),
-            ("198.18.3.0/24", "fd77:6566:7400::c000:203"),
+            ("198.18.2.0/24", "fd77:6566:7400:0:d714:d319:447c:9709"),
+            ("2001:db8:2::/64", "fd77:6566:7400:0:d714:d319:447c:9709"),
+            ("198.18.3.0/24", "fd77:6566:7400:0:da73:f172:ca6:45a3"),
         ]
     );
 }

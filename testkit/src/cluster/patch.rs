@@ -33,7 +33,8 @@ pub fn strategic(value: &mut Value, patch: &Value) {
             (_, Value::Null) => {
                 fields.remove(name);
             }
-            (Some(key), Value::Array(elements)) => {
+            // Lists of the same name elsewhere, of plain values, are replaced.
+            (Some(key), Value::Array(elements)) if elements.iter().all(|it| it.get(key).is_some()) => {
                 merge_list(fields.entry(name.clone()).or_insert(Value::Null), key, elements);
             }
             _ => strategic(fields.entry(name.clone()).or_insert(Value::Null), patch),

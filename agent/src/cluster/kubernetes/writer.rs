@@ -159,8 +159,12 @@ impl Writer {
         let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
         if let Some(index) = taints.into_iter().position(|taint| taint.key == TAINT) {
             let patch: Patch<Value> = Patch::Json(taint_removal(index));
-            api.patch(&self.name, &PatchParams::default(), &patch).await?;
-            tracing::info!(node = self.name, "took the taint {TAINT} away: pods may come");
+            match api.patch(&self.name, &PatchParams::default(), &patch).await {
+                Ok(_) => tracing::info!(node = self.name, "took the taint {TAINT} away: pods may come"),
+                // The taints are others by now; the watch tells which.
+                Err(kube::Error::Api(status)) if [409, 422].contains(&status.code) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
