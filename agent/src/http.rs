@@ -1,7 +1,7 @@
 //! Probes, status and commands over HTTP, for this node alone.
 //!
 //! `GET /startupz`, `/livez` and `/readyz` answer 200 or 503, with a line that says why; `GET /status` answers JSON;
-//! `POST /rotate-key` changes the node's key.
+//! `GET /connectivity` tries what reaches what and answers JSON; `POST /rotate-key` changes the node's key.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::connectivity::{Query, Refused, Surveyor};
 use crate::error::{Error, Result};
 use crate::status::Status;
 
@@ -32,6 +33,8 @@ pub struct Desk {
     pub status: watch::Receiver<Status>,
     /// What the agent is asked to do.
     pub commands: mpsc::Sender<Command>,
+    /// Who tries what reaches what.
+    pub surveyor: Surveyor,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -73,9 +76,21 @@ async fn answer(desk: Desk, request: Request<Incoming>) -> std::result::Result<A
         (&Method::GET, "/livez") => probe(status.live()),
         (&Method::GET, "/readyz") => probe(status.serves()),
         (&Method::GET, "/status") => json(&status),
+        (&Method::GET, "/connectivity") => survey(&desk, request.uri().query().unwrap_or_default()).await,
         (&Method::POST, "/rotate-key") => rotate(&desk).await,
         _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
     })
+}
+
+async fn survey(desk: &Desk, query: &str) -> Answer {
+    match Query::parse(query) {
+        Err(wrong) => text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+        Ok(query) => match desk.surveyor.survey(&query).await {
+            Ok(report) => json(&report),
+            Err(refused @ Refused::Busy) => text(StatusCode::CONFLICT, format!("{refused}\n")),
+            Err(refused) => text(StatusCode::BAD_REQUEST, format!("{refused}\n")),
+        },
+    }
 }
 
 async fn rotate(desk: &Desk) -> Answer {

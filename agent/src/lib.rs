@@ -10,6 +10,7 @@ pub mod cache;
 pub mod cluster;
 pub mod cni;
 pub mod config;
+pub mod connectivity;
 pub mod crd;
 pub mod daemon;
 pub mod declared;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
 use weft_agent::cluster::kubernetes;
 use weft_agent::config::{Config, Keeper, LogFormat};
+use weft_agent::connectivity::Surveyor;
 use weft_agent::http::{self, Desk};
 use weft_agent::status::Status;
 use weft_agent::{crd, steward};
@@ -90,7 +91,8 @@ async fn work(config: Config) -> Result<()> {
     let (sender, commands) = mpsc::channel(8);
     if !config.http_address.is_empty() {
         let address: SocketAddr = config.http_address.parse().context("http_address")?;
-        http::serve(address, Desk { status: watched, commands: sender }).await?;
+        let surveyor = Surveyor::start(watched.clone(), api_server(&config)).context("the probe's thread")?;
+        http::serve(address, Desk { status: watched, commands: sender, surveyor }).await?;
     }
     let line = match config.cluster {
         Keeper::Kubernetes => kubernetes::start(&kubernetes::connect().await?, &config.node_name),
@@ -98,4 +100,12 @@ async fn work(config: Config) -> Result<()> {
     };
     steward::run(config, line, client, status, commands).await?;
     Ok(())
+}
+
+/// Where pods find the Kubernetes API, by the variables that Kubernetes sets: something outside of the pods' network.
+fn api_server(config: &Config) -> Option<String> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (host, port) = (set("KUBERNETES_SERVICE_HOST")?, set("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    (config.cluster == Keeper::Kubernetes).then(|| format!("{host}:{port}"))
 }

@@ -13,10 +13,12 @@ use crate::config::{Config, Mode};
 
 mod overlay;
 mod peer;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 pub use peer::Refusal;
+pub use probe::{PROBE, probe_address};
 
 /// The label of all that the agent declares.
 pub const OWNER_LABEL: (&str, &str) = ("weft.dev/owner", "agent");
@@ -137,6 +139,7 @@ pub fn wish<'a>(
         pods(settings, &subnets, mtu, &everywhere),
         node_port(settings, &subnets, &everywhere, &peers),
     ];
+    resources.extend(probe::resources(&subnets));
     match settings.mode {
         Mode::Wireguard => resources.push(wireguard(settings, mtu, &peers)),
         Mode::Vxlan => resources.extend(overlay::resources(settings, own.name, mtu, &peers)),
