@@ -7,9 +7,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use weft_proto::client::DEFAULT_ENDPOINT;
 use weft_proto::v1::Kind;
 
+pub use connectivity::{Agent, Connectivity};
 pub use trace::{Block, Trace};
 pub use tunnel::{Import, Rotate, TunnelCommand};
 
+mod connectivity;
 mod trace;
 mod tunnel;
 
@@ -17,7 +19,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the request was refused or failed
   2  wrong usage
-  3  the daemon cannot be reached, or went away
+  3  the daemon or the agent cannot be reached, or went away
   4  an object does not exist
   5  applied, but something is not ready";
 
@@ -52,8 +54,10 @@ pub enum Command {
     Trace(Trace),
     /// Show who moves how much, again and again
     Top(Top),
-    /// Show the state of the daemon
+    /// Show the state of the daemon, and of the cluster if an agent runs
     Status(StatusArguments),
+    /// Have the agent try whether pods, nodes and the outside reach each other
+    Connectivity(Connectivity),
     /// Import tunnels from other programs, and change their keys
     Tunnel {
         /// What to do.
@@ -218,6 +222,9 @@ pub struct Top {
 /// Arguments of `weft status`.
 #[derive(Debug, Args)]
 pub struct StatusArguments {
+    /// Where the agent is.
+    #[command(flatten)]
+    pub agent: Agent,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: TextFormat,

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::output::Output;
 
 mod apply;
+mod connectivity;
 mod counters;
 mod delete;
 mod describe;
@@ -25,6 +26,9 @@ mod watch;
 pub async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Error> {
     if let Command::Completion { shell } = arguments.command {
         return completion(shell, output);
+    }
+    if let Command::Connectivity(arguments) = &arguments.command {
+        return connectivity::run(arguments, output);
     }
     let client = Client::connect(&arguments.socket)?;
     match arguments.command {
@@ -43,6 +47,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Error>
         Command::Tunnel { command: TunnelCommand::Rotate(arguments) } => {
             tunnel::rotate(client, arguments, output).await
         }
+        Command::Connectivity(arguments) => connectivity::run(&arguments, output),
         Command::Completion { shell } => completion(shell, output),
     }
 }

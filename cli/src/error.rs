@@ -46,6 +46,34 @@ pub enum Error {
         /// How many were applied.
         total: usize,
     },
+    /// An address of an agent that is none.
+    #[error("--agent: \"{0}\", http://ADDRESS:PORT expected")]
+    AgentAddress(String),
+    /// The agent does not answer.
+    #[error("cannot reach weft-agent at {address}: {source}; is it running?")]
+    Agent {
+        /// Where it was looked for.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The agent answers that it does not do this.
+    #[error("the agent: {message}")]
+    AgentRefused {
+        /// Of HTTP.
+        code: u16,
+        /// Why, in words.
+        message: String,
+    },
+    /// Something does not reach something else.
+    #[error("{failed} of {total} checks failed: DETAIL says where to look")]
+    Unconnected {
+        /// How many do not work.
+        failed: usize,
+        /// How many were tried.
+        total: usize,
+    },
     /// The daemon ended a watch.
     #[error("the daemon ended the watch; start it again to go on")]
     WatchEnded,
@@ -89,7 +117,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Error::Client(ClientError::Endpoint(_)) => 2,
+            Error::Client(ClientError::Endpoint(_)) | Error::AgentAddress(_) => 2,
+            Error::Agent { .. } => 3,
             Error::Client(ClientError::Unreachable { .. }) | Error::WatchEnded => 3,
             Error::Call(status) if is_unreachable(status) => 3,
             Error::Call(status) if status.code() == Code::NotFound => 4,

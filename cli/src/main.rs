@@ -14,6 +14,7 @@ use crate::arguments::Arguments;
 use crate::error::Error;
 use crate::output::Output;
 
+mod agent;
 mod arguments;
 mod command;
 mod error;

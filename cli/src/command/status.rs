@@ -11,12 +11,27 @@ use crate::output::Output;
 use crate::quantity::{age, count};
 use crate::table::{Table, Tone, toned};
 
-/// Prints the state of the daemon.
+mod cluster;
+
+/// Prints the state of the daemon, and of the cluster if there is an agent that knows one.
 pub async fn run(mut client: Client, arguments: StatusArguments, output: &mut Output) -> Result<(), Error> {
     let status = client.diagnostics.status(StatusRequest {}).await?.into_inner();
+    let cluster = cluster::ask(&arguments.agent.agent);
     match arguments.output {
-        TextFormat::Json => output.json(&status),
-        TextFormat::Text => print(&status, output),
+        TextFormat::Json => {
+            let mut all = serde_json::to_value(&status)?;
+            if let Some(cluster) = cluster {
+                all["cluster"] = cluster;
+            }
+            output.json(&all)
+        }
+        TextFormat::Text => {
+            print(&status, output)?;
+            cluster.map_or(Ok(()), |cluster| {
+                writeln!(output)?;
+                cluster::print(&cluster, output)
+            })
+        }
     }
 }
 
