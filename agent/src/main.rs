@@ -95,7 +95,7 @@ async fn work(config: Config) -> Result<()> {
         http::serve(address, Desk { status: watched, commands: sender, surveyor }).await?;
     }
     let line = match config.cluster {
-        Keeper::Kubernetes => kubernetes::start(&kubernetes::connect().await?, &config.node_name),
+        Keeper::Kubernetes => kubernetes::start(kubernetes::connect().await?, &config.node_name),
         Keeper::Etcd => anyhow::bail!("etcd is not served yet"),
     };
     steward::run(config, line, client, status, commands).await?;

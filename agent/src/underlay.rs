@@ -1,9 +1,10 @@
 //! The device of the node that leads to the other nodes: how large its packets may be.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use futures::TryStreamExt;
-use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::address::{AddressAttribute, AddressScope};
 use netlink_packet_route::link::LinkAttribute;
 
 use crate::error::{Error, Result};
@@ -15,6 +16,21 @@ pub async fn mtu(address: IpAddr) -> Result<Option<u32>> {
     let found = find(&handle, address).await;
     task.abort();
     found.map_err(|error| wrong(&error))
+}
+
+/// All addresses of the node but those of its loopback and links.
+pub async fn addresses() -> Result<BTreeSet<IpAddr>> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| wrong(&error))?;
+    let task = tokio::spawn(connection);
+    let found: Result<Vec<_>, _> = handle.address().get().execute().try_collect().await;
+    task.abort();
+    let found = found.map_err(|error| wrong(&error))?;
+    let global = found.iter().filter(|message| message.header.scope == AddressScope::Universe);
+    let address = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    };
+    Ok(global.filter_map(|message| message.attributes.iter().find_map(address)).collect())
 }
 
 async fn find(handle: &rtnetlink::Handle, address: IpAddr) -> Result<Option<u32>, rtnetlink::Error> {

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
@@ -16,15 +16,20 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Declared, Event, NodeRecord, OwnNode, Pool, Told};
 use crate::crd::{IPPool, WeftNode};
 use crate::error::{Result, chain};
+use crate::underlay;
 
 mod writer;
 
 /// What users declare, and the plural of it.
 const DECLARED: [(&str, &str); 3] = [("Network", "networks"), ("Router", "routers"), ("Tunnel", "tunnels")];
+
+/// How often the node's addresses are looked at.
+const ADDRESS_LOOK: Duration = Duration::from_secs(3);
 
 /// What the keeper hears, and what it is to say.
 #[derive(Debug)]
@@ -41,19 +46,52 @@ pub async fn connect() -> Result<Client> {
 }
 
 /// Starts to listen, and to write what node `name` says. The tasks run until the events' receiver is dropped.
-pub fn start(client: &Client, name: &str) -> Line {
+pub fn start(client: Client, name: &str) -> Line {
     let (sender, events) = mpsc::channel(1024);
+    let (connected, clients) = watch::channel(client);
     let (told, tellings) = watch::channel(Told::default());
     let (own, own_node) = watch::channel(None);
     let (record, own_record) = watch::channel(None);
-    let listener = Listener { sender, reach: Arc::default() };
-    tokio::spawn(listener.clone().own_node(client.clone(), name.to_owned(), own));
-    tokio::spawn(listener.clone().nodes(client.clone(), name.to_owned(), record));
-    tokio::spawn(listener.clone().pools(client.clone()));
-    tokio::spawn(listener.clone().declared(client.clone()));
-    let writer = writer::Writer::new(client.clone(), name, listener, tellings, own_node, own_record);
+    let listener = Listener { sender, clients, reach: Arc::default() };
+    tokio::spawn(reconnect(connected));
+    tokio::spawn(listener.clone().own_node(name.to_owned(), own));
+    tokio::spawn(listener.clone().nodes(name.to_owned(), record));
+    tokio::spawn(listener.clone().pools());
+    tokio::spawn(listener.clone().declared());
+    let writer = writer::Writer::new(name, listener, tellings, own_node, own_record);
     tokio::spawn(writer.run());
     Line { events, told }
+}
+
+/// Connects anew when the node has lost an address: what was connected from there hears nothing any more, and would
+/// find that out after minutes.
+async fn reconnect(connected: watch::Sender<Client>) {
+    let mut known = BTreeSet::new();
+    let mut look = interval(ADDRESS_LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = connected.closed() => return,
+        }
+        let now = match underlay::addresses().await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::debug!("{}", chain(&error));
+                continue;
+            }
+        };
+        if known.difference(&now).next().is_some() {
+            match connect().await {
+                Ok(client) => {
+                    tracing::info!("an address of the node is gone: connecting to the Kubernetes API anew");
+                    connected.send_replace(client);
+                }
+                Err(error) => tracing::warn!("{}", chain(&error)),
+            }
+        }
+        known = now;
+    }
 }
 
 /// Which kinds the API does not answer about.
@@ -61,16 +99,17 @@ pub fn start(client: &Client, name: &str) -> Line {
 struct Reach(Mutex<BTreeSet<&'static str>>);
 
 /// Turns what is heard into events.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Listener {
     sender: mpsc::Sender<Event>,
+    clients: watch::Receiver<Client>,
     reach: Arc<Reach>,
 }
 
 impl Listener {
-    async fn own_node(self, client: Client, name: String, own: watch::Sender<Option<Node>>) {
+    async fn own_node(self, name: String, own: watch::Sender<Option<Node>>) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        self.follow(Api::<Node>::all(client), config, "nodes", |event| {
+        self.follow(Api::<Node>::all, config, "nodes", |event| {
             let (watcher::Event::Apply(node) | watcher::Event::InitApply(node)) = event else { return None };
             let heard = own_of(&node);
             own.send_replace(Some(node));
@@ -79,9 +118,9 @@ impl Listener {
         .await;
     }
 
-    async fn nodes(self, client: Client, name: String, own: watch::Sender<Option<Option<NodeRecord>>>) {
+    async fn nodes(self, name: String, own: watch::Sender<Option<Option<NodeRecord>>>) {
         let mut list = List::default();
-        self.follow(Api::<WeftNode>::all(client), watcher::Config::default(), "weftnodes", |event| {
+        self.follow(Api::<WeftNode>::all, watcher::Config::default(), "weftnodes", |event| {
             match &event {
                 watcher::Event::Apply(node) if node.name_any() == name => {
                     own.send_replace(Some(record_of(node)));
@@ -107,9 +146,9 @@ impl Listener {
         .await;
     }
 
-    async fn pools(self, client: Client) {
+    async fn pools(self) {
         let (mut list, mut known) = (List::default(), BTreeMap::new());
-        self.follow(Api::<IPPool>::all(client), watcher::Config::default(), "ippools", |event| {
+        self.follow(Api::<IPPool>::all, watcher::Config::default(), "ippools", |event| {
             list.take(event)?.note(&mut known);
             Some(Event::Pools(known.values().filter_map(pool_of).collect()))
         })
@@ -117,14 +156,14 @@ impl Listener {
     }
 
     /// All kinds that users declare; told of when all were listed.
-    async fn declared(self, client: Client) {
+    async fn declared(self) {
         let known: Arc<Mutex<BTreeMap<&str, BTreeMap<String, DynamicObject>>>> = Arc::default();
         let tasks = DECLARED.map(|(kind, plural)| {
-            let (listener, known, client) = (self.clone(), Arc::clone(&known), client.clone());
+            let (listener, known) = (self.clone(), Arc::clone(&known));
             async move {
                 let resource =
                     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("weft.dev", "v1", kind), plural);
-                let api = Api::<DynamicObject>::all_with(client, &resource);
+                let api = |client| Api::<DynamicObject>::all_with(client, &resource);
                 let mut list = List::default();
                 listener
                     .follow(api, watcher::Config::default(), plural, |event| {
@@ -145,17 +184,23 @@ impl Listener {
     /// Follows a kind until the agent ends.
     async fn follow<K>(
         &self,
-        api: Api<K>,
+        api: impl Fn(Client) -> Api<K>,
         config: watcher::Config,
         plural: &'static str,
         mut take: impl FnMut(watcher::Event<K>) -> Option<Event>,
     ) where
         K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let mut stream = pin!(watcher(api, config).default_backoff());
+        let mut clients = self.clients.clone();
+        let streams = |client: Client| watcher(api(client), config.clone()).default_backoff().boxed();
+        let mut stream = streams(clients.borrow_and_update().clone());
         loop {
             let item = tokio::select! {
                 item = stream.next() => item,
+                Ok(()) = clients.changed() => {
+                    stream = streams(clients.borrow_and_update().clone());
+                    continue;
+                }
                 () = self.sender.closed() => return,
             };
             let event = match item {

@@ -12,7 +12,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch,
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{DECLARED, Listener, NodeRecord, pool_of};
 use crate::cluster::{Pool, Readiness, Told, block};
@@ -27,11 +27,12 @@ const TAINT: &str = "node.weft.dev/not-ready";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A round of writing that takes longer is given up, and begun anew.
+const LONGEST_WRITE: Duration = Duration::from_secs(30);
 /// How often a claim is tried again at once when another node was quicker.
 const CLAIM_TRIES: u32 = 12;
 
 pub(super) struct Writer {
-    client: Client,
     name: String,
     listener: Listener,
     tellings: watch::Receiver<Told>,
@@ -46,7 +47,6 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(
-        client: Client,
         name: &str,
         listener: Listener,
         tellings: watch::Receiver<Told>,
@@ -54,13 +54,18 @@ impl Writer {
         own_record: watch::Receiver<Option<Option<NodeRecord>>>,
     ) -> Writer {
         let (name, status, results) = (name.to_owned(), None, BTreeMap::new());
-        Writer { client, name, listener, tellings, own_node, own_record, status, results }
+        Writer { name, listener, tellings, own_node, own_record, status, results }
+    }
+
+    /// The one that is connected now.
+    fn client(&self) -> Client {
+        self.listener.clients.borrow().clone()
     }
 
     pub async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.write().await {
+            match self.write_in_time().await {
                 Ok(()) => {
                     self.listener.reached("writes").await;
                     pause = FIRST_PAUSE;
@@ -84,6 +89,12 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// What is written by a connection that is gone would wait for minutes.
+    async fn write_in_time(&mut self) -> Result<()> {
+        let late = || Error::Refused("the Kubernetes API did not answer in time".into());
+        timeout(LONGEST_WRITE, self.write()).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn write(&mut self) -> Result<()> {
@@ -114,7 +125,7 @@ impl Writer {
     async fn write_record(&self, record: &NodeRecord, node: &Node) -> Result<()> {
         let mut object = WeftNode::new(&self.name, WeftNodeSpec::of(record));
         object.metadata.owner_references = Some(vec![owner(node)]);
-        let api = Api::<WeftNode>::all(self.client.clone());
+        let api = Api::<WeftNode>::all(self.client());
         let params = PatchParams::apply(MANAGER).force();
         api.patch(&self.name, &params, &Patch::Apply(&object)).await?;
         tracing::info!(node = self.name, "told the cluster how this node is reached");
@@ -134,7 +145,7 @@ impl Writer {
         }
         let mut status = fields.clone();
         status["conditions"][0]["lastTransitionTime"] = json!(now());
-        let api = Api::<WeftNode>::all(self.client.clone());
+        let api = Api::<WeftNode>::all(self.client());
         let patch = Patch::Merge(json!({"status": status}));
         api.patch_status(&self.name, &PatchParams::default(), &patch).await?;
         self.status = Some(fields);
@@ -143,7 +154,7 @@ impl Writer {
 
     /// Says that the node has a network, and takes the taint away that keeps pods off it.
     async fn admit_pods(&self, node: &Node) -> Result<()> {
-        let api = Api::<Node>::all(self.client.clone());
+        let api = Api::<Node>::all(self.client());
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let mut network = conditions.filter(|condition| condition.type_ == "NetworkUnavailable");
         if !network.any(|condition| condition.status == "False") {
@@ -171,7 +182,7 @@ impl Writer {
 
     /// Takes a block of a pool. Whoever was quicker wins; the pool is then read anew.
     async fn claim(&self, pool: &str) -> Result<()> {
-        let api = Api::<IPPool>::all(self.client.clone());
+        let api = Api::<IPPool>::all(self.client());
         for attempt in 0..CLAIM_TRIES {
             let Some(mut object) = api.get_opt(pool).await? else { return Ok(()) };
             let Some(known) = pool_of(&object) else { return Ok(()) };
@@ -201,7 +212,7 @@ impl Writer {
 
     /// A block whose node is gone. For that all Nodes are listed, which is only done when no block is free.
     async fn abandoned(&self, pool: &Pool) -> Result<IpNet> {
-        let api = Api::<Node>::all(self.client.clone());
+        let api = Api::<Node>::all(self.client());
         let nodes = api.list_metadata(&ListParams::default()).await?;
         let names: Vec<String> = nodes.items.iter().map(ResourceExt::name_any).collect();
         let alive = names.iter().map(String::as_str).collect();
@@ -220,7 +231,7 @@ impl Writer {
             };
             let resource =
                 ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("weft.dev", "v1", kind), plural);
-            let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
+            let api = Api::<DynamicObject>::all_with(self.client(), &resource);
             if let Some(object) = api.get_opt(name).await?
                 && let Some(condition) = self.verdict(&object, *generation, ready)
             {
