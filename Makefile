@@ -46,10 +46,10 @@ check: ## Formatting, lints, documentation, dependencies, generated code
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
-	cargo test --locked --quiet -p weft-proto --test generated
+	cargo test --locked --quiet -p weft-proto -p weft-agent --test generated
 
-bless: ## Write the generated code anew from proto/
-	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto --test generated
+bless: ## Write the generated code anew from the .proto files
+	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto -p weft-agent --test generated
 
 bench: ## Measure Weft beside its peers; SCENARIO=id for one, RUNS=n for fewer or more runs
 	@scripts/install-deps bench

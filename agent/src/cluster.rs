@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
 
 pub mod block;
 pub mod etcd;
@@ -93,8 +94,19 @@ pub enum Event {
     Pools(Vec<Pool>),
     /// All that users declared.
     Declared(Vec<Declared>),
+    /// Nodes that nothing is heard of now; what they told stays in force.
+    Silent(BTreeSet<String>),
     /// Whether the keeper answers.
     Reached(bool),
+}
+
+/// A keeper's two ends: what it hears, and what it is to say.
+#[derive(Debug)]
+pub struct Line {
+    /// What was heard.
+    pub events: mpsc::Receiver<Event>,
+    /// What this node says.
+    pub told: watch::Sender<Told>,
 }
 
 /// What this node says to the cluster. The keeper writes it, and again until that is done.
@@ -188,7 +200,7 @@ impl View {
                 let declared = declared.into_iter().map(|it| (it.id(), it)).collect();
                 replace(&mut self.declared, declared) || first
             }
-            Event::Reached(_) => false,
+            Event::Silent(_) | Event::Reached(_) => false,
         }
     }
 
@@ -199,6 +211,16 @@ impl View {
 }
 
 impl Declared {
+    /// One with this spec, as users write it: `uplink.device` of it is what the node makes a Port of.
+    pub fn new(kind: &str, name: &str, generation: i64, mut spec: serde_json::Value) -> Declared {
+        if spec.is_null() {
+            spec = serde_json::json!({});
+        }
+        let uplink = spec.as_object_mut().and_then(|fields| fields.remove("uplink"));
+        let uplink = uplink.and_then(|uplink| Some(uplink.get("device")?.as_str()?.to_owned()));
+        Declared { kind: kind.to_owned(), name: name.to_owned(), generation, spec, uplink }
+    }
+
     /// Kind and name: `Network/blue`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.kind, self.name)

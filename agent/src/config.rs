@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -100,6 +101,9 @@ pub enum Mode {
 pub struct AddressConfig {
     /// Who says which addresses this node's pods get.
     pub source: AddressSource,
+    /// Addresses of this node on the network that all nodes share, the preferred one first; empty: those that packets to
+    /// etcd and by the default routes are sent from. In Kubernetes the Node tells them.
+    pub node: Vec<IpAddr>,
     /// Prefixes of all pods; empty: worked out from the nodes.
     pub cluster: Vec<IpNet>,
     /// The outside sees the node's address instead of the pod's.
@@ -156,7 +160,7 @@ pub struct EtcdConfig {
     pub cert_file: PathBuf,
     /// Its key, PEM.
     pub key_file: PathBuf,
-    /// Seconds after which a node that is silent is gone.
+    /// Seconds after which a node counts as silent that is not heard of; 5 or more.
     pub lease_seconds: u32,
     /// Pools that the first node declares.
     pub pools: Vec<IpNet>,
@@ -193,6 +197,7 @@ impl Default for AddressConfig {
     fn default() -> Self {
         AddressConfig {
             source: AddressSource::Node,
+            node: Vec::new(),
             cluster: Vec::new(),
             masquerade: true,
             masquerade_except: Vec::new(),
@@ -291,10 +296,43 @@ impl Config {
                 return Err(format!("{field}: \"{address}\", ADDRESS:PORT expected"));
             }
         }
-        if self.cluster == Keeper::Etcd && self.etcd.endpoints.is_empty() {
+        if self.cluster == Keeper::Etcd {
+            self.check_etcd()?;
+        }
+        Ok(())
+    }
+
+    fn check_etcd(&self) -> std::result::Result<(), String> {
+        let etcd = &self.etcd;
+        if etcd.endpoints.is_empty() {
             return Err("etcd.endpoints: empty, at least one expected".into());
         }
-        if self.cluster == Keeper::Etcd && self.addresses.source == AddressSource::Node {
+        for endpoint in &etcd.endpoints {
+            if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+                return Err(format!(
+                    "etcd.endpoints: \"{endpoint}\", http://ADDRESS:PORT or https://ADDRESS:PORT expected"
+                ));
+            }
+            if endpoint.starts_with("https://") && etcd.ca_file.as_os_str().is_empty() {
+                return Err("etcd.ca_file: empty, a PEM file expected with https".into());
+            }
+        }
+        if etcd.cert_file.as_os_str().is_empty() != etcd.key_file.as_os_str().is_empty() {
+            return Err("etcd.key_file: it and etcd.cert_file go together, both or none expected".into());
+        }
+        if etcd.prefix.trim_end_matches('/').is_empty() {
+            return Err(format!("etcd.prefix: \"{}\", a name such as /weft expected", etcd.prefix));
+        }
+        for cidr in &etcd.pools {
+            crate::cluster::etcd::check_pool(*cidr).map_err(|error| format!("etcd.pools: {error}"))?;
+        }
+        if etcd.lease_seconds < 5 {
+            return Err(format!(
+                "etcd.lease_seconds: {} is out of range, 5 or more expected",
+                etcd.lease_seconds
+            ));
+        }
+        if self.addresses.source == AddressSource::Node {
             return Err("addresses.source: \"node\" is for Kubernetes, \"pools\" expected with etcd".into());
         }
         Ok(())
@@ -330,6 +368,17 @@ mod tests {
             ("[cni]\nconf_name = \"../x\"", "cni.conf_name: \"../x\", a file name"),
             ("http_address = \"here\"", "http_address: \"here\", ADDRESS:PORT expected"),
             ("cluster = \"etcd\"", "addresses.source: \"node\" is for Kubernetes"),
+            (
+                "cluster = \"etcd\"\n[etcd]\nendpoints = [\"192.0.2.1:2379\"]",
+                "etcd.endpoints: \"192.0.2.1:2379\", http",
+            ),
+            ("cluster = \"etcd\"\n[etcd]\nendpoints = [\"https://192.0.2.1:2379\"]", "etcd.ca_file: empty"),
+            ("cluster = \"etcd\"\n[etcd]\ncert_file = \"x\"", "etcd.key_file: it and"),
+            ("cluster = \"etcd\"\n[etcd]\nlease_seconds = 4", "etcd.lease_seconds: 4 is out of range"),
+            (
+                "cluster = \"etcd\"\n[etcd]\npools = [\"198.18.0.1/16\"]",
+                "etcd.pools: spec.cidr: 198.18.0.1/16 has host bits",
+            ),
         ] {
             let config: Config = toml::from_str(text).unwrap();
             let message = config.check().unwrap_err();

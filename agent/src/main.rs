@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
-use weft_agent::cluster::kubernetes;
+use weft_agent::cluster::{etcd, kubernetes};
 use weft_agent::config::{Config, Keeper, LogFormat};
 use weft_agent::connectivity::Surveyor;
 use weft_agent::http::{self, Desk};
@@ -35,6 +35,14 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Forget a node that is gone for good (etcd): others no longer reach its containers, and may take its addresses
+    Forget {
+        /// Its name
+        node: String,
+        /// Configuration file [default: /etc/weft/agent.toml, if it is there]
+        #[arg(long, value_name = "PATH")]
+        config: Option<PathBuf>,
+    },
     /// Print the definitions of Weft's resources for Kubernetes
     Crds,
 }
@@ -42,6 +50,7 @@ enum Command {
 fn main() -> Result<()> {
     match Options::parse().command {
         Command::Crds => print_crds(),
+        Command::Forget { node, config } => forget(&Config::load(config.as_deref())?, &node),
         Command::Run { config, check } => {
             let config = Config::load(config.as_deref())?;
             if check { Ok(()) } else { run(config) }
@@ -54,6 +63,19 @@ fn print_crds() -> Result<()> {
     for definition in crd::definitions() {
         print!("---\n{}", serde_yaml_ng::to_string(&definition)?);
     }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout)] // it is what was asked for
+fn forget(config: &Config, node: &str) -> Result<()> {
+    if config.cluster != Keeper::Etcd {
+        anyhow::bail!(
+            "cluster: \"etcd\" expected: in Kubernetes a node is forgotten when its Node is deleted"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(etcd::forget(config, node))?;
+    println!("node {node} is forgotten");
     Ok(())
 }
 
@@ -96,7 +118,7 @@ async fn work(config: Config) -> Result<()> {
     }
     let line = match config.cluster {
         Keeper::Kubernetes => kubernetes::start(kubernetes::connect().await?, &config.node_name),
-        Keeper::Etcd => anyhow::bail!("etcd is not served yet"),
+        Keeper::Etcd => etcd::start(&config)?,
     };
     steward::run(config, line, client, status, commands).await?;
     Ok(())

@@ -1,6 +1,6 @@
 //! What the agent says of itself and its node: for probes, for people, for `weft status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Status {
     pub mtu: u32,
     /// Other nodes, by name, with their address.
     pub nodes: BTreeMap<String, Peer>,
+    /// Nodes that nothing is heard of now, where the keeper tells it.
+    pub silent: BTreeSet<String>,
     /// What was done so far.
     pub work: Work,
     /// When the agent's work last went on.
@@ -85,6 +87,7 @@ impl Status {
             record: None,
             mtu: 0,
             nodes: BTreeMap::new(),
+            silent: BTreeSet::new(),
             work: Work::default(),
             alive: Instant::now(),
             begun: false,

@@ -16,8 +16,7 @@ use weft_proto::Client;
 use weft_proto::v1;
 
 use crate::cache::Cache;
-use crate::cluster::kubernetes::Line;
-use crate::cluster::{Event, NodeRecord, OwnNode, Readiness, Told, View, block};
+use crate::cluster::{Event, Line, NodeRecord, OwnNode, Readiness, Told, View, block};
 use crate::cni::Conflist;
 use crate::config::{AddressSource, Config, Mode};
 use crate::daemon::{Heard, Keys};
@@ -148,6 +147,9 @@ impl Steward {
         self.status.send_modify(|status| {
             status.work.events += 1;
             status.cluster_answers = !matches!(event, Event::Reached(false));
+            if let Event::Silent(nodes) = &event {
+                status.silent.clone_from(nodes);
+            }
         });
         let changed = self.view.take(event);
         self.unsaved |= changed;

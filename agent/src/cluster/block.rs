@@ -23,6 +23,12 @@ pub fn free(pool: &Pool, seed: u64) -> Option<IpNet> {
     blocks.find(|block| !overlaps_any(&pool.blocks, *block))
 }
 
+/// Whether a block is one of the pool's that nobody has.
+pub fn is_free(pool: &Pool, block: IpNet) -> bool {
+    let fits = pool.cidr.contains(&block) && block.prefix_len() == pool.block_size;
+    fits && !overlaps_any(&pool.blocks, block)
+}
+
 /// A block whose node is not among those that are `alive`.
 pub fn abandoned(pool: &Pool, alive: &BTreeSet<&str>) -> Option<IpNet> {
     pool.blocks.iter().find(|(_, owner)| !alive.contains(owner.as_str())).map(|(block, _)| *block)
@@ -109,6 +115,21 @@ mod tests {
         let mut pool = pool("198.18.0.0/23", 24);
         pool.blocks.insert("198.18.0.128/26".parse().unwrap(), "a".into());
         assert_eq!(free(&pool, 0), Some("198.18.1.0/24".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_block_is_free_that_is_the_pools_and_nobodys() {
+        let mut pool = pool("198.18.0.0/23", 24);
+        pool.blocks.insert("198.18.0.0/24".parse().unwrap(), "a".into());
+        for (block, free) in [
+            ("198.18.1.0/24", true),
+            ("198.18.0.0/24", false),
+            ("198.18.1.0/25", false),
+            ("198.18.2.0/24", false),
+            ("2001:db8::/24", false),
+        ] {
+            assert_eq!(is_free(&pool, block.parse().unwrap()), free, "{block}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Declared, Event, NodeRecord, OwnNode, Pool, Told};
+use super::{Declared, Event, Line, NodeRecord, OwnNode, Pool, Told};
 use crate::crd::{IPPool, WeftNode};
 use crate::error::{Result, chain};
 use crate::underlay;
@@ -30,15 +30,6 @@ const DECLARED: [(&str, &str); 3] = [("Network", "networks"), ("Router", "router
 
 /// How often the node's addresses are looked at.
 const ADDRESS_LOOK: Duration = Duration::from_secs(3);
-
-/// What the keeper hears, and what it is to say.
-#[derive(Debug)]
-pub struct Line {
-    /// What was heard.
-    pub events: mpsc::Receiver<Event>,
-    /// What this node says.
-    pub told: watch::Sender<Told>,
-}
 
 /// Connects to the API: that of `$KUBECONFIG`, or of the cluster that the agent runs in.
 pub async fn connect() -> Result<Client> {
@@ -325,13 +316,6 @@ fn pool_of(pool: &IPPool) -> Option<Pool> {
 }
 
 fn declared_of(kind: &str, object: &DynamicObject) -> Declared {
-    let mut spec = object.data.get("spec").cloned().unwrap_or_else(|| serde_json::json!({}));
-    let uplink = spec.as_object_mut().and_then(|fields| fields.remove("uplink"));
-    Declared {
-        kind: kind.to_owned(),
-        name: object.name_any(),
-        generation: object.metadata.generation.unwrap_or(0),
-        spec,
-        uplink: uplink.and_then(|uplink| Some(uplink.get("device")?.as_str()?.to_owned())),
-    }
+    let spec = object.data.get("spec").cloned().unwrap_or_default();
+    Declared::new(kind, &object.name_any(), object.metadata.generation.unwrap_or(0), spec)
 }

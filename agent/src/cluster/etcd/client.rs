@@ -1,0 +1,230 @@
+//! etcd's client: the first endpoint that answers, and calls of it with a deadline.
+
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::time::timeout;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::api::etcdserverpb::kv_client::KvClient;
+use super::api::etcdserverpb::lease_client::LeaseClient;
+use super::api::etcdserverpb::watch_client::WatchClient;
+use super::api::etcdserverpb::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest, ResponseHeader, TxnRequest,
+    TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse, watch_request,
+};
+use super::api::mvccpb::KeyValue;
+use crate::config::EtcdConfig;
+use crate::error::{Error, Result, chain};
+
+/// Longest time that an endpoint may take to let us in.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest time that a call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// How often a silent connection is asked whether it is there still. etcd lets nobody ask more often than every 5 s.
+const PING: Duration = Duration::from_secs(10);
+/// Keys that are listed by one call.
+const PAGE: i64 = 1000;
+/// Largest message in octets: many changes may come at once.
+const MAX_MESSAGE_OCTETS: usize = 64 << 20;
+
+/// Where etcd is.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    all: Vec<Endpoint>,
+    /// The one that is tried first: it answered last.
+    first: usize,
+    /// A key that we may read.
+    probe: Vec<u8>,
+}
+
+/// A connection to one of them.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    endpoint: String,
+    kv: KvClient<Channel>,
+    watch: WatchClient<Channel>,
+    lease: LeaseClient<Channel>,
+}
+
+/// Changes as they come.
+#[derive(Debug)]
+pub struct Changes {
+    endpoint: String,
+    stream: Streaming<WatchResponse>,
+}
+
+impl Endpoints {
+    /// Those of a configuration. Errors: a file that cannot be read, an endpoint that cannot be understood.
+    pub fn new(config: &EtcdConfig) -> Result<Endpoints> {
+        let tls = tls(config)?;
+        let endpoint = |text: &String| {
+            let wrong = |error: tonic::transport::Error| Error::Etcd(format!("{text}: {}", chain(&error)));
+            let endpoint = Endpoint::from_shared(text.clone()).map_err(wrong)?;
+            let endpoint = endpoint.connect_timeout(CONNECT).tcp_nodelay(true);
+            let endpoint =
+                endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(CALL).keep_alive_while_idle(true);
+            if text.starts_with("https://") {
+                endpoint.tls_config(tls.clone()).map_err(wrong)
+            } else {
+                Ok(endpoint)
+            }
+        };
+        let all = config.endpoints.iter().map(endpoint).collect::<Result<_>>()?;
+        Ok(Endpoints {
+            all,
+            first: 0,
+            probe: (config.prefix.trim_end_matches('/').to_owned() + "/").into_bytes(),
+        })
+    }
+
+    /// Connects to the first that answers for the whole of etcd: one that has lost the others does not. Gives what it said
+    /// of the store, too. An error tells of all of them.
+    pub async fn connect(&mut self) -> Result<(Connection, ResponseHeader)> {
+        let mut errors = Vec::new();
+        for step in 0..self.all.len() {
+            let index = (self.first + step) % self.all.len();
+            match Connection::open(&self.all[index], &self.probe).await {
+                Ok(opened) => {
+                    self.first = index;
+                    return Ok(opened);
+                }
+                Err(Error::Etcd(message)) => errors.push(message),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Etcd(errors.join("; ")))
+    }
+}
+
+fn tls(config: &EtcdConfig) -> Result<ClientTlsConfig> {
+    let read = |path: &Path| fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source });
+    let mut tls = ClientTlsConfig::new();
+    if !config.ca_file.as_os_str().is_empty() {
+        tls = tls.ca_certificate(Certificate::from_pem(read(&config.ca_file)?));
+    }
+    if !config.cert_file.as_os_str().is_empty() {
+        tls = tls.identity(Identity::from_pem(read(&config.cert_file)?, read(&config.key_file)?));
+    }
+    Ok(tls)
+}
+
+impl Connection {
+    async fn open(endpoint: &Endpoint, probe: &[u8]) -> Result<(Connection, ResponseHeader)> {
+        let name = endpoint.uri().to_string().trim_end_matches('/').to_owned();
+        let channel = match timeout(CONNECT, endpoint.connect()).await {
+            Ok(connected) => connected.map_err(|error| Error::Etcd(format!("{name}: {}", chain(&error))))?,
+            Err(_) => return Err(Error::Etcd(format!("{name}: no connection in {} s", CONNECT.as_secs()))),
+        };
+        let connection = Connection {
+            endpoint: name,
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS),
+            watch: WatchClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS),
+            lease: LeaseClient::new(channel),
+        };
+        let (_, header) =
+            connection.range(RangeRequest { key: probe.to_vec(), ..Default::default() }).await?;
+        Ok((connection, header))
+    }
+
+    /// All keys from `start` to before `end`, as they are at one revision, which is given too.
+    pub async fn list(&self, (start, end): (Vec<u8>, Vec<u8>)) -> Result<(Vec<KeyValue>, i64)> {
+        let (mut pairs, mut key, mut revision) = (Vec::new(), start, 0);
+        loop {
+            let request =
+                RangeRequest { key, range_end: end.clone(), limit: PAGE, revision, keys_only: false };
+            let ((page, more), header) = self.range(request).await?;
+            if revision == 0 {
+                revision = header.revision;
+            }
+            let next = page.last().map(|pair| [pair.key.as_slice(), b"\0"].concat());
+            pairs.extend(page);
+            match next.filter(|_| more) {
+                Some(next) => key = next,
+                None => return Ok((pairs, revision)),
+            }
+        }
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<((Vec<KeyValue>, bool), ResponseHeader)> {
+        let answer = self.call(self.kv.clone().range(request)).await?;
+        Ok(((answer.kvs, answer.more), answer.header.unwrap_or_default()))
+    }
+
+    /// Writes a key, which goes away with a lease unless that is 0.
+    pub async fn put(&self, key: Vec<u8>, value: Vec<u8>, lease: i64) -> Result<()> {
+        self.call(self.kv.clone().put(PutRequest { key, value, lease })).await.map(drop)
+    }
+
+    /// A transaction.
+    pub async fn transact(&self, request: TxnRequest) -> Result<TxnResponse> {
+        self.call(self.kv.clone().txn(request)).await
+    }
+
+    /// Keeps a lease alive; a new one of so many seconds if there is none or it is gone.
+    pub async fn renew(&self, lease: Option<i64>, seconds: i64) -> Result<i64> {
+        if let Some(id) = lease {
+            let request = LeaseKeepAliveRequest { id };
+            let mut answers = self.call(self.lease.clone().lease_keep_alive(stream::iter([request]))).await?;
+            let answer = timeout(CALL, answers.message()).await.map_err(|_| self.silent())?;
+            if answer.map_err(|status| self.wrong(&status))?.is_some_and(|answer| answer.ttl > 0) {
+                return Ok(id);
+            }
+        }
+        let request = LeaseGrantRequest { ttl: seconds, id: 0 };
+        Ok(self.call(self.lease.clone().lease_grant(request)).await?.id)
+    }
+
+    /// Changes of the keys from `start` to before `end`, those of this revision and later.
+    pub async fn watch(&self, (start, end): (Vec<u8>, Vec<u8>), revision: i64) -> Result<Changes> {
+        let create = WatchCreateRequest {
+            key: start,
+            range_end: end,
+            start_revision: revision,
+            progress_notify: true,
+        };
+        let request =
+            WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
+        // The call lasts as long as its requests do.
+        let mut request = Request::new(stream::iter([request]).chain(stream::pending()));
+        // A member that has lost the others says so, instead of nothing.
+        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        let stream = self.call(self.watch.clone().watch(request)).await?;
+        Ok(Changes { endpoint: self.endpoint.clone(), stream })
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+        let answer = timeout(CALL, call).await.map_err(|_| self.silent())?;
+        answer.map(Response::into_inner).map_err(|status| self.wrong(&status))
+    }
+
+    fn silent(&self) -> Error {
+        Error::Etcd(format!("{}: no answer in {} s", self.endpoint, CALL.as_secs()))
+    }
+
+    fn wrong(&self, status: &Status) -> Error {
+        Error::Etcd(format!("{}: {}", self.endpoint, status.message()))
+    }
+}
+
+impl Changes {
+    /// The next message. That there is none is an error.
+    pub async fn next(&mut self) -> Result<WatchResponse> {
+        let wrong = |message: &str| Error::Etcd(format!("{}: {message}", self.endpoint));
+        match self.stream.message().await {
+            Ok(Some(response)) => Ok(response),
+            Ok(None) => Err(wrong("it ended the watch")),
+            Err(status) => Err(wrong(status.message())),
+        }
+    }
+}
