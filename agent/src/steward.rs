@@ -277,6 +277,12 @@ impl Steward {
         }
         realized?;
         let results = self.realize_declared().await?;
+        if self.settings.mode == Mode::Wireguard
+            && self.keys.as_ref().is_some_and(|keys| keys.public.is_empty())
+        {
+            // The daemon has lost its key: it waits to be given another one.
+            self.rotate(false).await?;
+        }
         let record = self.record(pods);
         let ready = match &record {
             Some(_) => Readiness {

@@ -320,9 +320,16 @@ fn check_survivors(outcome: &Outcome) -> Result<()> {
 
 /// The records of `state_dir`, and whether they had to be made anew.
 fn open_or_rebuild(state_dir: &Path, run_dir: &Path, mirror: &Mirror) -> Result<(Records, Loaded, bool)> {
+    records::make_folder(state_dir)?;
     let mirrored = mirror.read(state_dir);
-    let gone = !state_dir.join(records::FILE_NAME).exists() && !mirrored.is_empty();
-    let what = match gone {
+    let there = state_dir.join(records::FILE_NAME).exists();
+    if !there
+        && mirrored.is_empty()
+        && let Some((records, loaded)) = rebuild::begin_anew(state_dir, run_dir)?
+    {
+        return Ok((records, loaded, true));
+    }
+    let what = match !there && !mirrored.is_empty() {
         true => "it is gone".to_owned(),
         false => match Records::open(state_dir) {
             Ok((records, loaded)) => match rebuild::lost(&loaded, &mirrored) {

@@ -144,8 +144,25 @@ fn revision(fabric: &Fabric, mirrored: &Mirrored) -> u64 {
     last.max(mirrored.revision).unwrap_or_default()
 }
 
+/// An empty state of the instance that devices of this boot were made for; `None`: there are no traces of one.
+pub(super) fn begin_anew(state_dir: &Path, run_dir: &Path) -> Result<Option<(Records, Loaded)>> {
+    let Some(instance) = known_instance(state_dir, run_dir) else { return Ok(None) };
+    tracing::warn!("the state file is gone, and nothing of it is known: apply what was declared again");
+    let loaded = Loaded { revision: 0, resources: BTreeMap::new(), released: Vec::new(), instance };
+    let records = Records::rebuild(state_dir, &loaded)?;
+    Ok(Some((records, loaded)))
+}
+
 /// The id that the marks carry, from where it is still known; else a new one.
 fn instance(state_dir: &Path, run_dir: &Path, mirrored: Option<String>) -> Result<String> {
+    match mirrored.or_else(|| known_instance(state_dir, run_dir)) {
+        Some(instance) => Ok(instance),
+        None => records::new_instance().map_err(records::no_randomness),
+    }
+}
+
+/// The id, from beside the state file or from the mark of the namespace of veth host ends.
+fn known_instance(state_dir: &Path, run_dir: &Path) -> Option<String> {
     let is_id = |text: &String| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_hexdigit());
     let beside = || std::fs::read_to_string(state_dir.join(INSTANCE_FILE)).ok();
     let beside = || beside().map(|text| text.trim_end().to_owned()).filter(is_id);
@@ -153,10 +170,7 @@ fn instance(state_dir: &Path, run_dir: &Path, mirrored: Option<String>) -> Resul
         let ports = NetNs::open(&run_dir.join("netns").join("ports")).ok()?;
         Marks::instance_of_ports(&ports.mark().ok()??).map(str::to_owned)
     };
-    match mirrored.or_else(beside).or_else(marked) {
-        Some(instance) => Ok(instance),
-        None => records::new_instance().map_err(records::no_randomness),
-    }
+    beside().or_else(marked)
 }
 
 /// A time as a part of a file's name, such as 20260131T235959Z.

@@ -72,10 +72,15 @@ pub(super) struct Writing<'a> {
     pub revision: u64,
 }
 
+/// Makes the folder of the state if it is not there.
+pub fn make_folder(dir: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))
+}
+
 impl Records {
     /// Opens the file in `dir` and reads everything; begins an empty one when there is none.
     pub fn open(dir: &Path) -> Result<(Records, Loaded)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))?;
+        make_folder(dir)?;
         let path = dir.join(FILE_NAME);
         // The database panics over some files that are damaged.
         let opened = catch_unwind(AssertUnwindSafe(|| open_and_load(dir, &path)));
