@@ -51,13 +51,19 @@ check: ## Formatting, lints, documentation, dependencies, generated code
 bless: ## Write the generated code anew from the .proto files
 	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto -p weft-agent --test generated
 
-bench: ## Measure Weft beside its peers; SCENARIO=id for one, RUNS=n for fewer or more runs
+bench: ## Measure Weft beside its peers; SCENARIO=id for one (cluster: an agent of many nodes), RUNS=n for fewer or more runs
 	@scripts/install-deps bench
 	@scripts/bench-peers
 	@$(MAKE) --no-print-directory cni
 	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
 	@install -D $(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni $(BENCH_BIN_DIR)/weft-cni
+ifneq ($(SCENARIO),cluster)
 	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --runs $(RUNS) $(if $(SCENARIO),--scenario $(SCENARIO))
+endif
+ifneq (,$(filter cluster,$(or $(SCENARIO),cluster)))
+	cargo build --locked --release --bin weft-agent --bin weft-fake-cluster
+	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench cluster
+endif
 
 instructions: ## Count the instructions that the stack executes for a packet; SCENARIO=id for one
 	@scripts/install-deps bench

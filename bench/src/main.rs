@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::scenario::{SCENARIOS, Scenario, Work};
 use crate::stack::Load;
 
+mod cluster;
 mod cni;
 mod generator;
 mod measure;
@@ -62,6 +63,8 @@ enum Command {
     Peers,
     /// Count the instructions that the stack executes for a packet; needs valgrind.
     Instructions,
+    /// Measure an agent in clusters of as many nodes; without any: of 500, 1000 and 5000.
+    Cluster { nodes: Vec<u32> },
     /// Put rounds of packets of the scenario's first load through the stack.
     #[command(hide = true)]
     Execute { id: String, rounds: usize },
@@ -81,6 +84,7 @@ fn main() -> Result<()> {
         }
         Some(Command::Peers) => peers(&arguments),
         Some(Command::Instructions) => instructions(&arguments),
+        Some(Command::Cluster { nodes }) => cluster::run(&nodes),
         Some(Command::Execute { id, rounds }) => stack::execute(
             &main_load(&id).with_context(|| format!("{id} is not of the stack alone"))?,
             rounds,

@@ -159,6 +159,11 @@ impl Member {
         }
     }
 
+    /// The agent's process id, as seen outside of the lab.
+    pub fn agent_pid(&self) -> Result<u32> {
+        Ok(self.agent.as_ref().context("no agent runs on this node")?.pid())
+    }
+
     /// The agent's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.node.path("/run/lab/agent.log")).unwrap_or_default()
@@ -178,12 +183,19 @@ impl Member {
 
     /// Waits until the node serves and knows so many others.
     pub fn wait_for_peers(&self, count: usize) -> Result<()> {
-        retry_until(SOON, "the agent to serve", || {
+        self.wait_for_peers_within(count, SOON)
+    }
+
+    /// The same, with another deadline.
+    pub fn wait_for_peers_within(&self, count: usize, deadline: Duration) -> Result<()> {
+        retry_until(deadline, "the agent to serve", || {
             let status = self.status()?;
-            ensure!(status["ready"] == true, "{}: {status:#}", self.name);
+            let told = || format!("{}: {}", self.name, status["message"]);
+            ensure!(status["ready"] == true, told());
             let nodes = status["nodes"].as_object().context("no nodes")?;
-            ensure!(nodes.len() == count, "{}: {status:#}", self.name);
-            ensure!(nodes.values().all(|node| node.get("refused").is_none()), "{}: {status:#}", self.name);
+            ensure!(nodes.len() == count, "{}, {} other nodes, {count} expected", told(), nodes.len());
+            let refused = nodes.iter().find(|(_, node)| node.get("refused").is_some());
+            ensure!(refused.is_none(), "{}: {refused:?}", self.name);
             Ok(())
         })
     }
