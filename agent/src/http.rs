@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connectivity::{Query, Refused, Surveyor};
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::status::Status;
 
 /// What the agent is asked to do.
@@ -41,6 +42,31 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves until the runtime ends.
 pub async fn serve(address: SocketAddr, desk: Desk) -> Result<()> {
+    listen(address, move |request| answer(desk.clone(), request)).await
+}
+
+/// Serves `GET /metrics`, and nothing else, until the runtime ends: this address others may reach.
+pub async fn serve_metrics(address: SocketAddr, status: watch::Receiver<Status>) -> Result<()> {
+    listen(address, move |request| {
+        let body = (request.method() == Method::GET && request.uri().path() == "/metrics")
+            .then(|| metrics::text(&status.borrow()));
+        async move {
+            Ok(match body {
+                Some(body) => with_type(StatusCode::OK, body.into(), metrics::CONTENT_TYPE),
+                None => text(StatusCode::NOT_FOUND, "not found\n".into()),
+            })
+        }
+    })
+    .await
+}
+
+async fn listen<F>(
+    address: SocketAddr,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) -> Result<()>
+where
+    F: Future<Output = std::result::Result<Answer, Infallible>> + Send + 'static,
+{
     let wrong = |source| Error::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(wrong)?;
     tokio::spawn(async move {
@@ -50,9 +76,8 @@ pub async fn serve(address: SocketAddr, desk: Desk) -> Result<()> {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             };
-            let desk = desk.clone();
+            let service = service_fn(answer.clone());
             tokio::spawn(async move {
-                let service = service_fn(|request| answer(desk.clone(), request));
                 let served = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service);
                 let _ = served.await;

@@ -17,6 +17,7 @@ pub mod declared;
 pub mod error;
 pub mod http;
 pub mod mesh;
+pub mod metrics;
 pub mod program;
 pub mod rotation;
 pub mod status;

@@ -114,7 +114,11 @@ async fn work(config: Config) -> Result<()> {
     if !config.http_address.is_empty() {
         let address: SocketAddr = config.http_address.parse().context("http_address")?;
         let surveyor = Surveyor::start(watched.clone(), api_server(&config)).context("the probe's thread")?;
-        http::serve(address, Desk { status: watched, commands: sender, surveyor }).await?;
+        http::serve(address, Desk { status: watched.clone(), commands: sender, surveyor }).await?;
+    }
+    if !config.metrics_address.is_empty() {
+        let address: SocketAddr = config.metrics_address.parse().context("metrics_address")?;
+        http::serve_metrics(address, watched.clone()).await?;
     }
     let line = match config.cluster {
         Keeper::Kubernetes => kubernetes::start(kubernetes::connect().await?, &config.node_name),

@@ -132,7 +132,9 @@ pub fn wish<'a>(
     let subnets = own.pods.iter().map(|prefix| Subnet::of(*prefix)).collect::<Result<Vec<_>, _>>()?;
     let others = nodes.filter(|node| node.name != own.name);
     let (peers, refused) = peer::choose(settings.mode, own, others);
-    let mtu = pod_mtu(settings, own.underlay_mtu, first.is_ipv6());
+    // The largest that reaches every node.
+    let v6 = first.is_ipv6() || peers.iter().any(|peer| peer.address.is_ipv6());
+    let mtu = pod_mtu(settings, own.underlay_mtu, v6);
     let everywhere = everywhere(settings, own, &peers);
     let mut resources = vec![
         router(settings, &subnets, &peers),

@@ -89,6 +89,47 @@ fn v4(pod: &Pod) -> String {
     pod.addresses[0].to_string()
 }
 
+#[test]
+fn services_lead_to_pods_by_the_nodes_kernel_as_kube_proxy_sets_them_up() {
+    Cluster::test(2, &format!("metrics_address = \"0.0.0.0:9811\"\n{}", mode("wireguard")), |cluster| {
+        cluster.settle()?;
+        let pods = [(0, cluster.nodes[0].pod("client")?), (0, cluster.nodes[0].pod("near")?)];
+        let far = cluster.nodes[1].pod("far")?;
+        for (node, pod) in [(0, &pods[1].1), (1, &far)] {
+            let server = format!(
+                "mkdir -p /run/lab/{0} && echo {0} >/run/lab/{0}/name && exec busybox httpd -f -p 8080 -h /run/lab/{0}",
+                pod.name
+            );
+            let place = cluster.nodes[node].node.container(&pod.name);
+            // It ends with the lab.
+            std::mem::forget(place.spawn_with_input(&["sh", "-c", &server], None)?);
+            place.wait_for_listener(8080)?;
+        }
+        // What kube-proxy does for a Service with one endpoint: by prerouting for pods, by output for the node.
+        let node = &cluster.nodes[0].node;
+        for (address, pod) in [("198.19.255.1", &pods[1].1), ("198.19.255.2", &far)] {
+            node.must("nft add table ip services")?;
+            for hook in ["prerouting", "output"] {
+                node.must(&format!(
+                    "nft add chain ip services {hook} {{ type nat hook {hook} priority -100 ; }}"
+                ))?;
+                node.must(&format!(
+                    "nft add rule ip services {hook} ip daddr {address} tcp dport 80 dnat to {}:8080",
+                    v4(pod)
+                ))?;
+            }
+            let get = format!("busybox wget -q -T 5 -O - http://{address}/name");
+            for place in [node.container("client"), node.container("near")] {
+                let answer = retry_until(SOON, "the Service", || place.run(&get)?.ok())?;
+                ensure!(answer.trim() == pod.name, "{answer}");
+            }
+        }
+        let figures = cluster.nodes[0].node.must("busybox wget -q -O - http://127.0.0.1:9811/metrics")?;
+        ensure!(figures.contains("weft_agent_nodes 1\n"), "{figures}");
+        Ok(())
+    });
+}
+
 /// Removes files of a node while its daemon is dead: it comes back with another key, and the other node follows.
 fn key_is_lost_with(files: &str) {
     Cluster::test(2, &mode("wireguard"), |cluster| {

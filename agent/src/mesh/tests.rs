@@ -190,6 +190,16 @@ fn plain_routes_are_the_nodes_kernels() {
 }
 
 #[test]
+fn a_node_that_is_reached_over_ipv6_makes_the_mtu_smaller_for_all() {
+    let (addresses, pods) = (addresses(&["192.0.2.1", "2001:db8::1"]), nets(&["198.18.1.0/24"]));
+    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500 };
+    let mtu = |nodes: &[NodeRecord]| wish(&settings(Mode::Wireguard), &own, nodes.iter()).unwrap().mtu;
+    let four = node("two", "192.0.2.2", &["198.18.2.0/24"], KEY_A);
+    assert_eq!(mtu(std::slice::from_ref(&four)), 1440);
+    assert_eq!(mtu(&[four, node("three", "2001:db8::3", &["198.18.3.0/24"], KEY_B)]), 1420);
+}
+
+#[test]
 fn names_of_nodes_become_names_of_peers() {
     assert_eq!(super::peer::peer_name("node-1"), "node-1");
     let dotted = super::peer::peer_name("ip-192-0-2-1.example.com");
