@@ -30,9 +30,6 @@ pub struct Options {
     /// Check the configuration and exit
     #[arg(long)]
     pub check: bool,
-    /// Make what must outlive the daemon's mount namespace, and exit
-    #[arg(long)]
-    pub prepare: bool,
     /// API socket
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -45,9 +42,6 @@ pub struct Options {
     /// Folder of the network namespaces that Weft makes
     #[arg(long, value_name = "PATH")]
     pub netns_dir: Option<PathBuf>,
-    /// Folder of the kernel parameters
-    #[arg(long, value_name = "PATH")]
-    pub sysctl_dir: Option<PathBuf>,
     /// Mount namespace to work in, such as /proc/1/ns/mnt: in a container, the node's
     #[arg(long, value_name = "PATH")]
     pub mounts: Option<PathBuf>,
@@ -68,8 +62,6 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Folder of the network namespaces that Weft makes.
     pub netns_dir: PathBuf,
-    /// Folder of the kernel parameters.
-    pub sysctl_dir: PathBuf,
     /// Forwarding threads; 0: one a core.
     pub workers: u32,
     /// Longest busy-poll after the last packet, in microseconds.
@@ -132,7 +124,6 @@ impl Default for Config {
             state_dir: "/var/lib/weft".into(),
             run_dir: "/run/weft".into(),
             netns_dir: "/run/netns".into(),
-            sysctl_dir: "/proc/sys".into(),
             workers: 0,
             busy_poll_us: 200,
             log: LogConfig::default(),
@@ -195,7 +186,6 @@ impl Config {
             (&mut self.state_dir, &options.state_dir),
             (&mut self.run_dir, &options.run_dir),
             (&mut self.netns_dir, &options.netns_dir),
-            (&mut self.sysctl_dir, &options.sysctl_dir),
         ];
         for (value, option) in paths {
             if let Some(option) = option {
@@ -213,7 +203,6 @@ impl Config {
             ("state_dir", &self.state_dir),
             ("run_dir", &self.run_dir),
             ("netns_dir", &self.netns_dir),
-            ("sysctl_dir", &self.sysctl_dir),
             ("endpoints.detach_queue", &self.endpoints.detach_queue),
         ];
         for (field, path) in paths {

@@ -168,9 +168,6 @@ pub enum Error {
     /// The reconciler cannot be started.
     #[error("reconciler cannot be started")]
     Reconciler(#[source] crate::reconcile::Error),
-    /// What must outlive the daemon's mount namespace cannot be made.
-    #[error("the namespace of veth host ends cannot be prepared")]
-    Prepare(#[source] weft_host::Error),
     /// The descriptors that the reflection service gives out are broken.
     #[error("reflection service cannot be built")]
     Reflection(#[from] tonic_reflection::server::Error),

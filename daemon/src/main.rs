@@ -30,10 +30,6 @@ fn run(options: &Options) -> anyhow::Result<()> {
         weft_host::mounts::enter(mounts)?;
     }
     telemetry::start(&config.log)?;
-    if options.prepare {
-        service::prepare(&config)?;
-        return Ok(());
-    }
     service::run(&config)?;
     Ok(())
 }

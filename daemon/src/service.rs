@@ -9,7 +9,6 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use weft_host::netns::NetNs;
 use weft_proto::detach_queue::DetachQueue;
 
 use crate::api::{Api, Node, Realizer};
@@ -17,35 +16,16 @@ use crate::collector::Collector;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, WorkerOptions};
 use crate::error::{Error, Result};
-use crate::reconcile::{Folders, Marks, ReconcileOptions, Reconciler};
+use crate::reconcile::{Folders, ReconcileOptions, Reconciler};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
 /// Threads of the API: it waits most of the time.
 const API_THREADS: usize = 2;
 
-/// Makes the namespace of the stack's ends of veth pairs, unless it is there. The daemon does this by itself; in a
-/// container its mounts end with it, and with them this namespace, and with that the devices of all containers. So one
-/// whose mounts stay on the node does it first.
-///
-/// # Errors
-/// As opening the store; [`Error::Prepare`] when the namespace cannot be made.
-pub fn prepare(config: &Config) -> Result<()> {
-    let store = Store::open(&config.state_dir, &config.run_dir)?;
-    let (path, marks) = (folders(config).ports(), Marks::new(store.instance()));
-    match NetNs::create(&path, &marks.ports_namespace()) {
-        // What else it may be is found by the daemon, which says so.
-        Err(error) if error.is_exists() => tracing::info!(path = %path.display(), "there is one already"),
-        Err(error) => return Err(Error::Prepare(error)),
-        Ok(_) => tracing::info!(path = %path.display(), "the namespace of veth host ends is made"),
-    }
-    Ok(())
-}
-
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(config: &Config) -> Result<()> {
     let started = SystemTime::now();
-    weft_host::sysctl::found_in(&config.sysctl_dir);
     if let Err(error) = weft_host::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is: raise it for more than a few hundred ports");
     }

@@ -1,10 +1,8 @@
-//! Kernel parameters under /proc/sys, or where else they can be written. Those below `net/` are of the namespace that
-//! the calling thread is in.
+//! Kernel parameters under /proc/sys. Those below `net/` are of the namespace that the calling thread is in.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
 
 use crate::{Error, Result};
 
@@ -12,18 +10,8 @@ pub use own::OwnParameters;
 
 mod own;
 
-/// Where they are found, unless somebody said otherwise.
-const USUAL: &str = "/proc/sys";
-
-/// What somebody said.
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-
-/// Says where the parameters are, for this process; the first call counts. In a container /proc/sys is read-only, and
-/// the node's is mounted somewhere else.
-pub fn found_in(folder: &Path) {
-    // Who comes later says the same, or is too late.
-    let _ = FOLDER.set(folder.to_owned());
-}
+/// Where they are found.
+const FOLDER: &str = "/proc/sys";
 
 /// The value of a parameter, without the line's end.
 ///
@@ -63,14 +51,10 @@ fn write(name: &str, value: &str) -> io::Result<()> {
 }
 
 fn path(name: &str) -> io::Result<PathBuf> {
-    if inside(name) { Ok(folder().join(name)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    if inside(name) { Ok(Path::new(FOLDER).join(name)) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-fn folder() -> &'static Path {
-    FOLDER.get().map_or(Path::new(USUAL), PathBuf::as_path)
-}
-
-/// Whether a name leads to something below that folder.
+/// Whether a name leads to something below /proc/sys.
 fn inside(name: &str) -> bool {
     !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }

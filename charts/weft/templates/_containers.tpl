@@ -3,7 +3,7 @@
 - name: install-cni
   {{- include "weft.imageOfContainer" . | nindent 2 }}
   command: [/usr/bin/weft-cni]
-  args: [install, --binary-only, --bin-dir, /host/opt/cni/bin]
+  args: [install, --plugin-only, --bin-dir, /host/opt/cni/bin]
   securityContext:
     {{- include "weft.confined" . | nindent 4 }}
     capabilities:

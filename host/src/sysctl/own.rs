@@ -7,9 +7,8 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 
-use super::{folder as usual, inside};
+use super::{FOLDER, inside};
 use crate::descriptor::{checked, owned, write};
 use crate::{Error, Result};
 
@@ -61,7 +60,7 @@ impl OwnParameters {
             None => {
                 self.uses = 0;
                 // A kernel or a sandbox that gives none: the node's is as right, and slower.
-                mounted().and_then(|proc| below(&proc, "sys")).or_else(|_| open_path(usual()))?
+                mounted().and_then(|proc| below(&proc, "sys")).or_else(|_| open_path(FOLDER))?
             }
         };
         let root = self.root.insert(root);
@@ -87,8 +86,8 @@ fn mounted() -> io::Result<OwnedFd> {
     unsafe { made(libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes as libc::c_uint)) }
 }
 
-fn open_path(path: &Path) -> io::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+fn open_path(path: &str) -> io::Result<OwnedFd> {
+    let path = CString::new(path)?;
     // SAFETY: the path is a string that ends in a zero byte; the call makes a descriptor.
     unsafe { owned(libc::open(path.as_ptr(), libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)) }
 }
