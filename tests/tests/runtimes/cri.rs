@@ -57,6 +57,8 @@ pub struct LinuxSandboxSecurityContext {
     pub namespace_options: Option<NamespaceOption>,
     #[prost(bool, tag = "6")]
     pub privileged: bool,
+    #[prost(message, optional, tag = "9")]
+    pub seccomp: Option<SecurityProfile>,
 }
 
 /// What namespaces are shared with whom: 0 with the pod, 1 with nobody, 2 with the node.
@@ -160,13 +162,15 @@ pub struct ContainerConfig {
     pub linux: Option<LinuxContainerConfig>,
 }
 
-/// A file or folder of the node in the container; the propagation is 0 for none, 1 from the node, 2 in both directions.
+/// A file or folder of the node in the container; the propagation is 0 for none, 1 from the node.
 #[derive(Clone, PartialEq, Message)]
 pub struct Mount {
     #[prost(string, tag = "1")]
     pub container_path: String,
     #[prost(string, tag = "2")]
     pub host_path: String,
+    #[prost(bool, tag = "3")]
+    pub readonly: bool,
     #[prost(int32, tag = "5")]
     pub propagation: i32,
 }
@@ -186,16 +190,29 @@ pub struct LinuxContainerSecurityContext {
     pub privileged: bool,
     #[prost(message, optional, tag = "3")]
     pub namespace_options: Option<NamespaceOption>,
+    #[prost(message, optional, tag = "5")]
+    pub run_as_user: Option<Number>,
     #[prost(bool, tag = "7")]
     pub readonly_rootfs: bool,
     #[prost(bool, tag = "11")]
     pub no_new_privs: bool,
+    #[prost(message, optional, tag = "12")]
+    pub run_as_group: Option<Number>,
     #[prost(string, repeated, tag = "13")]
     pub masked_paths: Vec<String>,
     #[prost(string, repeated, tag = "14")]
     pub readonly_paths: Vec<String>,
     #[prost(message, optional, tag = "15")]
     pub seccomp: Option<SecurityProfile>,
+    #[prost(message, optional, tag = "16")]
+    pub apparmor: Option<SecurityProfile>,
+}
+
+/// A number that may be missing.
+#[derive(Clone, PartialEq, Message)]
+pub struct Number {
+    #[prost(int64, tag = "1")]
+    pub value: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

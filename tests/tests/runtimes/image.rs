@@ -1,5 +1,4 @@
-//! Weft's own image, run by containerd the way Kubernetes runs the pod of a DaemonSet: on the node's network, with the
-//! capabilities that it needs and no others, a read-only root, the runtime's seccomp filter, and folders of the node.
+//! Weft's own image, run by containerd as the kubelet would have it run for the chart's DaemonSet.
 
 use std::collections::BTreeSet;
 use std::{env, fs};
@@ -9,11 +8,8 @@ use weft_testkit::binaries;
 use weft_testkit::wait::retry_until;
 
 use super::containerd::Containerd;
-use super::cri::{
-    Capability, ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig,
-    LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceOption, PodSandboxConfig,
-    SecurityProfile,
-};
+use super::cri::{ContainerConfig, ContainerMetadata, Mount, PodSandboxConfig};
+use super::daemonset::DaemonSet;
 use super::node::{Node, SOON};
 
 /// What makes the image of programs.
@@ -23,22 +19,13 @@ const NAME: &str = concat!("weft.dev/weft:", env!("CARGO_PKG_VERSION"));
 /// The variable that names an image to run instead of one of the programs under test.
 const MADE: &str = "WEFT_IMAGE";
 /// The programs in it.
-const PROGRAMS: [&str; 3] = ["weftd", "weft", "weft-cni"];
-/// How the plugin installs itself on the node.
-const INSTALL: [&str; 6] = ["weft-cni", "install", "--bin-dir", "/host/bin", "--conf-dir", "/host/net.d"];
-/// What the daemon may do; docs/image.md says why.
-const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST", "SYS_ADMIN"];
-/// Values of a mount: what is mounted on the node later appears in the container; and the other way round.
-const FROM_NODE: i32 = 1;
-const BOTH_WAYS: i32 = 2;
+const PROGRAMS: [&str; 4] = ["weftd", "weft", "weft-cni", "weft-agent"];
 /// Value of a container's state.
 const EXITED: i32 = 2;
-/// Value of a namespace: the node's.
-const OF_NODE: i32 = 2;
-
-/// What kubelet hides of /proc and /sys, and what it lets be read only, of containers that are not privileged.
-const MASKED: [&str; 4] = ["/proc/kcore", "/proc/keys", "/proc/scsi", "/sys/firmware"];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// What the agent would do without one: the configuration of the network, which comes last.
+const INSTALL: [&str; 6] = ["install", "--network", "pods", "--bin-dir", "/host/bin", "--conf-dir"];
+/// Where the container that does it has the node's folder of configurations.
+const CONFIGURATIONS: &str = "/host/net.d";
 
 /// A node as systemd leaves it, whose mounts are shared; and the state of the lab's daemon where the image has it.
 const HAND_OVER: &str = "set -e
@@ -47,9 +34,10 @@ rm -r /var/lib/weft/cni
 cp -a /run/lab/state/. /var/lib/weft/
 mkdir -p -m 700 /var/lib/weft/cni/detach";
 
-/// A pod of the image's.
+/// The pod of the chart's DaemonSet on a node.
 struct Fabric<'a, 'b, 'c> {
     containerd: &'a Containerd<'b, 'c>,
+    daemonset: DaemonSet,
     config: PodSandboxConfig,
     sandbox: String,
 }
@@ -97,44 +85,13 @@ fn make(node: &Node<'_>) -> Result<String> {
     Ok("/run/lab/weft.tar".to_owned())
 }
 
-fn words_of(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| word.to_string()).collect()
-}
-
-fn mount(host_path: &str, container_path: &str, propagation: i32) -> Mount {
-    Mount { container_path: container_path.into(), host_path: host_path.into(), propagation }
-}
-
 impl<'a, 'b, 'c> Fabric<'a, 'b, 'c> {
-    /// A pod on the node's network, without containers.
+    /// The pod without its containers.
     fn new(containerd: &'a Containerd<'b, 'c>) -> Result<Fabric<'a, 'b, 'c>> {
-        let mut config = containerd.wish("weft");
-        config.log_directory = "/run/lab".into();
-        // It is the node's too.
-        config.hostname.clear();
-        let namespaces = NamespaceOption { network: OF_NODE, pid: 0 };
-        let linux = config.linux.as_mut().context("a config for Linux")?;
-        linux.security_context =
-            Some(LinuxSandboxSecurityContext { namespace_options: Some(namespaces), privileged: true });
+        let daemonset = DaemonSet::new(containerd.node)?;
+        let config = daemonset.sandbox(containerd.wish("weft"))?;
         let sandbox = containerd.sandbox(config.clone())?;
-        Ok(Fabric { containerd, config, sandbox })
-    }
-
-    /// A container of the image, which runs the daemon without arguments.
-    fn wish(
-        &self,
-        name: &str,
-        context: LinuxContainerSecurityContext,
-        mounts: Vec<Mount>,
-    ) -> ContainerConfig {
-        ContainerConfig {
-            metadata: Some(ContainerMetadata { name: name.into() }),
-            image: Some(ImageSpec { image: NAME.into() }),
-            mounts,
-            log_path: format!("{name}.log"),
-            linux: Some(LinuxContainerConfig { security_context: Some(context) }),
-            ..ContainerConfig::default()
-        }
+        Ok(Fabric { containerd, daemonset, config, sandbox })
     }
 
     fn start(&self, wish: ContainerConfig) -> Result<String> {
@@ -147,66 +104,43 @@ impl<'a, 'b, 'c> Fabric<'a, 'b, 'c> {
         fs::read_to_string(path).unwrap_or_default()
     }
 
-    /// Waits for the end of a container, and wants it to have succeeded.
-    fn finish(&self, name: &str, container: &str) -> Result<()> {
+    /// Runs a container to its end, and wants it to have succeeded.
+    fn finish(&self, wish: ContainerConfig) -> Result<()> {
+        let name = wish.metadata.clone().context("a name")?.name;
+        let container = self.start(wish)?;
         let status = retry_until(SOON, "the end of a container", || {
-            let status = self.containerd.status(container)?;
-            ensure!(status.state == EXITED, "{status:?}: {}", self.said(name));
+            let status = self.containerd.status(&container)?;
+            ensure!(status.state == EXITED, "{status:?}: {}", self.said(&name));
             Ok(status)
         })?;
-        ensure!(status.exit_code == 0, "{status:?}: {}", self.said(name));
+        ensure!(status.exit_code == 0, "{status:?}: {}", self.said(&name));
         Ok(())
     }
 
-    /// Runs the plugin, which installs itself on the node.
-    fn install(&self, name: &str, options: &[&str], mounts: &[Mount]) -> Result<()> {
-        let words = [&INSTALL[..], options].concat();
-        let mounts = [&[mount("/opt/cni/bin", "/host/bin", 0)], mounts].concat();
-        let wish = ContainerConfig { command: words_of(&words), ..self.wish(name, allowed(&[]), mounts) };
-        self.finish(name, &self.start(wish)?)
-    }
-
-    /// Does what comes before the daemon: only a container that is privileged can leave a mount on the node.
-    fn prepare(&self) -> Result<()> {
-        let context = LinuxContainerSecurityContext { privileged: true, ..allowed(&[]) };
-        let mounts =
-            vec![mount("/var/lib/weft", "/var/lib/weft", 0), mount("/run/weft", "/run/weft", BOTH_WAYS)];
-        let wish =
-            ContainerConfig { args: words_of(&["--prepare"]), ..self.wish("prepare", context, mounts) };
-        self.finish("prepare", &self.start(wish)?)
-    }
-
-    /// Starts the daemon and waits until it serves; that is asked from inside the container, which has no shell.
+    /// Starts the daemon and waits until it serves; that is asked as the kubelet does.
     fn serve(&self) -> Result<()> {
-        let mounts = vec![
-            mount("/var/lib/weft", "/var/lib/weft", 0),
-            mount("/run/weft", "/run/weft", FROM_NODE),
-            mount("/run/netns", "/run/netns", FROM_NODE),
-            mount("/dev/net/tun", "/dev/net/tun", 0),
-            mount("/proc/sys/net", "/host/proc/sys/net", 0),
-        ];
-        let args = words_of(&["--sysctl-dir", "/host/proc/sys"]);
-        let wish = ContainerConfig { args, ..self.wish("daemon", allowed(&CAPABILITIES), mounts) };
-        let container = self.start(wish)?;
-        let serves = || self.containerd.exec_in(&container, &["weft", "status"]);
+        let container = self.start(self.daemonset.container("daemon")?)?;
+        let command = self.daemonset.startup("daemon")?;
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let serves = || self.containerd.exec_in(&container, &command);
         retry_until(SOON, "the daemon", serves).with_context(|| self.said("daemon")).map(drop)
     }
-}
 
-/// What a container of the chart that is not privileged may do: these capabilities and no others.
-fn allowed(capabilities: &[&str]) -> LinuxContainerSecurityContext {
-    LinuxContainerSecurityContext {
-        capabilities: Some(Capability {
-            add_capabilities: words_of(capabilities),
-            drop_capabilities: words_of(&["ALL"]),
-        }),
-        privileged: false,
-        namespace_options: Some(NamespaceOption { network: OF_NODE, pid: 0 }),
-        readonly_rootfs: true,
-        no_new_privs: true,
-        masked_paths: words_of(&MASKED),
-        readonly_paths: words_of(&READ_ONLY),
-        seccomp: Some(SecurityProfile { profile_type: 0 }),
+    /// Writes the network configuration, which is the agent's business in a cluster.
+    fn configure(&self) -> Result<()> {
+        let mut wish = self.daemonset.container("install-cni")?;
+        wish.metadata = Some(ContainerMetadata { name: "configure".into() });
+        wish.log_path = "configure.log".into();
+        wish.args = INSTALL.iter().chain([&CONFIGURATIONS]).map(|word| word.to_string()).collect();
+        wish.mounts =
+            [("/opt/cni/bin", "/host/bin"), ("/etc/cni/net.d", CONFIGURATIONS), ("/run/weft", "/run/weft")]
+                .map(|(host_path, container_path)| Mount {
+                    container_path: container_path.into(),
+                    host_path: host_path.into(),
+                    ..Mount::default()
+                })
+                .to_vec();
+        self.finish(wish)
     }
 }
 
@@ -218,14 +152,12 @@ fn hand_over(containerd: &mut Containerd<'_, '_>) -> Result<()> {
     containerd.node.must(&["sh", "-c", HAND_OVER]).map(drop)
 }
 
-/// Runs the whole pod: what comes before the daemon, the daemon, and what lets containers come.
+/// Runs the whole pod but the agent, which has no cluster here.
 fn deploy<'a, 'b, 'c>(containerd: &'a Containerd<'b, 'c>) -> Result<Fabric<'a, 'b, 'c>> {
     let fabric = Fabric::new(containerd)?;
-    fabric.install("plugin", &["--plugin-only"], &[])?;
-    fabric.prepare()?;
+    fabric.finish(fabric.daemonset.container("install-cni")?)?;
     fabric.serve()?;
-    let mounts = [mount("/etc/cni/net.d", "/host/net.d", 0), mount("/run/weft", "/run/weft", FROM_NODE)];
-    fabric.install("network", &["--network", "pods"], &mounts)?;
+    fabric.configure()?;
     retry_until(SOON, "a network for pods", || containerd.network_is_ready())?;
     Ok(fabric)
 }
