@@ -46,10 +46,10 @@ check: ## Formatting, lints, documentation, dependencies, generated code
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
-	cargo test --locked --quiet -p weft-proto -p weft-agent --test generated
+	cargo test --locked --quiet -p weft-proto -p weft-agent --test generated --test crds
 
-bless: ## Write the generated code anew from the .proto files
-	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto -p weft-agent --test generated
+bless: ## Write anew what is generated: code from the .proto files, the chart's CRDs from the agent's types
+	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto -p weft-agent --test generated --test crds
 
 bench: ## Measure Weft beside its peers; SCENARIO=id for one (cluster: an agent of many nodes), RUNS=n for fewer or more runs
 	@scripts/install-deps bench

@@ -50,7 +50,7 @@ fn every_version_of_kubernetes_takes_what_is_rendered() {
         let mut lines = Vec::new();
         for file in values_files().unwrap() {
             let name = name(&file);
-            let rendered = objects(kubernetes, &name, &[]).unwrap();
+            let rendered = objects(kubernetes, &name, &["--include-crds"]).unwrap();
             assert!(rendered.len() >= 3, "{name}: three objects at least expected");
             lines.extend(rendered.into_iter().map(|object| (kubernetes, name.clone(), object)));
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use weft_agent::cni::Conflist;
+use weft_agent::config::Config;
 use weft_testkit::binaries;
 
 use super::rendering::{list, name, named, newest, only, pod, values_files};
@@ -50,6 +52,46 @@ fn the_daemon_takes_its_configuration() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", file.display());
     }
+}
+
+#[test]
+fn the_agent_takes_its_configuration() {
+    let folder = Folder::new("agent");
+    let path = folder.0.join("agent.toml");
+    let agent = binaries::find("weft-agent").unwrap();
+    let check = |text: &str| {
+        fs::write(&path, text).unwrap();
+        Command::new(&agent).args(["run", "--check", "--config"]).arg(&path).output().unwrap()
+    };
+    assert!(!check("[tunnel]\nmode = \"pigeons\"").status.success(), "a wrong configuration is taken");
+    for file in values_files().unwrap() {
+        let text = configuration(&newest(&name(&file), &[]).unwrap(), "agent.toml");
+        let output = check(&text);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", file.display());
+    }
+}
+
+/// What the agent has written, the init container of the last values takes away, and nothing of others.
+#[test]
+fn the_plugin_takes_away_what_the_agent_has_written() {
+    let folder = Folder::new("uninstall");
+    let rendered = newest("uninstall", &[]).unwrap();
+    let path = folder.0.join("agent.toml");
+    fs::write(&path, configuration(&rendered, "agent.toml")).unwrap();
+    let mut config = Config::load(Some(&path)).unwrap();
+    config.cni.conf_dir = folder.0.join("etc/cni/net.d");
+    assert!(Conflist::of(&config).unwrap().write().unwrap());
+    let other = config.cni.conf_dir.join("20-other.conflist");
+    fs::write(&other, r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#).unwrap();
+    let uninstall = named(&pod(&rendered).unwrap()["initContainers"], "uninstall-cni").unwrap();
+    let arguments = list(&uninstall["args"]).iter().map(|word| word.as_str().unwrap());
+    let host = folder.0.to_str().unwrap();
+    let arguments = arguments.map(|word| word.replacen("/host", host, 1));
+    let output = Command::new(binaries::find("weft-cni").unwrap()).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let left: Vec<_> = fs::read_dir(&config.cni.conf_dir).unwrap().map(|it| it.unwrap().path()).collect();
+    assert_eq!(left, [other]);
 }
 
 #[test]
