@@ -83,7 +83,8 @@ fn the_plugin_takes_away_what_the_agent_has_written() {
     config.cni.conf_dir = folder.0.join("etc/cni/net.d");
     assert!(Conflist::of(&config).unwrap().write().unwrap());
     let other = config.cni.conf_dir.join("20-other.conflist");
-    fs::write(&other, r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#).unwrap();
+    fs::write(&other, r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#)
+        .unwrap();
     let uninstall = named(&pod(&rendered).unwrap()["initContainers"], "uninstall-cni").unwrap();
     let arguments = list(&uninstall["args"]).iter().map(|word| word.as_str().unwrap());
     let host = folder.0.to_str().unwrap();
