@@ -51,10 +51,13 @@
     {{- with .Values.daemon.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .Values.extraEnv }}
   env:
+    # For `weft status` and `weft connectivity` in this container.
+    - name: WEFT_AGENT
+      value: http://127.0.0.1:{{ int .Values.agent.healthPort }}
+    {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- end }}
   securityContext:
     {{- include "weft.confined" . | nindent 4 }}
     {{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}

@@ -68,6 +68,7 @@ fn the_daemon_is_asked_over_its_socket_and_the_agent_over_http_on_the_node() {
         [("startupProbe", "/startupz"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]
     {
         assert_eq!(daemon[probe]["exec"]["command"], json!(["/usr/bin/weft", "status"]));
+        assert_eq!(named(&daemon["env"], "WEFT_AGENT").unwrap()["value"], "http://127.0.0.1:9800");
         let request = json!({"host": "127.0.0.1", "port": 9800, "path": path});
         assert_eq!(agent[probe]["httpGet"], request);
     }

@@ -154,12 +154,23 @@ pub struct ContainerConfig {
     pub command: Vec<String>,
     #[prost(string, repeated, tag = "4")]
     pub args: Vec<String>,
+    #[prost(message, repeated, tag = "6")]
+    pub envs: Vec<Variable>,
     #[prost(message, repeated, tag = "7")]
     pub mounts: Vec<Mount>,
     #[prost(string, tag = "11")]
     pub log_path: String,
     #[prost(message, optional, tag = "15")]
     pub linux: Option<LinuxContainerConfig>,
+}
+
+/// A variable of the environment.
+#[derive(Clone, PartialEq, Message)]
+pub struct Variable {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// A file or folder of the node in the container; the propagation is 0 for none, 1 from the node.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::cri::{
     Capability, ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig,
     LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceOption, Number,
-    PodSandboxConfig, SecurityProfile,
+    PodSandboxConfig, SecurityProfile, Variable,
 };
 use super::node::Node;
 use super::rendering::{list, named, newest, only, pod};
@@ -36,7 +36,7 @@ const MASKED: [&str; 10] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What a container's spec may say here: what is told to the runtime, and what only the kubelet looks at.
-const CONTAINER: [&str; 6] = ["name", "image", "command", "args", "securityContext", "volumeMounts"];
+const CONTAINER: [&str; 7] = ["name", "image", "command", "args", "env", "securityContext", "volumeMounts"];
 const KUBELETS: [&str; 5] =
     ["imagePullPolicy", "resources", "startupProbe", "livenessProbe", "readinessProbe"];
 /// What its security context may say.
@@ -95,6 +95,7 @@ impl DaemonSet {
             image: Some(ImageSpec { image: text(&spec["image"])? }),
             command: texts(&spec["command"])?,
             args: self.in_the_lab(texts(&spec["args"])?)?,
+            envs: list(&spec["env"]).iter().map(variable).collect::<Result<_>>()?,
             mounts: mounts.collect::<Result<_>>()?,
             log_path: format!("{name}.log"),
             linux: Some(LinuxContainerConfig { security_context: Some(self.context(spec)?) }),
@@ -195,6 +196,10 @@ fn knows(object: &Value, known: &[&str]) -> Result<()> {
         Some(key) => bail!("{key}: what the kubelet makes of it is not known here"),
         None => Ok(()),
     }
+}
+
+fn variable(variable: &Value) -> Result<Variable> {
+    Ok(Variable { key: text(&variable["name"])?, value: text(&variable["value"])? })
 }
 
 fn profile(profile: &Value) -> Result<SecurityProfile> {
