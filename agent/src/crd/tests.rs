@@ -198,3 +198,38 @@ fn what_is_left_out_is_what_the_daemon_takes() {
     assert_eq!(tunnel["vxlan"]["required"], json!(["vni"]));
     assert!(tunnel["mtu"].get("default").is_none());
 }
+
+/// Whether all that is in one is in the other, in lists in the same order.
+fn within(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            one.iter().all(|(name, value)| other.get(name).is_some_and(|there| within(value, there)))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| within(one, other))
+        }
+        _ => one == other,
+    }
+}
+
+#[test]
+fn examples_of_the_manual_lose_nothing() {
+    let manual = include_str!("../../../docs/kubernetes.md");
+    let blocks = manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut kinds = BTreeSet::new();
+    for text in blocks.flat_map(|block| block.split("---\n")).filter(|text| text.contains("weft.dev/v1")) {
+        let given: Value = serde_yaml_ng::from_str(text).unwrap();
+        let kind = given["kind"].as_str().unwrap().to_owned();
+        let kept = match kind.as_str() {
+            "IPPool" => serde_json::to_value(serde_yaml_ng::from_str::<super::IPPool>(text).unwrap()),
+            "Network" => serde_json::to_value(serde_yaml_ng::from_str::<super::Network>(text).unwrap()),
+            "Router" => serde_json::to_value(serde_yaml_ng::from_str::<super::Router>(text).unwrap()),
+            "Tunnel" => serde_json::to_value(serde_yaml_ng::from_str::<super::Tunnel>(text).unwrap()),
+            _ => serde_json::to_value(serde_yaml_ng::from_str::<super::WeftNode>(text).unwrap()),
+        };
+        let kept = kept.unwrap();
+        assert!(within(&given, &kept), "{text}{kept:#}");
+        kinds.insert(kind);
+    }
+    assert_eq!(kinds.len(), definitions().len(), "{kinds:?}");
+}
