@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Config, Keeper};
 use crate::error::{Error, Result};
 use crate::mesh;
 
@@ -41,7 +41,8 @@ impl Conflist {
             "portType": cni.port_type,
             "capabilities": {"portMappings": true, "bandwidth": true, "ips": true, "mac": true},
         });
-        if cni.secondary_networks {
+        // Annotations of pods are Kubernetes' alone.
+        if cni.secondary_networks && config.cluster == Keeper::Kubernetes {
             plugin["podNetworks"] = json!({"socket": config.plugin_socket});
         }
         let list = json!({"cniVersion": CNI_VERSION, "name": "weft", "plugins": [plugin]});

@@ -18,6 +18,7 @@ pub mod error;
 pub mod http;
 pub mod mesh;
 pub mod metrics;
+pub mod pods;
 pub mod program;
 pub mod rotation;
 pub mod status;

@@ -12,6 +12,7 @@ use weft_agent::cluster::{etcd, kubernetes};
 use weft_agent::config::{Config, Keeper, LogFormat};
 use weft_agent::connectivity::Surveyor;
 use weft_agent::http::{self, Desk};
+use weft_agent::pods::Counter;
 use weft_agent::status::Status;
 use weft_agent::{crd, steward};
 use weft_proto::Client;
@@ -121,7 +122,10 @@ async fn work(config: Config) -> Result<()> {
         http::serve_metrics(address, watched.clone()).await?;
     }
     let line = match config.cluster {
-        Keeper::Kubernetes => kubernetes::start(kubernetes::connect().await?, &config.node_name),
+        Keeper::Kubernetes => {
+            let counter = config.cni.secondary_networks.then(|| Counter::open(&config)).transpose()?;
+            kubernetes::start(kubernetes::connect().await?, &config.node_name, counter)
+        }
         Keeper::Etcd => etcd::start(&config)?,
     };
     steward::run(config, line, client, status, commands).await?;

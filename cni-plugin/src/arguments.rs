@@ -7,6 +7,8 @@ use crate::failure::Failure;
 pub struct Arguments {
     /// K8S_POD_NAMESPACE and K8S_POD_NAME as NAMESPACE/NAME; empty unless both are told.
     pub owner: String,
+    /// K8S_POD_UID; empty when it is not told.
+    pub uid: String,
     /// IP: addresses that are wanted, with or without prefix length.
     pub ips: Vec<String>,
     /// MAC; empty when none is wanted.
@@ -26,7 +28,8 @@ impl Arguments {
                 "IgnoreUnknown" => ignore_unknown = boolean(pair, value)?,
                 "K8S_POD_NAMESPACE" => namespace = value,
                 "K8S_POD_NAME" => name = value,
-                "K8S_POD_UID" | "K8S_POD_INFRA_CONTAINER_ID" => {}
+                "K8S_POD_UID" => arguments.uid = value.to_owned(),
+                "K8S_POD_INFRA_CONTAINER_ID" => {}
                 "IP" => arguments.ips = value.split(',').map(str::to_owned).collect(),
                 "MAC" => arguments.mac = value.to_owned(),
                 _ => unknown.push(pair),
@@ -69,7 +72,8 @@ mod tests {
         // As containerd's CRI plugin sends them.
         let text = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;\
                     K8S_POD_INFRA_CONTAINER_ID=5f1e;K8S_POD_UID=0d1c";
-        assert_eq!(Arguments::parse(text).unwrap().owner, "shop/web-0");
+        let arguments = Arguments::parse(text).unwrap();
+        assert_eq!((arguments.owner.as_str(), arguments.uid.as_str()), ("shop/web-0", "0d1c"));
         assert_eq!(Arguments::parse("K8S_POD_NAME=web").unwrap().owner, "");
         assert_eq!(Arguments::parse("").unwrap(), Arguments::default());
     }

@@ -17,6 +17,7 @@ use crate::version::SpecVersion;
 mod add;
 mod check;
 mod del;
+mod further;
 mod gc;
 mod status;
 
@@ -40,6 +41,11 @@ async fn detach(access: &Access, key: &AttachmentKey) -> Result<(), Unanswered> 
         async move { client.detach(request).await }
     });
     answer.await.map(|_| ())
+}
+
+/// The key of all attachments of a container.
+fn whole(key: &AttachmentKey) -> AttachmentKey {
+    AttachmentKey { container_id: key.container_id.clone(), interface: String::new() }
 }
 
 /// Calls the plugin for addresses, if the configuration has one.

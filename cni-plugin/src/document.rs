@@ -12,7 +12,7 @@ use crate::failure::{Code, Failure};
 use crate::version::SpecVersion;
 
 /// Keys as the specification, the conventions and Weft spell them.
-const KEYS: [&str; 48] = [
+const KEYS: [&str; 49] = [
     "addresses",
     "args",
     "bandwidth",
@@ -47,6 +47,7 @@ const KEYS: [&str; 48] = [
     "nameservers",
     "network",
     "options",
+    "podNetworks",
     "portMappings",
     "portType",
     "protocol",

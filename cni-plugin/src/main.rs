@@ -15,6 +15,7 @@ use crate::environment::{Environment, Operation};
 use crate::failure::{Code, Failure};
 use crate::version::SpecVersion;
 
+mod agent;
 mod arguments;
 mod command;
 mod daemon;

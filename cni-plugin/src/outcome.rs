@@ -38,8 +38,8 @@ struct Ip {
     interface: Option<i64>,
 }
 
-/// The result of an attachment, after that of the plugins before.
-pub fn render(document: &Document, attachment: &AttachmentState, dns: &Dns) -> Result<Value, Failure> {
+/// The result of the attachments of a container, after that of the plugins before.
+pub fn render(document: &Document, attachments: &[AttachmentState], dns: &Dns) -> Result<Value, Failure> {
     let version = document.version;
     let mut result = match &document.previous {
         None => Map::new(),
@@ -48,13 +48,16 @@ pub fn render(document: &Document, attachment: &AttachmentState, dns: &Dns) -> R
             return Err(Failure::new(Code::Decoding, "prevResult cannot be read", "an object expected"));
         }
     };
-    let interfaces = interfaces(version, attachment);
-    let before = list(&mut result, "interfaces")?;
-    // The container's side comes last.
-    let index = before.len() + interfaces.len() - 1;
-    before.extend(interfaces);
-    list(&mut result, "ips")?.extend(attachment.addresses.iter().map(|address| ip(version, address, index)));
-    list(&mut result, "routes")?.extend(attachment.routes.iter().map(route));
+    for attachment in attachments {
+        let interfaces = interfaces(version, attachment);
+        let before = list(&mut result, "interfaces")?;
+        // The container's side comes last.
+        let index = before.len() + interfaces.len() - 1;
+        before.extend(interfaces);
+        let ips = attachment.addresses.iter().map(|address| ip(version, address, index));
+        list(&mut result, "ips")?.extend(ips);
+        list(&mut result, "routes")?.extend(attachment.routes.iter().map(route));
+    }
     if !dns.is_empty() {
         result.insert("dns".into(), json!(dns));
     }

@@ -63,6 +63,22 @@ pub struct StatusSettings {
     pub status_reports_exhaustion: bool,
 }
 
+/// Where further networks of a pod are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Further {
+    /// Its section; without one, nobody is asked.
+    pub pod_networks: Option<PodNetworks>,
+}
+
+/// Who knows the annotations of pods.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodNetworks {
+    /// Path of the agent's socket.
+    pub socket: String,
+}
+
 /// What GC needs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -123,7 +123,9 @@ impl Collector {
         let key = &request.key;
         // A plugin that attaches the same container again takes the request away before.
         let meant = |it: &Endpoint| {
-            it.container_id == key.container_id && it.interface == key.interface && self.queue.holds(key)
+            it.container_id == key.container_id
+                && (key.interface.is_empty() || it.interface == key.interface)
+                && self.queue.holds(key)
         };
         let before = self.store.revision();
         if let Err(error) = self.store.detach(&meant) {

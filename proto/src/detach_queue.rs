@@ -15,6 +15,9 @@
 //! 3. A plugin that is to attach and finds a request for the same key calls `Detach`, then
 //!    [`DetachQueue::remove`], and only then `Attach`.
 //!
+//! A request without an interface is for all attachments of its container, as `Detach` has it. A plugin that is to
+//! attach looks for such a request too.
+//!
 //! When `Attach` has the lock, the request is gone already (3), so that the daemon skips it (2). When the
 //! daemon has it, `Attach` waits until the old attachment and the request are gone.
 
@@ -49,7 +52,7 @@ pub struct DetachQueue {
 /// A request to detach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedDetach {
-    /// Which attachment.
+    /// Which attachment; without an interface: all of the container's.
     pub key: AttachmentKey,
     /// When it was asked for; for people only, clocks jump.
     pub time: SystemTime,

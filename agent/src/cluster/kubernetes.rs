@@ -21,8 +21,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Declared, Event, Line, NodeRecord, OwnNode, Pool, Told};
 use crate::crd::{IPPool, WeftNode};
 use crate::error::{Result, chain};
+use crate::pods::Counter;
 use crate::underlay;
 
+mod pods;
 mod writer;
 
 /// What users declare, and the plural of it.
@@ -36,8 +38,9 @@ pub async fn connect() -> Result<Client> {
     Client::try_default().await.map_err(Into::into)
 }
 
-/// Starts to listen, and to write what node `name` says. The tasks run until the events' receiver is dropped.
-pub fn start(client: Client, name: &str) -> Line {
+/// Starts to listen, to write what node `name` says, and to answer at the counter what its pods want. The tasks run
+/// until the events' receiver is dropped.
+pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
     let (sender, events) = mpsc::channel(1024);
     let (connected, clients) = watch::channel(client);
     let (told, tellings) = watch::channel(Told::default());
@@ -49,6 +52,10 @@ pub fn start(client: Client, name: &str) -> Line {
     tokio::spawn(listener.clone().nodes(name.to_owned(), record));
     tokio::spawn(listener.clone().pools());
     tokio::spawn(listener.clone().declared());
+    if let Some(counter) = counter {
+        tokio::spawn(listener.clone().pods(name.to_owned(), counter.pods.clone()));
+        tokio::spawn(counter.serve(pods::Inquiry(listener.clients.clone())));
+    }
     let writer = writer::Writer::new(name, listener, tellings, own_node, own_record);
     tokio::spawn(writer.run());
     Line { events, told }

@@ -8,7 +8,7 @@ use weft_proto::detach_queue::QueuedDetach;
 use weft_proto::v1::attach_request::AddressSource;
 use weft_proto::v1::{AttachRequest, AttachedAddress, AttachmentKey, AttachmentState, CheckRequest};
 
-use super::{detach, queue_failed};
+use super::{detach, further, queue_failed, whole};
 use crate::daemon::{self, Unanswered};
 use crate::document::Document;
 use crate::environment::Environment;
@@ -26,16 +26,50 @@ pub async fn run(environment: &Environment, document: &Document) -> Result<Value
     let access: Access = document.read()?;
     let mut wish = Wish::read(environment, document)?;
     not_the_nodes_own(environment)?;
+    // Before anything is made: while nobody knows, nothing has to be taken back.
+    let further = further::requests(environment, document, &wish.request, patience(&access)).await?;
+    forget_queued(&access, &whole(&environment.key)).await?;
     forget_queued(&access, &environment.key).await?;
-    let (attachment, dns) = match wish.ipam.take() {
+    let name = wish.ipam.take();
+    let ipam = name.as_deref().map(|name| Ipam::find(name, &environment.path, document)).transpose()?;
+    let (first, dns) = match &ipam {
         None => (attach(&access, wish.request).await?, wish.dns),
-        Some(name) => {
-            let ipam = Ipam::find(&name, &environment.path, document)?;
-            let (attachment, given) = attach_given(&access, &wish, &ipam).await?;
+        Some(ipam) => {
+            let (attachment, given) = attach_given(&access, &wish, ipam).await?;
             (attachment, if wish.dns.is_empty() { given.dns } else { wish.dns })
         }
     };
-    outcome::render(document, &attachment, &dns)
+    let attachments = attach_further(&access, first, further, ipam.as_ref()).await?;
+    outcome::render(document, &attachments, &dns)
+}
+
+/// Attaches to further Networks. When one of them fails, all that there is is taken back.
+async fn attach_further(
+    access: &Access,
+    first: AttachmentState,
+    further: Vec<AttachRequest>,
+    ipam: Option<&Ipam<'_>>,
+) -> Result<Vec<AttachmentState>, Failure> {
+    let mut attachments = vec![first];
+    for request in further {
+        let place = further::place(&request);
+        let key = request.key.clone().unwrap_or_default();
+        let attached = match forget_queued(access, &key).await {
+            Ok(()) => attach(access, request).await,
+            Err(failure) => Err(failure),
+        };
+        match attached {
+            Ok(attachment) => attachments.push(attachment),
+            Err(mut failure) => {
+                failure.details = format!("{place}: {}", failure.details);
+                for key in attachments.iter().rev().filter_map(|attachment| attachment.key.as_ref()) {
+                    undo(access, key).await;
+                }
+                return Err(give_back(ipam, failure));
+            }
+        }
+    }
+    Ok(attachments)
 }
 
 /// Carries out a DEL that waits for the daemon: it came before this ADD, and must not hit what ADD makes. The
@@ -92,13 +126,16 @@ async fn attach_given(
             add_gateways(&mut attachment.addresses, &given);
             Ok((attachment, given))
         }
-        Err(mut failure) => {
-            if let Err(other) = ipam.call("DEL") {
-                failure.details += &format!("; then {other}");
-            }
-            Err(failure)
-        }
+        Err(failure) => Err(give_back(Some(ipam), failure)),
     }
+}
+
+/// Gives a plugin its addresses back after a failure.
+fn give_back(ipam: Option<&Ipam<'_>>, mut failure: Failure) -> Failure {
+    if let Some(Err(other)) = ipam.map(|ipam| ipam.call("DEL")) {
+        failure.details += &format!("; then {other}");
+    }
+    failure
 }
 
 /// The request with the addresses and routes that were given. Default routes are those that were given, unless

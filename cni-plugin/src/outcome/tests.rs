@@ -29,7 +29,7 @@ fn document(version: &str, operation: Operation, previous: Value) -> Document {
 
 fn rendered(version: &str, previous: Value) -> Value {
     let dns = Dns { nameservers: vec!["192.0.2.53".into()], ..Dns::default() };
-    render(&document(version, Operation::Add, previous), &attachment(), &dns).unwrap()
+    render(&document(version, Operation::Add, previous), &[attachment()], &dns).unwrap()
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn results_have_the_shape_of_their_version() {
 fn a_device_without_a_host_side_is_the_only_interface() {
     let attachment = AttachmentState { host_device: String::new(), ..attachment() };
     let result =
-        render(&document("1.0.0", Operation::Add, Value::Null), &attachment, &Dns::default()).unwrap();
+        render(&document("1.0.0", Operation::Add, Value::Null), &[attachment], &Dns::default()).unwrap();
     assert_eq!(result["interfaces"].as_array().unwrap().len(), 1);
     assert_eq!(result["ips"][0]["interface"], 0);
     assert_eq!(result.get("dns"), None);
@@ -90,14 +90,15 @@ fn the_result_of_plugins_before_is_passed_on_with_all_that_it_has() {
     assert_eq!(result["dns"], json!({ "nameservers": ["192.0.2.53"] }));
     assert_eq!(result["someday"], 1);
     let silent =
-        render(&document("1.1.0", Operation::Add, previous.clone()), &attachment(), &Dns::default()).unwrap();
+        render(&document("1.1.0", Operation::Add, previous.clone()), &[attachment()], &Dns::default())
+            .unwrap();
     assert_eq!(silent["dns"], previous["dns"]);
 }
 
 #[test]
 fn a_previous_result_that_is_none_cannot_be_read() {
     for previous in [json!([]), json!({ "ips": {} }), json!({ "interfaces": "x" })] {
-        let failure = render(&document("1.0.0", Operation::Add, previous), &attachment(), &Dns::default());
+        let failure = render(&document("1.0.0", Operation::Add, previous), &[attachment()], &Dns::default());
         assert_eq!(failure.unwrap_err().code, 6);
     }
 }

@@ -143,7 +143,12 @@ impl Endpoints for Shared {
         let request = request.into_inner();
         let mut state = self.note("Detach", &request)?;
         let before = state.attachments.len();
-        state.attachments.retain(|known| known.key != request.key);
+        let meant = request.key.clone().unwrap_or_default();
+        state.attachments.retain(|known| {
+            let key = known.key.clone().unwrap_or_default();
+            key.container_id != meant.container_id
+                || !meant.interface.is_empty() && key.interface != meant.interface
+        });
         let gone = state.attachments.len() < before;
         Ok(Response::new(DetachResponse { detached: request.key.into_iter().filter(|_| gone).collect() }))
     }

@@ -5,6 +5,7 @@
 mod contract;
 mod delegation;
 mod fake;
+mod further;
 mod installing;
 mod queue;
 mod runtime;

@@ -1,0 +1,139 @@
+//! Pods on further Networks, which their annotations name.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use weft_testkit::agent::{Cluster, SOON};
+use weft_testkit::wait::retry_until;
+
+const STANDARD: &str = "k8s.v1.cni.cncf.io/networks";
+const OWN: &str = "weft.dev/networks";
+
+/// A Network of all nodes with addresses of a pool, on a VXLAN tunnel.
+fn declare_blue(cluster: &Cluster) -> Result<()> {
+    for (kind, spec) in [
+        ("IPPool", json!({"cidr": "198.19.0.0/24", "blockSize": 28, "network": "blue"})),
+        ("Network", json!({"subnets": [{"prefix": "198.19.0.0/24"}]})),
+        ("Tunnel", json!({"network": "blue", "vxlan": {"vni": 7, "port": 4790}})),
+    ] {
+        cluster.api.apply(&json!({
+            "apiVersion": "weft.dev/v1", "kind": kind, "metadata": {"name": "blue"}, "spec": spec,
+        }))?;
+    }
+    for node in &cluster.nodes {
+        retry_until(SOON, "the tunnel and the pool", || {
+            let tunnel = node.node.get("tunnel", "blue")?;
+            ensure!(tunnel["spec"]["vxlan"]["remotes"].as_array().map_or(0, Vec::len) == 1, "{tunnel:#}");
+            let network = node.node.get("network", "blue")?;
+            ensure!(network["spec"]["subnets"][0]["pool"]["ranges"].is_array(), "{network:#}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn declare_pod(cluster: &Cluster, node: &str, name: &str, annotation: &str, value: &str) -> Result<()> {
+    cluster.api.apply(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "annotations": {annotation: value}},
+        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "none"}]},
+    }))?;
+    Ok(())
+}
+
+/// Addresses of IPv4 that a pod's device has.
+fn addresses(cluster: &Cluster, node: usize, pod: &str, device: &str) -> Result<Vec<String>> {
+    let text = cluster.nodes[node].node.must(&format!("ip -j -n {pod} -4 address show dev {device}"))?;
+    let links: Value = serde_json::from_str(&text)?;
+    let addresses = links[0]["addr_info"].as_array().context("no addresses")?;
+    Ok(addresses.iter().filter_map(|it| Some(it["local"].as_str()?.to_owned())).collect())
+}
+
+fn ports(cluster: &Cluster, node: usize) -> Result<String> {
+    cluster.nodes[node].node.weft(&["get", "ports"])?.ok()
+}
+
+#[test]
+fn annotated_pods_reach_each_other_over_a_further_network() {
+    Cluster::test(2, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        declare_blue(cluster)?;
+        let before = [ports(cluster, 0)?.lines().count(), ports(cluster, 1)?.lines().count()];
+        declare_pod(cluster, "node-1", "short", STANDARD, "default/blue")?;
+        let json = json!([{"name": "blue", "interface": "data", "mac": "02:00:00:00:00:77"}]).to_string();
+        declare_pod(cluster, "node-2", "long", OWN, &json)?;
+        let first = cluster.nodes[0].pod("short")?;
+        let second = cluster.nodes[1].pod("long")?;
+        ensure!(first.addresses.len() == 3 && second.addresses.len() == 3, "{first:?} {second:?}");
+        for (node, pod) in [(0, "short"), (1, "long")] {
+            let main = addresses(cluster, node, pod, "eth0")?;
+            ensure!(main[0].starts_with(&format!("198.18.{}.", node + 1)), "{main:?}");
+            let routes = cluster.nodes[node].node.must(&format!("ip -n {pod} route show default"))?;
+            ensure!(routes.lines().count() == 1 && routes.contains("dev eth0"), "{routes}");
+        }
+        let (net1, data) = (addresses(cluster, 0, "short", "net1")?, addresses(cluster, 1, "long", "data")?);
+        ensure!(net1[0].starts_with("198.19.0.") && data[0].starts_with("198.19.0."), "{net1:?} {data:?}");
+        let link = cluster.nodes[1].node.must("ip -n long link show dev data")?;
+        ensure!(link.contains("02:00:00:00:00:77"), "{link}");
+        for (node, pod, device, address) in [(0, "short", "net1", &data[0]), (1, "long", "data", &net1[0])] {
+            let place = cluster.nodes[node].node.container(pod);
+            let ping = format!("ping -n -c 1 -W 1 -I {device} {address}");
+            retry_until(SOON, "the other pod on blue", || place.run(&ping)?.ok().map(drop))?;
+        }
+        let eth0 = addresses(cluster, 1, "long", "eth0")?;
+        let place = cluster.nodes[0].node.container("short");
+        retry_until(SOON, "the other pod on its first network", || place.reaches(&eth0[0]))?;
+        cluster.nodes[0].remove_pod("short")?;
+        cluster.nodes[1].remove_pod("long")?;
+        let after = [ports(cluster, 0)?.lines().count(), ports(cluster, 1)?.lines().count()];
+        ensure!(after == before, "{}\n{}", ports(cluster, 0)?, ports(cluster, 1)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_network_that_does_not_exist_keeps_the_pod_from_starting_and_leaves_nothing() {
+    Cluster::test(1, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        let before = ports(cluster, 0)?;
+        for (pod, value, expected) in [
+            ("lost", "nope", "network \\\"nope\\\" does not exist"),
+            ("wrong", "a,,b", "annotation weft.dev/networks"),
+            ("own", "pods", "is what Weft calls a part of its own"),
+        ] {
+            declare_pod(cluster, "node-1", pod, OWN, value)?;
+            let error = cluster.nodes[0].pod(pod).err().context("it started")?;
+            ensure!(format!("{error:#}").contains(expected), "{error:#}");
+            let links = cluster.nodes[0].node.must(&format!("ip -n {pod} -br link"))?;
+            ensure!(links.lines().count() == 1, "{links}");
+        }
+        ensure!(ports(cluster, 0)?.lines().count() == before.lines().count(), "{}", ports(cluster, 0)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pod_that_was_heard_of_starts_while_the_api_server_is_away() {
+    Cluster::test(1, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        cluster.api.apply(&json!({
+            "apiVersion": "weft.dev/v1", "kind": "Network", "metadata": {"name": "green"},
+            "spec": {"subnets": [{"prefix": "198.19.9.0/24"}]},
+        }))?;
+        declare_pod(cluster, "node-1", "late", STANDARD, "green")?;
+        retry_until(SOON, "what was heard to be on disk", || {
+            let node = &cluster.nodes[0].node;
+            let pods = std::fs::read_to_string(node.path("/run/lab/agent/pods.json"))?;
+            let known = std::fs::read_to_string(node.path("/run/lab/agent/cluster.json"))?;
+            ensure!(pods.contains("default/late") && known.contains("green"), "{pods}");
+            node.get("network", "green").map(drop)
+        })?;
+        cluster.api.kill();
+        let node = &mut cluster.nodes[0];
+        node.kill_agent();
+        node.start_agent()?;
+        node.wait_for_peers(0)?;
+        let pod = node.pod("late")?;
+        ensure!(pod.addresses.iter().any(|address| address.to_string().starts_with("198.19.9.")), "{pod:?}");
+        Ok(())
+    });
+}
