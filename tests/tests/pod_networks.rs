@@ -96,7 +96,7 @@ fn a_network_that_does_not_exist_keeps_the_pod_from_starting_and_leaves_nothing(
         cluster.settle()?;
         let before = ports(cluster, 0)?;
         for (pod, value, expected) in [
-            ("lost", "nope", "network \\\"nope\\\" does not exist"),
+            ("lost", "nope", "net1 on nope, for an annotation of pod default/lost: there is no Network/nope"),
             ("wrong", "a,,b", "annotation weft.dev/networks"),
             ("own", "pods", "is what Weft calls a part of its own"),
         ] {
