@@ -201,9 +201,16 @@ fn nothing_is_lost_while_the_api_server_is_away() {
         cluster.settle()?;
         let pods = pods(cluster)?;
         cluster.all_reach_all(&pods)?;
+        // The kubelet starts no pod that the API server has not told of.
+        cluster.api.apply(&json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod-late", "namespace": "default"},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "none"}]},
+        }))?;
         retry_until(SOON, "what was heard to be on disk", || {
-            let known = std::fs::read_to_string(cluster.nodes[0].node.path("/run/lab/agent/cluster.json"))?;
-            ensure!(known.contains("node-2"), "{known}");
+            let read =
+                |name| std::fs::read_to_string(cluster.nodes[0].node.path("/run/lab/agent").join(name));
+            let (known, pods) = (read("cluster.json")?, read("pods.json")?);
+            ensure!(known.contains("node-2") && pods.contains("pod-late"), "{known} {pods}");
             Ok(())
         })?;
         cluster.api.kill();

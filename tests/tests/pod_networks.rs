@@ -103,8 +103,12 @@ fn a_network_that_does_not_exist_keeps_the_pod_from_starting_and_leaves_nothing(
             declare_pod(cluster, "node-1", pod, OWN, value)?;
             let error = cluster.nodes[0].pod(pod).err().context("it started")?;
             ensure!(format!("{error:#}").contains(expected), "{error:#}");
-            let links = cluster.nodes[0].node.must(&format!("ip -n {pod} -br link"))?;
-            ensure!(links.lines().count() == 1, "{links}");
+            // The daemon takes a device out of use at once, and away soon after.
+            retry_until(SOON, "the device to go", || {
+                let links = cluster.nodes[0].node.must(&format!("ip -n {pod} -br link"))?;
+                ensure!(links.lines().count() == 1, "{links}");
+                Ok(())
+            })?;
         }
         ensure!(ports(cluster, 0)?.lines().count() == before.lines().count(), "{}", ports(cluster, 0)?);
         Ok(())
