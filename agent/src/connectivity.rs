@@ -1,6 +1,6 @@
 //! Whether pods, nodes and the outside reach each other, tried from this node when somebody asks.
 //!
-//! [`pod`] is a thread in the namespace of this node's probe, which answers other nodes at any time; [`target`] is what
+//! [`pod`] is a thread in the namespace of this node's probe, which answers other nodes at any time; [`mod@target`] is what
 //! is tried towards one node; [`finding`] what is found. One run at a time, some nodes at a time, each try bounded.
 
 use std::collections::hash_map::RandomState;

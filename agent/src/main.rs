@@ -1,5 +1,6 @@
 //! `weft-agent`: the command line, and what is started.
 
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -32,6 +33,12 @@ enum Command {
         /// Configuration file [default: /etc/weft/agent.toml, if it is there]
         #[arg(long, value_name = "PATH")]
         config: Option<PathBuf>,
+        /// The name of this node in the cluster [default: the configuration's]
+        #[arg(long, value_name = "NAME")]
+        node_name: Option<String>,
+        /// Least severe log messages: error, warn, info, debug or trace [default: the configuration's]
+        #[arg(long, value_name = "LEVEL")]
+        log_level: Option<String>,
         /// Check the configuration and exit
         #[arg(long)]
         check: bool,
@@ -52,17 +59,24 @@ fn main() -> Result<()> {
     match Options::parse().command {
         Command::Crds => print_crds(),
         Command::Forget { node, config } => forget(&Config::load(config.as_deref())?, &node),
-        Command::Run { config, check } => {
-            let config = Config::load(config.as_deref())?;
+        Command::Run { config, node_name, log_level, check } => {
+            let mut config = Config::load(config.as_deref())?;
+            config.node_name = node_name.unwrap_or(config.node_name);
+            config.log_level = log_level.unwrap_or(config.log_level);
             if check { Ok(()) } else { run(config) }
         }
     }
 }
 
-#[allow(clippy::print_stdout)] // it is what was asked for
 fn print_crds() -> Result<()> {
+    let mut out = std::io::stdout();
     for definition in crd::definitions() {
-        print!("---\n{}", serde_yaml_ng::to_string(&definition)?);
+        let text = format!("---\n{}", serde_yaml_ng::to_string(&definition)?);
+        match out.write_all(text.as_bytes()) {
+            // Whoever reads has read enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
     }
     Ok(())
 }

@@ -118,7 +118,7 @@ fn services_lead_to_pods_by_the_nodes_kernel_as_kube_proxy_sets_them_up() {
                     v4(pod)
                 ))?;
             }
-            let get = format!("busybox wget -q -T 5 -O - http://{address}/name");
+            let get = format!("timeout 5 busybox wget -q -O - http://{address}/name");
             for place in [node.container("client"), node.container("near")] {
                 let answer = retry_until(SOON, "the Service", || place.run(&get)?.ok())?;
                 ensure!(answer.trim() == pod.name, "{answer}");

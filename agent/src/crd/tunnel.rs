@@ -182,7 +182,7 @@ pub struct WireGuardPeer {
     /// The one that it changes to; both are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_public_key: Option<PublicKey>,
-    /// Where it is, ADDRESS:PORT or [ADDRESS]:PORT, until it is heard from elsewhere; default: it speaks first.
+    /// Where it is, `ADDRESS:PORT` or `[ADDRESS]:PORT`, until it is heard from elsewhere; default: it speaks first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
     /// What is reached by it and what it may speak from, in CIDR form.

@@ -143,6 +143,10 @@
     {{- include "weft.confined" . | nindent 4 }}
     capabilities:
       drop: [ALL]
+      {{- if .Values.agent.probe }}
+      # To enter the network namespace of its probe.
+      add: [SYS_ADMIN]
+      {{- end }}
   {{- if .Values.metrics.enabled }}
   ports:
     - name: metrics
@@ -177,6 +181,12 @@
       mountPath: /var/lib/weft/agent
     - name: run
       mountPath: /run/weft
+    {{- if .Values.agent.probe }}
+    - name: netns
+      mountPath: /run/netns
+      mountPropagation: HostToContainer
+      readOnly: true
+    {{- end }}
     - name: cni-conf
       mountPath: /etc/cni/net.d
     - name: api-access

@@ -28,7 +28,7 @@ pub struct Connectivity {
     /// The name that it is asked for [default: kubernetes.default.svc.cluster.local]
     #[arg(long, value_name = "NAME", requires = "dns", value_parser = word)]
     pub name: Option<String>,
-    /// Only these other nodes: NAME[,NAME]
+    /// Only these other nodes, separated by commas
     #[arg(long, value_name = "NODES", conflicts_with = "all", value_parser = word)]
     pub nodes: Option<String>,
     /// All other nodes, and not 20 of them

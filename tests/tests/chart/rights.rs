@@ -29,15 +29,27 @@ fn no_container_is_privileged_or_may_become_more() {
 }
 
 #[test]
-fn the_daemon_alone_has_capabilities_and_they_are_listed() {
+fn daemon_and_agent_have_the_capabilities_that_are_listed_and_nobody_else_has_any() {
     for values in ["default", "uninstall", "metrics"] {
         let rendered = newest(values, &[]).unwrap();
         for container in containers(pod(&rendered).unwrap()) {
             let added = &container["securityContext"]["capabilities"]["add"];
-            let expected = if container["name"] == "daemon" { json!(DAEMON) } else { Value::Null };
+            let expected = match container["name"].as_str() {
+                Some("daemon") => json!(DAEMON),
+                Some("agent") => json!(["SYS_ADMIN"]),
+                _ => Value::Null,
+            };
             assert_eq!(*added, expected, "{values}: {}", container["name"]);
         }
     }
+}
+
+#[test]
+fn an_agent_without_a_probe_has_no_capability_and_sees_no_namespaces() {
+    let rendered = newest("default", &["--set", "agent.probe=false"]).unwrap();
+    let agent = named(&pod(&rendered).unwrap()["containers"], "agent").unwrap();
+    assert_eq!(agent["securityContext"]["capabilities"]["add"], Value::Null);
+    assert!(list(&agent["volumeMounts"]).iter().all(|mount| mount["name"] != "netns"));
 }
 
 #[test]
