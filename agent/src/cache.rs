@@ -1,7 +1,7 @@
 //! What was last heard of the cluster, on disk: a node that starts while nobody answers goes by it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cluster::View;
@@ -45,7 +45,11 @@ impl Cache {
         let (path, new) = (self.folder.join(FILE), self.folder.join(format!(".{FILE}.new")));
         // Maps with names as keys, strings and numbers: this cannot fail.
         let text = serde_json::to_vec(view).unwrap_or_default();
-        fs::write(&new, text).map_err(|source| Error::File { path: new.clone(), source })?;
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()
+        });
+        written.map_err(|source| Error::File { path: new.clone(), source })?;
         fs::rename(&new, &path).map_err(|source| Error::File { path, source })
     }
 }

@@ -32,6 +32,14 @@ pub struct Keys {
     pub previous: Vec<String>,
 }
 
+impl Keys {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = String> {
+        let public = Some(&self.public).filter(|key| !key.is_empty());
+        public.into_iter().chain(&self.previous).cloned()
+    }
+}
+
 /// Listens until nobody wants to hear any more.
 pub async fn listen(client: Client, sender: mpsc::Sender<Heard>) {
     let mut pause = FIRST_PAUSE;

@@ -3,7 +3,7 @@
 //! A VXLAN tunnel without far ends gets all other nodes as such; a Network with pools gives out this node's blocks of
 //! them; one that is on a device of the nodes gets a Port there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::json;
@@ -73,8 +73,11 @@ fn fill_remotes(view: &View, node: &str, addresses: &[IpAddr], tunnel: &mut v1::
         let family = |own: &IpAddr| other.addresses.iter().find(|theirs| theirs.is_ipv4() == own.is_ipv4());
         addresses.iter().find_map(family)
     });
-    vxlan.remotes =
-        reached.map(|address| v1::VxlanRemote { address: address.to_string(), macs: Vec::new() }).collect();
+    // A node that was renamed is there twice until its old record is gone.
+    let reached: BTreeSet<IpAddr> = reached.copied().filter(|address| !addresses.contains(address)).collect();
+    let remotes =
+        reached.iter().map(|address| v1::VxlanRemote { address: address.to_string(), macs: Vec::new() });
+    vxlan.remotes = remotes.collect();
 }
 
 /// Where pools are for this Network, its subnets give out this node's blocks of them, and nothing before it has any.
@@ -92,6 +95,12 @@ fn fill_pools(view: &View, node: &str, name: &str, network: &mut v1::Network) {
         pool.ranges = blocks.map(|block| block.to_string()).collect();
         pool.disabled = pool.ranges.is_empty();
     }
+}
+
+/// What the daemon has of a declaration, by kind and name.
+pub fn there(known: &BTreeMap<String, Resource>, id: &str) -> Vec<Resource> {
+    let uplink = id.strip_prefix("Network/").map(|name| format!("Port/{name}-uplink"));
+    [Some(id.to_owned()), uplink].into_iter().flatten().filter_map(|id| known.get(&id).cloned()).collect()
 }
 
 fn uplink(network: &str, device: &str) -> Resource {

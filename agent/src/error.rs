@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use tonic::Code;
+
 /// What can go wrong in the agent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,9 +25,12 @@ pub enum Error {
         /// Which key, its value, and what was expected.
         message: String,
     },
-    /// The daemon cannot be reached, or refused something.
+    /// The daemon refused something.
     #[error("weftd: {0}")]
     Daemon(String),
+    /// The daemon does not answer, or asks to be asked again.
+    #[error("weftd: {0}")]
+    DaemonAway(String),
     /// The daemon's socket cannot be understood.
     #[error(transparent)]
     Client(#[from] weft_proto::client::ClientError),
@@ -66,7 +71,11 @@ impl From<kube::Error> for Error {
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Error {
-        Error::Daemon(status.message().to_owned())
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Error::DaemonAway(message),
+            _ => Error::Daemon(message),
+        }
     }
 }
 

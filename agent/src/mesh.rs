@@ -90,6 +90,8 @@ pub struct Own<'a> {
     pub pods: &'a [IpNet],
     /// Octets of the largest IP packet on the device that has its first address.
     pub underlay_mtu: u32,
+    /// WireGuard: the public keys that it is known by.
+    pub keys: &'a [String],
 }
 
 /// What the daemon shall have.

@@ -48,20 +48,25 @@ impl Program {
         self.known = None;
     }
 
+    /// What the daemon has, by kind and name.
+    pub async fn known(&mut self) -> Result<&BTreeMap<String, Resource>> {
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => self.list().await?,
+        };
+        Ok(self.known.insert(known))
+    }
+
     /// Brings the daemon from what it has to `wished`, all or nothing. Gives the names of what was sent.
     ///
     /// With `complete` unset nothing is deleted: what is missing may be what was not heard of yet. An error leaves the
     /// daemon as it was; the next call tries again.
     pub async fn realize(&mut self, wished: &[Resource], complete: bool) -> Result<Vec<String>> {
-        if self.known.is_none() {
-            self.known = Some(self.list().await?);
-        }
-        let known = self.known.as_ref().into_iter().flatten();
-        let known: BTreeMap<&String, &Resource> = known.collect();
+        let known = self.known().await?;
         let changed: Vec<Resource> =
             wished.iter().filter(|wish| known.get(&wish.id()) != Some(wish)).cloned().collect();
         let names: BTreeSet<String> = wished.iter().map(Resource::id).collect();
-        let gone = complete && known.keys().any(|id| !names.contains(*id));
+        let gone = complete && known.keys().any(|id| !names.contains(id));
         if changed.is_empty() && !gone {
             return Ok(Vec::new());
         }

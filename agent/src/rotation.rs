@@ -55,6 +55,8 @@ impl Rotation {
         {
             return;
         }
+        // The one before this is in use as well from now on.
+        self.doubled = (!keys.previous.is_empty()).then(Instant::now);
         let known = Known { public_key: keys.public.clone(), since: now() };
         let written = fs::write(&self.file, serde_json::to_vec(&known).unwrap_or_default());
         if let Err(error) = written {

@@ -21,7 +21,7 @@ use crate::cni::Conflist;
 use crate::config::{AddressSource, Config, Mode};
 use crate::daemon::{Heard, Keys};
 use crate::declared;
-use crate::error::{Result, chain};
+use crate::error::{Error, Result, chain};
 use crate::http::Command;
 use crate::mesh::{self, MESH, OWNER_LABEL, Own, Settings, Wish};
 use crate::program::Program;
@@ -33,6 +33,8 @@ use crate::underlay;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// A round that took the daemon so long is followed by a pause of as many times that.
 const PAUSE_FACTOR: u32 = 4;
+/// The longest one: a daemon that was slow once is not waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// After an error.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// How often things are looked at that nobody tells of: the underlay's MTU, the configuration of runtimes.
@@ -60,6 +62,8 @@ pub struct Steward {
     warned: BTreeMap<String, String>,
     /// What was heard is not on disk yet.
     unsaved: bool,
+    /// Something that users declared was refused, perhaps for a while only.
+    again: bool,
 }
 
 /// Where news come from.
@@ -101,6 +105,7 @@ impl Steward {
             status,
             warned: BTreeMap::new(),
             unsaved: false,
+            again: false,
         })
     }
 
@@ -128,7 +133,7 @@ impl Steward {
                 () = sleep_until(at.unwrap_or_else(Instant::now).into()), if at.is_some() => {
                     due = None;
                     let pause = match self.round().await {
-                        Ok(()) => SHORTEST_PAUSE.max(self.mesh.done().last * PAUSE_FACTOR),
+                        Ok(()) => (self.mesh.done().last * PAUSE_FACTOR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
                         Err(error) => {
                             tracing::warn!("{}: trying again", chain(&error));
                             due = Some(Instant::now());
@@ -195,7 +200,7 @@ impl Steward {
     /// Introduces a new key, or with `finish` forgets those before it. Gives the public key.
     async fn rotate(&mut self, finish: bool) -> Result<String> {
         if self.settings.mode != Mode::Wireguard {
-            return Err(crate::Error::Refused("only a mesh over WireGuard has keys".into()));
+            return Err(Error::Refused("only a mesh over WireGuard has keys".into()));
         }
         let request = v1::RotateKeyRequest { name: MESH.into(), finish, ..Default::default() };
         let tunnel = self.mesh.client().tunnels.rotate_key(request).await?.into_inner().tunnel;
@@ -210,7 +215,9 @@ impl Steward {
 
     /// Looks at what nobody tells of.
     async fn look(&mut self) -> bool {
-        if self.rotation.is_due() && self.keys.is_some() && self.settings.mode == Mode::Wireguard {
+        if !self.is_heard() {
+            // Nobody would learn of another key, and all go on by the one before.
+        } else if self.rotation.is_due() && self.keys.is_some() && self.settings.mode == Mode::Wireguard {
             if let Err(error) = self.rotate(false).await {
                 tracing::warn!("the node's key could not be changed: {}", chain(&error));
             }
@@ -221,7 +228,15 @@ impl Steward {
         }
         let before = self.underlay_mtu;
         self.measure().await;
-        self.status.borrow().ready && self.write_conflist() || self.underlay_mtu != before
+        let told = self.status.borrow().ready && self.write_conflist();
+        told || self.again || self.underlay_mtu != before
+    }
+
+    /// Whether the cluster answers, and has what this node says of its key.
+    fn is_heard(&self) -> bool {
+        let own = self.view.nodes.get(&self.config.node_name);
+        let said = own.zip(self.keys.as_ref()).is_some_and(|(own, keys)| own.public_key == keys.public);
+        said && self.status.borrow().cluster_answers
     }
 
     async fn measure(&mut self) {
@@ -247,11 +262,13 @@ impl Steward {
         }
         let pods = self.pods();
         let claims = self.claims(&pods);
+        let keys: Vec<String> = self.keys.iter().flat_map(Keys::all).collect();
         let own = Own {
             name: &self.config.node_name,
             addresses: &self.view.own.addresses,
             pods: &pods,
             underlay_mtu: self.underlay_mtu.unwrap_or(1500),
+            keys: &keys,
         };
         let wish = match mesh::wish(&self.settings, &own, self.view.nodes.values()) {
             Ok(wish) => wish,
@@ -276,7 +293,8 @@ impl Steward {
             });
         }
         realized?;
-        let results = self.realize_declared().await?;
+        // What users declared keeps nothing of the node's own from being said.
+        let declared = self.realize_declared().await;
         if self.settings.mode == Mode::Wireguard
             && self.keys.as_ref().is_some_and(|keys| keys.public.is_empty())
         {
@@ -301,8 +319,12 @@ impl Steward {
         }
         let unreached = wish.refused.iter().map(|it| (it.node.clone(), it.why.clone())).collect();
         self.status.send_modify(|status| status.mtu = wish.mtu);
+        let (results, failed) = match declared {
+            Ok(results) => (results, None),
+            Err(error) => (self.told.borrow().results.clone(), Some(error)),
+        };
         self.say(claims, record, unreached, results, ready);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Prefixes of this node's pods.
@@ -368,12 +390,25 @@ impl Steward {
             message: "all nodes that said something have it".into(),
         };
         let wrong = |message| Readiness { ready: false, reason: "Refused", message };
-        let all: Vec<_> =
-            wished.iter().filter_map(|(_, _, outcome)| outcome.as_ref().ok()).flatten().cloned().collect();
-        let whole = self.declared.realize(&all, self.view.heard.all()).await;
+        let known = self.declared.known().await?.clone();
+        // What is refused now stays as it was: others may use it.
+        let all: Vec<v1::Resource> = wished
+            .iter()
+            .flat_map(|(id, _, outcome)| match outcome {
+                Ok(resources) => resources.clone(),
+                Err(_) => declared::there(&known, id),
+            })
+            .collect();
+        let whole = match self.declared.realize(&all, self.view.heard.all()).await {
+            Err(error @ Error::DaemonAway(_)) => return Err(error),
+            whole => whole,
+        };
         for (id, generation, outcome) in wished {
             let readiness = match (outcome, &whole) {
-                (Err(message), _) => wrong(message),
+                (Err(message), _) => {
+                    accepted.extend(declared::there(&known, &id));
+                    wrong(message)
+                }
                 (Ok(_), Ok(_)) => fine(),
                 (Ok(resources), Err(_)) => {
                     let tried = [accepted.as_slice(), resources.as_slice()].concat();
@@ -382,14 +417,22 @@ impl Steward {
                             accepted = tried;
                             fine()
                         }
-                        Err(error) => wrong(chain(&error)),
+                        Err(error @ Error::DaemonAway(_)) => return Err(error),
+                        Err(error) => {
+                            accepted.extend(declared::there(&known, &id));
+                            wrong(chain(&error))
+                        }
                     }
                 }
             };
             results.insert(id, (generation, readiness));
         }
-        if whole.is_err() {
-            self.declared.realize(&accepted, self.view.heard.all()).await?;
+        self.again = results.values().any(|(_, readiness)| !readiness.ready);
+        if whole.is_err()
+            && let Err(error) = self.declared.realize(&accepted, self.view.heard.all()).await
+        {
+            tracing::warn!("what is not declared any more is still there: {}", chain(&error));
+            self.again = true;
         }
         Ok(results)
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
     let (own, own_node) = watch::channel(None);
     let (record, own_record) = watch::channel(None);
     let listener = Listener { sender, clients, reach: Arc::default() };
-    tokio::spawn(reconnect(connected));
+    tokio::spawn(reconnect(connected, own_node.clone()));
     tokio::spawn(listener.clone().own_node(name.to_owned(), own));
     tokio::spawn(listener.clone().nodes(name.to_owned(), record));
     tokio::spawn(listener.clone().pools());
@@ -63,13 +64,14 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
 
 /// Connects anew when the node has lost an address: what was connected from there hears nothing any more, and would
 /// find that out after minutes.
-async fn reconnect(connected: watch::Sender<Client>) {
-    let mut known = BTreeSet::new();
+async fn reconnect(connected: watch::Sender<Client>, mut node: watch::Receiver<Option<Node>>) {
+    let mut known: BTreeSet<IpAddr> = BTreeSet::new();
     let mut look = interval(ADDRESS_LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = look.tick() => {}
+            Ok(()) = node.changed() => {}
             () = connected.closed() => return,
         }
         let now = match underlay::addresses().await {
@@ -79,16 +81,22 @@ async fn reconnect(connected: watch::Sender<Client>) {
                 continue;
             }
         };
-        if known.difference(&now).next().is_some() {
+        // Other addresses of the node, those of Services for example, come and go, and nothing is connected from there.
+        let own = node.borrow_and_update().as_ref().map(own_of).unwrap_or_default();
+        let own: BTreeSet<IpAddr> = own.addresses.into_iter().filter(|own| now.contains(own)).collect();
+        if known.iter().any(|address| !now.contains(address)) {
             match connect().await {
                 Ok(client) => {
                     tracing::info!("an address of the node is gone: connecting to the Kubernetes API anew");
                     connected.send_replace(client);
                 }
-                Err(error) => tracing::warn!("{}", chain(&error)),
+                Err(error) => {
+                    tracing::warn!("{}", chain(&error));
+                    continue;
+                }
             }
         }
-        known = now;
+        known = own;
     }
 }
 
@@ -108,7 +116,15 @@ impl Listener {
     async fn own_node(self, name: String, own: watch::Sender<Option<Node>>) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         self.follow(Api::<Node>::all, config, "nodes", |event| {
-            let (watcher::Event::Apply(node) | watcher::Event::InitApply(node)) = event else { return None };
+            let node = match event {
+                watcher::Event::Apply(node) | watcher::Event::InitApply(node) => node,
+                // What is written for a Node that is gone would be taken away with it, again and again.
+                watcher::Event::Delete(_) | watcher::Event::Init => {
+                    own.send_replace(None);
+                    return None;
+                }
+                watcher::Event::InitDone => return None,
+            };
             let heard = own_of(&node);
             own.send_replace(Some(node));
             Some(Event::Own(heard))

@@ -67,12 +67,16 @@ impl Taken {
         let mut pods = Prefixes::default();
         own.pods.iter().for_each(|prefix| pods.insert(*prefix, own.name));
         let addresses = own.addresses.iter().map(|address| (*address, own.name.to_owned())).collect();
-        Taken { pods, keys: HashMap::new(), addresses }
+        let keys = own.keys.iter().map(|key| (key.clone(), own.name.to_owned())).collect();
+        Taken { pods, keys, addresses }
     }
 
     fn admit<'a>(&mut self, mode: Mode, own: &Own<'_>, record: &'a NodeRecord) -> Result<Peer<'a>, String> {
         let address = shared_family(own.addresses, &record.addresses)
             .ok_or("it has no address of a family that this node has")?;
+        if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+            return Err(format!("its address {address} is none that nodes can have"));
+        }
         if let Some(other) = self.addresses.get(&address) {
             return Err(format!("its address {address} is that of node {other} too"));
         }
@@ -80,6 +84,9 @@ impl Taken {
             return Err("it has no prefix for pods".into());
         }
         for prefix in &record.pods {
+            if prefix.prefix_len() == 0 {
+                return Err(format!("its pods' {prefix} is everything"));
+            }
             if let Some((taken, other)) = self.pods.overlap(*prefix) {
                 return Err(format!("its pods' {prefix} overlaps {taken} of node {other}"));
             }
@@ -98,6 +105,9 @@ impl Taken {
     fn check_keys(&self, record: &NodeRecord) -> Result<(), String> {
         if record.public_key.is_empty() {
             return Err("it has not told its public key yet".into());
+        }
+        if record.port == 0 {
+            return Err("it has not told its port".into());
         }
         for key in record.previous_public_keys.iter().chain([&record.public_key]) {
             if !is_key(key) {
@@ -166,10 +176,11 @@ fn is_key(text: &str) -> bool {
 }
 
 impl Peer<'_> {
-    /// As a peer of WireGuard. Where it changes its key it is known by both.
+    /// As a peer of WireGuard. Where it changes its key it is known by both; of several before it, by the newest, which
+    /// comes first.
     pub fn wireguard(&self) -> v1::WireGuardPeer {
         let record = self.record;
-        let (public_key, next_public_key) = match record.previous_public_keys.last() {
+        let (public_key, next_public_key) = match record.previous_public_keys.first() {
             Some(previous) => (previous.clone(), record.public_key.clone()),
             None => (record.public_key.clone(), String::new()),
         };

@@ -49,7 +49,7 @@ fn wished(mode: Mode, nodes: &[NodeRecord]) -> Wish {
 
 fn wished_with(settings: &Settings, nodes: &[NodeRecord]) -> Wish {
     let (addresses, pods) = (addresses(&["192.0.2.1"]), nets(&["198.18.1.0/24", "2001:db8:1::/64"]));
-    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500 };
+    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500, keys: &[] };
     wish(settings, &own, nodes.iter()).unwrap()
 }
 
@@ -120,9 +120,25 @@ fn with_the_clusters_prefixes_a_node_that_joins_changes_the_tunnel_alone() {
 fn a_node_that_changes_its_key_is_known_by_both() {
     let mut two = node("two", "192.0.2.2", &["198.18.2.0/24"], KEY_B);
     two.previous_public_keys = vec![KEY_A.into()];
-    let wish = wished(Mode::Wireguard, &[two]);
-    let peer = &tunnel(&wish).wireguard.as_ref().unwrap().peers[0];
-    assert_eq!((&*peer.public_key, &*peer.next_public_key), (KEY_A, KEY_B));
+    let known = |two: &NodeRecord| {
+        let wish = wished(Mode::Wireguard, std::slice::from_ref(two));
+        let peer = tunnel(&wish).wireguard.as_ref().unwrap().peers[0].clone();
+        (peer.public_key, peer.next_public_key)
+    };
+    assert_eq!(known(&two), (KEY_A.into(), KEY_B.into()));
+    // Of two before it, the newest comes first, as the daemon tells them.
+    two.previous_public_keys.push("AAAAxNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8yAAA=".into());
+    assert_eq!(known(&two), (KEY_A.into(), KEY_B.into()));
+}
+
+#[test]
+fn a_node_with_this_nodes_key_is_left_out() {
+    let (addresses, pods) = (addresses(&["192.0.2.1"]), nets(&["198.18.1.0/24"]));
+    let keys = [KEY_A.to_owned()];
+    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500, keys: &keys };
+    let copy = node("two", "192.0.2.2", &["198.18.2.0/24"], KEY_A);
+    let wish = wish(&settings(Mode::Wireguard), &own, [copy].iter()).unwrap();
+    assert!(wish.refused[0].why.contains("its public key is that of node one too"), "{:?}", wish.refused);
 }
 
 #[test]
@@ -136,6 +152,8 @@ fn a_node_that_claims_what_is_anothers_is_left_out_and_told() {
         (node("x", "192.0.2.2", &["198.18.3.0/24"], KEY_B), "its address 192.0.2.2 is that of node good too"),
         (node("x", "192.0.2.1", &["198.18.3.0/24"], KEY_B), "its address 192.0.2.1 is that of node one too"),
         (node("x", "2001:db8::3", &["198.18.3.0/24"], KEY_B), "no address of a family"),
+        (node("x", "127.0.0.1", &["198.18.3.0/24"], KEY_B), "127.0.0.1 is none that nodes can have"),
+        (node("x", "192.0.2.3", &["0.0.0.0/0"], KEY_B), "0.0.0.0/0 is everything"),
         (node("x", "192.0.2.3", &[], KEY_B), "no prefix for pods"),
         (node("x", "192.0.2.3", &["198.18.3.0/24"], ""), "has not told its public key yet"),
         (node("x", "192.0.2.3", &["198.18.3.0/24"], "AAAA"), "\"AAAA\" is none"),
@@ -192,7 +210,7 @@ fn plain_routes_are_the_nodes_kernels() {
 #[test]
 fn a_node_that_is_reached_over_ipv6_makes_the_mtu_smaller_for_all() {
     let (addresses, pods) = (addresses(&["192.0.2.1", "2001:db8::1"]), nets(&["198.18.1.0/24"]));
-    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500 };
+    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500, keys: &[] };
     let mtu = |nodes: &[NodeRecord]| wish(&settings(Mode::Wireguard), &own, nodes.iter()).unwrap().mtu;
     let four = node("two", "192.0.2.2", &["198.18.2.0/24"], KEY_A);
     assert_eq!(mtu(std::slice::from_ref(&four)), 1440);
@@ -210,7 +228,7 @@ fn names_of_nodes_become_names_of_peers() {
 #[test]
 fn prefixes_that_are_too_small_are_named() {
     let (addresses, pods) = (addresses(&["192.0.2.1"]), nets(&["198.18.1.0/30"]));
-    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500 };
+    let own = Own { name: "one", addresses: &addresses, pods: &pods, underlay_mtu: 1500, keys: &[] };
     let error = wish(&settings(Mode::Wireguard), &own, [].iter()).unwrap_err();
     assert_eq!(
         error.to_string(),

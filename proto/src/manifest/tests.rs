@@ -158,7 +158,7 @@ fn an_unknown_field_is_named_with_its_line_and_the_known_ones() {
     assert_eq!(
         spec_error("spec:\n  vlann: 3\n"),
         "f.yaml: document 1, line 6: Port/web: spec.vlann: unknown field, expected one of network, namespace, \
-         type, device, mac, addresses, routes, mtu, txqueuelen, queues, vlan, sourceCheck, defaultRoute, trunk, vlanTunnel, maxMacs, isolated, stormControl, mirror, coalesce, bandwidth, portMappings, endpoint"
+         type, device, mac, addresses, routes, mtu, txqueuelen, queues, vlan, sourceCheck, defaultRoute, trunk, vlanTunnel, maxMacs, isolated, stormControl, mirror, coalesce, bandwidth, portMappings, endpoint, nodeRoutes"
     );
     assert_eq!(
         spec_error("spec:\n  routes:\n  - prefix: a\n    vai: b\n"),

@@ -102,9 +102,6 @@ impl Writer {
         let node = self.own_node.borrow_and_update().clone();
         let known = self.own_record.borrow_and_update().clone();
         let Some(node) = node else { return Ok(()) };
-        for pool in &told.claims {
-            self.claim(pool).await?;
-        }
         if let (Some(known), Some(record)) = (known, &told.record)
             && known.as_ref() != Some(record)
         {
@@ -119,7 +116,12 @@ impl Writer {
                 self.admit_pods(&node).await?;
             }
         }
-        self.write_results(&told.results).await
+        self.write_results(&told.results).await?;
+        // Last: a pool that is used up keeps nothing else from being said.
+        for pool in &told.claims {
+            self.claim(pool).await?;
+        }
+        Ok(())
     }
 
     async fn write_record(&self, record: &NodeRecord, node: &Node) -> Result<()> {
