@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use weft_host::link::Netlink;
-use weft_host::netns::{NetNs, is_entered};
+use weft_host::netns::{NetNs, entered};
 use weft_proto::detach_queue::{DetachQueue, QueuedDetach};
 
 use crate::error::Result;
@@ -174,7 +174,19 @@ impl Collector {
             Err(error) if error.is_gone() => {}
             Err(_) => return true,
         }
-        self.has_end(name) || is_entered(endpoint.namespace_inode)
+        self.has_end(name) || self.is_inhabited(name, endpoint)
+    }
+
+    /// Whether somebody is in the container's namespace, though it has no name any more. It has the device that was
+    /// made there: one that only has its number now does not.
+    fn is_inhabited(&self, name: &Name, endpoint: &Endpoint) -> bool {
+        let marks = Marks::new(self.store.instance());
+        let find = |space: &NetNs| -> weft_host::Result<bool> {
+            let _entered = space.enter()?;
+            let device = Netlink::open()?.link_by_name(&endpoint.interface)?;
+            Ok(device.and_then(|it| it.alias).is_some_and(|alias| marks.owner(&alias).as_ref() == Some(name)))
+        };
+        entered(endpoint.namespace_inode).is_some_and(|space| find(&space).unwrap_or(true))
     }
 
     /// Whether the stack's end of a veth pair is there, as it is as long as the container's namespace.

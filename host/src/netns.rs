@@ -230,19 +230,23 @@ fn id_request(namespace: &NetNs) -> NsidMessage {
     message
 }
 
-/// Whether a thread of another process is in the namespace with this inode number, as far as `/proc` shows.
-pub fn is_entered(inode: u64) -> bool {
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
+/// The namespace with this inode number, if a thread of another process is in it, as far as `/proc` shows.
+///
+/// A namespace that is gone leaves its number to the next one that is made.
+pub fn entered(inode: u64) -> Option<NetNs> {
+    let processes = fs::read_dir("/proc").ok()?;
     let others = processes.flatten().filter(|process| {
         let id = process.file_name().to_string_lossy().parse::<u32>();
         id.is_ok_and(|id| id != std::process::id())
     });
-    others.flat_map(|process| fs::read_dir(process.path().join("task")).into_iter().flatten().flatten()).any(
-        |task| {
-            // A thread that ended meanwhile is in none.
-            fs::metadata(task.path().join("ns/net")).is_ok_and(|namespace| namespace.ino() == inode)
-        },
-    )
+    let mut tasks =
+        others.flat_map(|process| fs::read_dir(process.path().join("task")).into_iter().flatten().flatten());
+    tasks.find_map(|task| {
+        let path = task.path().join("ns/net");
+        // A thread that ended meanwhile is in none.
+        fs::metadata(&path).ok().filter(|namespace| namespace.ino() == inode)?;
+        NetNs::open(&path).ok().filter(|namespace| namespace.id().inode == inode)
+    })
 }
 
 /// Runs `work` on a thread of its own, so that what it does to its namespace ends with it.
