@@ -1,11 +1,12 @@
 //! What was last heard of the cluster, on disk: a node that starts while nobody answers goes by it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::View;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::file::{self, at};
 
 const FILE: &str = "cluster.json";
 
@@ -18,8 +19,7 @@ pub struct Cache {
 impl Cache {
     /// That in a folder, which is made when it is not there.
     pub fn open(folder: &Path) -> Result<Cache> {
-        let wrong = |source| Error::File { path: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(wrong)?;
+        fs::create_dir_all(folder).map_err(at(folder))?;
         Ok(Cache { folder: folder.to_owned() })
     }
 
@@ -42,14 +42,8 @@ impl Cache {
 
     /// Writes what was heard, whole or not at all.
     pub fn save(&self, view: &View) -> Result<()> {
-        let (path, new) = (self.folder.join(FILE), self.folder.join(format!(".{FILE}.new")));
         // Maps with names as keys, strings and numbers: this cannot fail.
         let text = serde_json::to_vec(view).unwrap_or_default();
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()
-        });
-        written.map_err(|source| Error::File { path: new.clone(), source })?;
-        fs::rename(&new, &path).map_err(|source| Error::File { path, source })
+        file::replace(&self.folder, FILE, &text)
     }
 }

@@ -120,9 +120,12 @@ pub struct Told {
     pub unreached: BTreeMap<String, String>,
     /// Pools that it wants a block of, in which it has none.
     pub claims: BTreeSet<String>,
-    /// What became of what users declared, by kind and name, with the generation that was looked at.
-    pub results: BTreeMap<String, (i64, Readiness)>,
+    /// What became of what users declared.
+    pub results: Results,
 }
+
+/// What became of what users declared, by kind and name, with the generation that was looked at.
+pub type Results = BTreeMap<String, (i64, Readiness)>;
 
 /// Whether something works, and why not.
 #[derive(Debug, Clone, PartialEq, Eq)]

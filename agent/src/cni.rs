@@ -4,13 +4,13 @@
 //! stays while the agent is down or restarts; taking it away is for uninstalling (`weft-cni uninstall`).
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::config::{Config, Keeper};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::file::{self, at};
 use crate::mesh;
 
 /// The first version of the specification that the plugin and every runtime in use know.
@@ -59,11 +59,7 @@ impl Conflist {
         let path = self.folder.join(&self.name);
         let same = fs::read_to_string(&path).is_ok_and(|text| text == self.text);
         if !same {
-            fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
-            // Runtimes read all files of the folder that have a known ending; this one has none.
-            let new = self.folder.join(format!(".{}.new", self.name));
-            fs::write(&new, &self.text).map_err(at(&new))?;
-            fs::rename(&new, &path).map_err(at(&path))?;
+            file::replace(&self.folder, &self.name, self.text.as_bytes())?;
         }
         let aside = self.exclusive && self.set_others_aside()?;
         Ok(!same || aside)
@@ -89,10 +85,6 @@ impl Conflist {
 /// What runtimes take for one, by its ending.
 fn is_configuration(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ["conf", "conflist", "json"].iter().any(|known| ending == *known))
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::File { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Hears from the daemon: that it answers, and which keys the mesh has.
+//! Hears from the daemon: that it answers, which keys the mesh has, and what became of the agent's objects.
 
 use std::time::Duration;
 
@@ -8,17 +8,20 @@ use weft_proto::Client;
 use weft_proto::v1::{self, EventType, resource};
 
 use crate::mesh::{MESH, OWNER_LABEL};
+use crate::program::{Seen, is_deleting};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What was heard from the daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// It answers; it may have been started anew.
     Up,
     /// The keys of the mesh are these.
     Keys(Keys),
+    /// An object of the agent's was changed, by whomever, or its status was.
+    Object(Box<Seen>),
     /// It does not answer, and why.
     Down(String),
 }
@@ -66,7 +69,7 @@ pub async fn listen(client: Client, sender: mpsc::Sender<Heard>) {
 /// Until the daemon goes away.
 async fn follow(client: &Client, sender: &mpsc::Sender<Heard>) -> Result<(), tonic::Status> {
     let labels = [(OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned())];
-    let request = v1::WatchRequest { kind: v1::Kind::Tunnel.into(), labels: labels.into() };
+    let request = v1::WatchRequest { kind: v1::Kind::Unspecified.into(), labels: labels.into() };
     let mut events = client.fabric.clone().watch(request).await?.into_inner();
     let _ = sender.send(Heard::Up).await;
     let mut known = None;
@@ -76,14 +79,14 @@ async fn follow(client: &Client, sender: &mpsc::Sender<Heard>) -> Result<(), ton
             () = sender.closed() => return Ok(()),
         };
         let Ok(Some(event)) = event else { return Ok(()) };
-        if event.r#type() == EventType::Deleted {
-            continue;
+        let gone = event.r#type() == EventType::Deleted;
+        let Some(resource) = event.resource else { continue };
+        if let Some(keys) = keys_of(&resource).filter(|keys| !gone && known.as_ref() != Some(keys)) {
+            known = Some(keys.clone());
+            let _ = sender.send(Heard::Keys(keys)).await;
         }
-        let keys = event.resource.as_ref().and_then(keys_of);
-        if keys.is_some() && keys != known {
-            known.clone_from(&keys);
-            let _ = sender.send(Heard::Keys(keys.unwrap_or_default())).await;
-        }
+        let gone = gone || is_deleting(&resource);
+        let _ = sender.send(Heard::Object(Box::new(Seen { resource, gone, revision: event.revision }))).await;
     }
 }
 

@@ -12,10 +12,11 @@ use weft_proto::manifest;
 use weft_proto::v1::{self, Resource, resource};
 
 use crate::cluster::{Declared, View, block};
-use crate::mesh::{OWNER_LABEL, RESERVED};
+use crate::mesh::{Part, RESERVED};
 
-/// Tells what users declared from what the mesh is made of.
-pub const PART_LABEL: (&str, &str) = ("weft.dev/part", "declared");
+mod realize;
+
+pub use realize::Realizer;
 
 /// The objects that come of one declaration, or why none do.
 pub type Outcome = Result<Vec<Resource>, String>;
@@ -57,9 +58,7 @@ fn outcome(view: &View, node: &str, addresses: &[IpAddr], declared: &Declared) -
         resources.push(uplink(&declared.name, device));
     }
     for resource in &mut resources {
-        let labels = [OWNER_LABEL, PART_LABEL].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let metadata = resource.metadata.get_or_insert_default();
-        metadata.labels = BTreeMap::from(labels);
+        resource.metadata.get_or_insert_default().labels = Part::Declared.labels();
     }
     Ok(resources)
 }

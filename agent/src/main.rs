@@ -12,10 +12,11 @@ use tracing_subscriber::EnvFilter;
 use weft_agent::cluster::{etcd, kubernetes};
 use weft_agent::config::{Config, Keeper, LogFormat};
 use weft_agent::connectivity::Surveyor;
+use weft_agent::crd;
 use weft_agent::http::{self, Desk};
 use weft_agent::pods::Counter;
 use weft_agent::status::Status;
-use weft_agent::{crd, steward};
+use weft_agent::steward::{News, Steward};
 use weft_proto::Client;
 
 /// Tells the daemon of this node what the cluster is
@@ -100,11 +101,13 @@ fn run(config: Config) -> Result<()> {
     runtime.block_on(async {
         let mut term = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            done = work(config) => done,
-            _ = term.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
-        }
+        let stop = async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        work(config, stop).await
     })
 }
 
@@ -121,7 +124,8 @@ fn start_log(config: &Config) -> Result<()> {
     Ok(())
 }
 
-async fn work(config: Config) -> Result<()> {
+/// Starts everything, and works until told to stop.
+async fn work(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, mode = ?config.tunnel.mode, "weft-agent is up");
     let client = Client::connect(&config.daemon_socket)?;
     let (status, watched) = watch::channel(Status::new(&config.node_name, config.tunnel.mode));
@@ -142,7 +146,10 @@ async fn work(config: Config) -> Result<()> {
         }
         Keeper::Etcd => etcd::start(&config)?,
     };
-    steward::run(config, line, client, status, commands).await?;
+    let (sender, daemon) = mpsc::channel(64);
+    tokio::spawn(weft_agent::daemon::listen(client.clone(), sender));
+    let steward = Steward::new(config, &client, line.told, status)?;
+    steward.run(News { events: line.events, daemon, commands }, stop).await;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use weft_proto::v1::{self, Resource, resource};
 
 use crate::cluster::NodeRecord;
-use crate::config::{Config, Mode};
+use crate::config::{AddressSource, Config, Mode};
 
 mod overlay;
 mod peer;
@@ -23,10 +23,28 @@ pub use probe::{PROBE, probe_address};
 /// The label of all that the agent declares.
 pub const OWNER_LABEL: (&str, &str) = ("weft.dev/owner", "agent");
 
-/// The label that tells the mesh from what users declared, and its value.
+/// The label that tells the mesh from what users declared.
 const PART_LABEL: &str = "weft.dev/part";
-/// See above.
-pub const PART: &str = "mesh";
+
+/// What an object that the agent declares is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What lets pods reach each other.
+    Mesh,
+    /// What users declared.
+    Declared,
+}
+
+impl Part {
+    /// The labels that all objects of it have, and no others.
+    pub fn labels(self) -> BTreeMap<String, String> {
+        let part = match self {
+            Part::Mesh => "mesh",
+            Part::Declared => "declared",
+        };
+        [OWNER_LABEL, (PART_LABEL, part)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+}
 
 /// Names of what makes up the mesh.
 pub const ROUTER: &str = "cluster";
@@ -56,6 +74,8 @@ pub struct Settings {
     pub vni: u32,
     /// Largest IP packet of a pod in octets; 0: the underlay's less what the tunnel takes.
     pub mtu: u32,
+    /// Who says which addresses pods get.
+    pub source: AddressSource,
     /// Prefixes of all pods; empty: those of the nodes.
     pub cluster: Vec<IpNet>,
     /// The outside sees the node's address.
@@ -72,6 +92,7 @@ impl Settings {
             port: config.tunnel.port(),
             vni: config.tunnel.vni,
             mtu: config.tunnel.mtu,
+            source: config.addresses.source,
             cluster: config.addresses.cluster.clone(),
             masquerade: config.addresses.masquerade,
             masquerade_except: config.addresses.masquerade_except.clone(),
@@ -105,17 +126,28 @@ pub struct Wish {
     pub mtu: u32,
 }
 
+impl Wish {
+    /// Nodes that are not reached, by name, and why.
+    pub fn unreached(&self) -> BTreeMap<String, String> {
+        self.refused.iter().map(|it| (it.node.clone(), it.why.clone())).collect()
+    }
+}
+
 /// Why this node can have no pods yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
     /// It has no address.
     #[error("the node has no address yet: the cluster shows none, or none that pods can be reached by")]
     NoAddress,
-    /// It has no prefix for pods.
+    /// The cluster has given it no prefix for pods.
     #[error(
-        "the node has no prefix for pods yet: Node.spec.podCIDRs is empty, or no pool has a block for it"
+        "the node has no prefix for pods yet: its Node.spec.podCIDRs is empty; let kube-controller-manager allocate \
+         them (--allocate-node-cidrs), or take addresses from pools"
     )]
-    NoPods,
+    NoPrefix,
+    /// It has no block for pods.
+    #[error("the node has no block of addresses for pods yet: there is no pool, or none has a free block")]
+    NoBlock,
     /// A prefix is too small.
     #[error("{0} is too small for pods: a prefix of at most {1} bits expected")]
     TooSmall(IpNet, u8),
@@ -129,7 +161,10 @@ pub fn wish<'a>(
 ) -> Result<Wish, NotYet> {
     let first = *own.addresses.first().ok_or(NotYet::NoAddress)?;
     if own.pods.is_empty() {
-        return Err(NotYet::NoPods);
+        return Err(match settings.source {
+            AddressSource::Node => NotYet::NoPrefix,
+            AddressSource::Pools => NotYet::NoBlock,
+        });
     }
     let subnets = own.pods.iter().map(|prefix| Subnet::of(*prefix)).collect::<Result<Vec<_>, _>>()?;
     let others = nodes.filter(|node| node.name != own.name);
@@ -305,8 +340,7 @@ fn wireguard(settings: &Settings, mtu: u32, peers: &[peer::Peer<'_>]) -> Resourc
 
 /// A resource with the agent's mark.
 pub fn object(name: &str, kind: resource::Kind) -> Resource {
-    let labels = [OWNER_LABEL, (PART_LABEL, PART)].map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let labels = BTreeMap::from(labels);
+    let labels = Part::Mesh.labels();
     Resource {
         metadata: Some(v1::Metadata { name: name.into(), labels, ..Default::default() }),
         kind: Some(kind),

@@ -3,11 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tonic::Code;
+use tokio::time::timeout;
+use tonic::{Response, Status};
 use weft_proto::Client;
 use weft_proto::v1::{self, Resource};
 
 use crate::error::{Error, Result};
+
+/// How long the daemon is waited for. It answers within seconds; what takes longer is stuck.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// A call of the daemon, given up when no answer comes.
+pub async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+    match timeout(LONGEST_CALL, call).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Error::DaemonAway(format!("no answer within {} s", LONGEST_CALL.as_secs()))),
+    }
+}
 
 /// What the daemon has of the objects with a certain set of labels, and the way to change it.
 ///
@@ -18,6 +30,8 @@ pub struct Program {
     labels: BTreeMap<String, String>,
     /// What the daemon has, by kind and name; none: it has to be asked.
     known: Option<BTreeMap<String, Resource>>,
+    /// The daemon's revision that `known` is a picture of.
+    revision: u64,
     done: Done,
 }
 
@@ -32,10 +46,21 @@ pub struct Done {
     pub last: Duration,
 }
 
+/// An object as the daemon told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The object, or what it was last.
+    pub resource: Resource,
+    /// It is there no more, or not for long.
+    pub gone: bool,
+    /// The daemon's revision when it told.
+    pub revision: u64,
+}
+
 impl Program {
     /// One for the objects with these labels, of which every object carries all.
     pub fn new(client: Client, labels: BTreeMap<String, String>) -> Program {
-        Program { client, labels, known: None, done: Done::default() }
+        Program { client, labels, known: None, revision: 0, done: Done::default() }
     }
 
     /// What was done so far.
@@ -46,6 +71,25 @@ impl Program {
     /// Asks the daemon anew what it has: it was started again, or somebody else changed it.
     pub fn forget(&mut self) {
         self.known = None;
+    }
+
+    /// Takes note of an object as the daemon has it now. True: somebody else changed it, and the daemon is asked anew
+    /// what it has.
+    pub fn note(&mut self, seen: &Seen) -> bool {
+        let resource = &seen.resource;
+        let Some(known) = self.known.as_ref().and_then(|known| known.get(&resource.id())) else {
+            return false;
+        };
+        let other = if seen.gone {
+            seen.revision > self.revision
+        } else {
+            let changed = resource.metadata.as_ref().map_or(0, |metadata| metadata.revision);
+            changed > self.revision && *known != as_wished(resource.clone())
+        };
+        if other {
+            self.known = None;
+        }
+        other
     }
 
     /// What the daemon has, by kind and name.
@@ -89,32 +133,28 @@ impl Program {
         self.done.objects += resources.len() as u64;
         let start = Instant::now();
         let request = v1::ApplyRequest { resources, prune, ..Default::default() };
-        let answer = self.client.fabric.apply(request).await;
+        let answer = in_time(self.client.fabric.apply(request)).await;
         self.done.last = start.elapsed();
-        answer.map(|_| ()).map_err(|status| {
-            // Somebody else may have changed what is there: look again before the next try.
-            self.known = None;
-            Error::from(status)
-        })
+        match answer {
+            Ok(applied) => {
+                self.revision = applied.revision;
+                Ok(())
+            }
+            Err(error) => {
+                // Somebody else may have changed what is there: look again before the next try.
+                self.known = None;
+                Err(error)
+            }
+        }
     }
 
     async fn list(&mut self) -> Result<BTreeMap<String, Resource>> {
         self.done.calls += 1;
         let request = v1::ListRequest { kind: v1::Kind::Unspecified.into(), labels: self.labels.clone() };
-        let found = self.client.fabric.list(request).await?.into_inner().resources;
-        let found = found.into_iter().filter(|resource| !is_deleting(resource));
+        let answer = in_time(self.client.fabric.list(request)).await?;
+        self.revision = answer.revision;
+        let found = answer.resources.into_iter().filter(|resource| !is_deleting(resource));
         Ok(found.map(|resource| (resource.id(), as_wished(resource))).collect())
-    }
-
-    /// One object as it is; none if there is no such object.
-    pub async fn get(&mut self, kind: v1::Kind, name: &str) -> Result<Option<Resource>> {
-        self.done.calls += 1;
-        let request = v1::GetRequest { kind: kind.into(), name: name.to_owned() };
-        match self.client.fabric.get(request).await {
-            Ok(answer) => Ok(Some(answer.into_inner())),
-            Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(status.into()),
-        }
     }
 
     /// The daemon.
@@ -123,7 +163,8 @@ impl Program {
     }
 }
 
-fn is_deleting(resource: &Resource) -> bool {
+/// Whether an object is there no more, or not for long.
+pub fn is_deleting(resource: &Resource) -> bool {
     resource.metadata.as_ref().is_some_and(|metadata| metadata.deleting.is_some())
 }
 
@@ -135,4 +176,45 @@ fn as_wished(resource: Resource) -> Resource {
         resource.metadata = Some(v1::Metadata { name, labels, ..Default::default() });
     }
     resource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{Part, object};
+
+    fn router(revision: u64, description: &str) -> Resource {
+        let route = v1::Route { prefix: description.into(), ..Default::default() };
+        let spec = v1::RouterSpec { routes: vec![route], ..Default::default() };
+        let mut resource =
+            object("cluster", v1::resource::Kind::Router(v1::Router { spec: Some(spec), status: None }));
+        resource.metadata.get_or_insert_default().revision = revision;
+        resource
+    }
+
+    /// A program to which the daemon answered at revision 7 that it has one Router.
+    fn program() -> Program {
+        let client = Client::connect("/nowhere.sock").unwrap();
+        let had = as_wished(router(5, "192.0.2.0/24"));
+        let known = Some(BTreeMap::from([(had.id(), had)]));
+        Program { known, revision: 7, ..Program::new(client, Part::Mesh.labels()) }
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_changed_is_asked_for_anew() {
+        let seen = |resource, gone, revision| Seen { resource, gone, revision };
+        for (what, seen, other) in [
+            ("its own change", seen(router(7, "192.0.2.0/24"), false, 7), false),
+            ("one of before", seen(router(5, "198.18.0.0/16"), false, 6), false),
+            ("a status", seen(router(5, "192.0.2.0/24"), false, 9), false),
+            ("the same again", seen(router(8, "192.0.2.0/24"), false, 8), false),
+            ("another route", seen(router(8, "198.18.0.0/16"), false, 8), true),
+            ("gone, and made again since", seen(router(5, "192.0.2.0/24"), true, 6), false),
+            ("gone", seen(router(5, "192.0.2.0/24"), true, 8), true),
+        ] {
+            let mut program = program();
+            assert_eq!(program.note(&seen), other, "{what}");
+            assert_eq!(program.known.is_none(), other, "{what}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::KeyConfig;
 use crate::daemon::Keys;
+use crate::error::chain;
+use crate::file;
 
 const FILE: &str = "key.json";
 
@@ -18,7 +20,7 @@ const OVERLAP: Duration = Duration::from_secs(300);
 /// The age of the node's key.
 #[derive(Debug)]
 pub struct Rotation {
-    file: PathBuf,
+    folder: PathBuf,
     every: Option<Duration>,
     known: Option<Known>,
     /// When there were first two keys.
@@ -37,11 +39,10 @@ struct Known {
 impl Rotation {
     /// What is known of it from before.
     pub fn load(folder: &Path, config: &KeyConfig) -> Rotation {
-        let file = folder.join(FILE);
-        let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let known = fs::read(folder.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let every =
             (config.rotate_hours > 0).then(|| Duration::from_secs(3600 * u64::from(config.rotate_hours)));
-        Rotation { file, every, known, doubled: None }
+        Rotation { folder: folder.to_owned(), every, known, doubled: None }
     }
 
     /// The node is known by these keys.
@@ -58,9 +59,10 @@ impl Rotation {
         // The one before this is in use as well from now on.
         self.doubled = (!keys.previous.is_empty()).then(Instant::now);
         let known = Known { public_key: keys.public.clone(), since: now() };
-        let written = fs::write(&self.file, serde_json::to_vec(&known).unwrap_or_default());
-        if let Err(error) = written {
-            tracing::warn!(file = %self.file.display(), %error, "the age of the node's key is not kept");
+        // A name and a number: this cannot fail.
+        let text = serde_json::to_vec(&known).unwrap_or_default();
+        if let Err(error) = file::replace(&self.folder, FILE, &text) {
+            tracing::warn!("the age of the node's key is not kept: {}", chain(&error));
         }
         self.known = Some(known);
     }

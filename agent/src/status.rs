@@ -105,7 +105,11 @@ impl Status {
 
     /// Whether pods on this node can be served. An API server that is away takes nothing from that.
     pub fn serves(&self) -> Result<(), String> {
-        if self.ready { Ok(()) } else { Err(format!("{}: {}", self.reason, self.message)) }
+        match (self.ready, self.daemon_answers) {
+            (true, true) => Ok(()),
+            (true, false) => Err("weftd does not answer: pods go on, and none can come or go".into()),
+            (false, _) => Err(format!("{}: {}", self.reason, self.message)),
+        }
     }
 
     /// Notes whether pods have a network.

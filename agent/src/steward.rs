@@ -5,29 +5,29 @@
 //! waits for a multiple of the time that the daemon took: a thousand nodes that join cost some rounds and not a
 //! thousand, and one that changes its key is followed at once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use weft_proto::Client;
 use weft_proto::v1;
 
 use crate::cache::Cache;
-use crate::cluster::{Event, Line, NodeRecord, OwnNode, Readiness, Told, View, block};
+use crate::cluster::{Event, Told, View};
 use crate::cni::Conflist;
-use crate::config::{AddressSource, Config, Mode};
+use crate::config::{Config, Mode};
 use crate::daemon::{Heard, Keys};
-use crate::declared;
+use crate::declared::Realizer;
 use crate::error::{Error, Result, chain};
 use crate::http::Command;
-use crate::mesh::{self, MESH, OWNER_LABEL, Own, Settings, Wish};
-use crate::program::Program;
+use crate::mesh::{MESH, Part, Settings};
+use crate::program::{Program, in_time};
 use crate::rotation::Rotation;
-use crate::status::{Peer, Status};
+use crate::status::Status;
 use crate::underlay;
+
+mod round;
 
 /// The shortest time between two rounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -41,6 +41,10 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(10);
 /// How often what was heard is put on disk, at most.
 const SAVE: Duration = Duration::from_secs(5);
+/// How long the cluster is waited for before what is on disk counts.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the daemon may be away, to be started anew, before the cluster is told.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the agent works with.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ pub struct Steward {
     cache: Cache,
     conflist: Option<Conflist>,
     mesh: Program,
-    declared: Program,
+    declared: Realizer,
     rotation: Rotation,
     /// The mesh's keys, once the daemon has told them.
     keys: Option<Keys>,
@@ -62,8 +66,11 @@ pub struct Steward {
     warned: BTreeMap<String, String>,
     /// What was heard is not on disk yet.
     unsaved: bool,
-    /// Something that users declared was refused, perhaps for a while only.
-    again: bool,
+    started: Instant,
+    /// The keeper has said that it does not answer.
+    cluster_is_away: bool,
+    /// Since when the daemon has not answered.
+    daemon_away: Option<Instant>,
 }
 
 /// Where news come from.
@@ -87,14 +94,11 @@ impl Steward {
     ) -> Result<Steward> {
         let cache = Cache::open(&config.state_dir)?;
         let view = cache.load();
-        let owner = (OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned());
-        let part = (declared::PART_LABEL.0.to_owned(), declared::PART_LABEL.1.to_owned());
-        let meshed = (part.0.clone(), mesh::PART.to_owned());
         Ok(Steward {
             settings: Settings::of(&config),
             conflist: Conflist::of(&config),
-            mesh: Program::new(client.clone(), BTreeMap::from([owner.clone(), meshed])),
-            declared: Program::new(client.clone(), BTreeMap::from([owner, part])),
+            mesh: Program::new(client.clone(), Part::Mesh.labels()),
+            declared: Realizer::new(client.clone()),
             rotation: Rotation::load(&config.state_dir, &config.keys),
             config,
             view,
@@ -105,12 +109,22 @@ impl Steward {
             status,
             warned: BTreeMap::new(),
             unsaved: false,
-            again: false,
+            started: Instant::now(),
+            cluster_is_away: false,
+            daemon_away: None,
         })
     }
 
-    /// Works until the cluster's events end.
-    pub async fn run(mut self, mut news: News) {
+    /// Works until the cluster's events end or `stop` does, and puts on disk what was heard.
+    pub async fn run(mut self, news: News, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.work(news) => {}
+            () = stop => {}
+        }
+        self.save();
+    }
+
+    async fn work(&mut self, mut news: News) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut save = interval(SAVE);
@@ -119,46 +133,69 @@ impl Steward {
         let mut earliest = Instant::now();
         loop {
             let at = due.map(|due| due.max(earliest));
-            tokio::select! {
+            let to_do = tokio::select! {
                 event = news.events.recv() => match event {
-                    None => break,
-                    Some(event) => if self.take(event) { due.get_or_insert_with(Instant::now); }
+                    None => return,
+                    Some(event) => self.take(event),
                 },
-                Some(heard) = news.daemon.recv() => if self.hear(heard) {
-                    due.get_or_insert_with(Instant::now);
-                },
-                Some(command) = news.commands.recv() => self.obey(command).await,
-                _ = look.tick() => if self.look().await { due.get_or_insert_with(Instant::now); },
-                _ = save.tick() => self.save(),
+                Some(heard) = news.daemon.recv() => self.hear(heard),
+                Some(command) = news.commands.recv() => {
+                    self.obey(command).await;
+                    false
+                }
+                _ = look.tick() => self.look().await,
+                _ = save.tick() => {
+                    self.save();
+                    false
+                }
                 () = sleep_until(at.unwrap_or_else(Instant::now).into()), if at.is_some() => {
                     due = None;
-                    let pause = match self.round().await {
-                        Ok(()) => (self.mesh.done().last * PAUSE_FACTOR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
-                        Err(error) => {
-                            tracing::warn!("{}: trying again", chain(&error));
-                            due = Some(Instant::now());
-                            RETRY_PAUSE
-                        }
-                    };
+                    let (pause, again) = self.try_round().await;
                     earliest = Instant::now() + pause;
+                    again
                 }
+            };
+            if to_do {
+                due.get_or_insert_with(Instant::now);
             }
             self.status.send_modify(|status| status.alive = Instant::now());
         }
-        self.save();
+    }
+
+    /// One round. Gives how long to wait after it, and whether there is still something to do.
+    async fn try_round(&mut self) -> (Duration, bool) {
+        let Err(error) = self.round().await else {
+            let pause = self.mesh.done().last * PAUSE_FACTOR;
+            return (pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE), false);
+        };
+        if matches!(error, Error::DaemonAway(_)) {
+            self.daemon_away.get_or_insert_with(Instant::now);
+        }
+        tracing::warn!("{}: trying again", chain(&error));
+        (RETRY_PAUSE, true)
     }
 
     fn take(&mut self, event: Event) -> bool {
+        if let Event::Reached(reached) = event {
+            self.cluster_is_away = !reached;
+        }
         self.status.send_modify(|status| {
             status.work.events += 1;
-            status.cluster_answers = !matches!(event, Event::Reached(false));
+            status.cluster_answers = !self.cluster_is_away;
             if let Event::Silent(nodes) = &event {
                 status.silent.clone_from(nodes);
             }
         });
+        // What is on disk counts from now on.
+        let alone = self.cluster_is_away && !self.has_heard();
         let changed = self.view.take(event);
         self.unsaved |= changed;
-        changed
+        changed || alone
+    }
+
+    /// Whether the cluster has said since the start what this node and all others are.
+    fn has_heard(&self) -> bool {
+        self.view.heard.own && self.view.heard.nodes
     }
 
     fn hear(&mut self, heard: Heard) -> bool {
@@ -179,12 +216,21 @@ impl Steward {
                 self.keys = Some(keys);
                 changed
             }
+            Heard::Object(seen) => {
+                let other = self.mesh.note(&seen) || self.declared.note(&seen);
+                if other {
+                    let object = seen.resource.id();
+                    tracing::warn!(object, "somebody else changed what is the agent's: putting it back");
+                }
+                other
+            }
             Heard::Down(why) => {
                 tracing::warn!(
                     why,
                     "weftd does not answer: what it was told last stays in force where it runs"
                 );
                 self.status.send_modify(|status| status.daemon_answers = false);
+                self.daemon_away.get_or_insert_with(Instant::now);
                 false
             }
         }
@@ -192,9 +238,16 @@ impl Steward {
 
     async fn obey(&mut self, command: Command) {
         let Command::RotateKey(answer) = command;
-        let done = self.rotate(false).await;
+        let done = if self.keys.is_some() && !self.is_known_by_its_key() {
+            // Of keys before it, those that the cluster knows would be forgotten.
+            Err("the cluster does not know the node's present key yet, which waits for it to answer: another \
+                 one would cut the node off"
+                .to_owned())
+        } else {
+            self.rotate(false).await.map_err(|error| chain(&error))
+        };
         // Who asked may have gone.
-        let _ = answer.send(done.map_err(|error| chain(&error)));
+        let _ = answer.send(done);
     }
 
     /// Introduces a new key, or with `finish` forgets those before it. Gives the public key.
@@ -203,7 +256,7 @@ impl Steward {
             return Err(Error::Refused("only a mesh over WireGuard has keys".into()));
         }
         let request = v1::RotateKeyRequest { name: MESH.into(), finish, ..Default::default() };
-        let tunnel = self.mesh.client().tunnels.rotate_key(request).await?.into_inner().tunnel;
+        let tunnel = in_time(self.mesh.client().tunnels.rotate_key(request)).await?.tunnel;
         let key = match tunnel.and_then(|tunnel| tunnel.kind) {
             Some(v1::resource::Kind::Tunnel(tunnel)) => tunnel.status.unwrap_or_default().public_key,
             _ => String::new(),
@@ -215,9 +268,26 @@ impl Steward {
 
     /// Looks at what nobody tells of.
     async fn look(&mut self) -> bool {
-        if !self.is_heard() {
-            // Nobody would learn of another key, and all go on by the one before.
-        } else if self.rotation.is_due() && self.keys.is_some() && self.settings.mode == Mode::Wireguard {
+        self.tend_keys().await;
+        let before = self.underlay_mtu;
+        self.measure().await;
+        let put_back = self.status.borrow().ready && self.write_conflist();
+        if self.daemon_away.is_some_and(|since| since.elapsed() >= DAEMON_PATIENCE) {
+            self.say_daemon_is_away();
+        }
+        put_back
+            || self.underlay_mtu != before
+            || self.declared.is_to_be_tried_again()
+            || (!self.has_heard() && self.is_patience_over())
+    }
+
+    /// Changes the node's key when that is due, and forgets those before it when nobody uses them any more.
+    async fn tend_keys(&mut self) {
+        // Of another key nobody would learn, and all go on by the one before.
+        if self.settings.mode != Mode::Wireguard || self.cluster_is_away || !self.is_known_by_its_key() {
+            return;
+        }
+        if self.rotation.is_due() {
             if let Err(error) = self.rotate(false).await {
                 tracing::warn!("the node's key could not be changed: {}", chain(&error));
             }
@@ -226,17 +296,16 @@ impl Steward {
         {
             tracing::warn!("earlier keys of the node could not be forgotten: {}", chain(&error));
         }
-        let before = self.underlay_mtu;
-        self.measure().await;
-        let told = self.status.borrow().ready && self.write_conflist();
-        told || self.again || self.underlay_mtu != before
     }
 
-    /// Whether the cluster answers, and has what this node says of its key.
-    fn is_heard(&self) -> bool {
+    /// Whether the cluster has the node's present key.
+    fn is_known_by_its_key(&self) -> bool {
         let own = self.view.nodes.get(&self.config.node_name);
-        let said = own.zip(self.keys.as_ref()).is_some_and(|(own, keys)| own.public_key == keys.public);
-        said && self.status.borrow().cluster_answers
+        own.zip(self.keys.as_ref()).is_some_and(|(own, keys)| own.public_key == keys.public)
+    }
+
+    fn is_patience_over(&self) -> bool {
+        self.cluster_is_away || self.started.elapsed() >= PATIENCE
     }
 
     async fn measure(&mut self) {
@@ -248,250 +317,18 @@ impl Steward {
         }
     }
 
-    /// Tells the daemon and the cluster what they shall know.
-    async fn round(&mut self) -> Result<()> {
-        if self.view.own == OwnNode::default() && !self.view.heard.own {
-            return Ok(());
-        }
-        if self.view.nodes.is_empty() && !self.view.heard.nodes {
-            // The daemon may know more than we do as yet.
-            return Ok(());
-        }
-        if self.underlay_mtu.is_none() {
-            self.measure().await;
-        }
-        let pods = self.pods();
-        let claims = self.claims(&pods);
-        let keys: Vec<String> = self.keys.iter().flat_map(Keys::all).collect();
-        let own = Own {
-            name: &self.config.node_name,
-            addresses: &self.view.own.addresses,
-            pods: &pods,
-            underlay_mtu: self.underlay_mtu.unwrap_or(1500),
-            keys: &keys,
-        };
-        let wish = match mesh::wish(&self.settings, &own, self.view.nodes.values()) {
-            Ok(wish) => wish,
-            Err(not_yet) => {
-                self.say(
-                    claims,
-                    None,
-                    BTreeMap::new(),
-                    BTreeMap::new(),
-                    Readiness { ready: false, reason: "Waiting", message: not_yet.to_string() },
-                );
-                return Ok(());
-            }
-        };
-        self.warn_of(&wish);
-        let complete = self.view.heard.own && self.view.heard.nodes;
-        let realized = self.mesh.realize(&wish.resources, complete).await;
-        if let Err(error) = &realized {
-            let message = chain(error);
-            self.status.send_modify(|status| {
-                status.note(&Readiness { ready: false, reason: "NotRealized", message });
-            });
-        }
-        realized?;
-        // What users declared keeps nothing of the node's own from being said.
-        let declared = self.realize_declared().await;
-        if self.settings.mode == Mode::Wireguard
-            && self.keys.as_ref().is_some_and(|keys| keys.public.is_empty())
-        {
-            // The daemon has lost its key: it waits to be given another one.
-            self.rotate(false).await?;
-        }
-        let record = self.record(pods);
-        let ready = match &record {
-            Some(_) => Readiness {
-                ready: true,
-                reason: "Serving",
-                message: "pods on this node have a network".into(),
-            },
-            None => Readiness {
-                ready: false,
-                reason: "NoKey",
-                message: "weftd has not told the node's key yet".into(),
-            },
-        };
-        if ready.ready {
-            self.write_conflist();
-        }
-        let unreached = wish.refused.iter().map(|it| (it.node.clone(), it.why.clone())).collect();
-        self.status.send_modify(|status| status.mtu = wish.mtu);
-        let (results, failed) = match declared {
-            Ok(results) => (results, None),
-            Err(error) => (self.told.borrow().results.clone(), Some(error)),
-        };
-        self.say(claims, record, unreached, results, ready);
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Prefixes of this node's pods.
-    fn pods(&self) -> Vec<IpNet> {
-        match self.config.addresses.source {
-            AddressSource::Node => self.view.own.pods.clone(),
-            AddressSource::Pools => {
-                let pools = self.view.pools.values().filter(|pool| pool.network.is_empty());
-                pools.flat_map(|pool| block::owned(pool, &self.config.node_name)).collect()
-            }
-        }
-    }
-
-    /// Pools that this node wants a block of: one of each family for its pods, and one of each that is for a Network.
-    fn claims(&self, pods: &[IpNet]) -> BTreeSet<String> {
-        let mut claims: BTreeSet<String> = declared::claims(&self.view, &self.config.node_name).collect();
-        if self.config.addresses.source == AddressSource::Node {
-            return claims;
-        }
-        for v4 in [true, false] {
-            if pods.iter().any(|prefix| prefix.addr().is_ipv4() == v4) {
-                continue;
-            }
-            let mut fitting = self.view.pools.values().filter(|pool| {
-                pool.network.is_empty()
-                    && pool.cidr.addr().is_ipv4() == v4
-                    && block::block_count(pool) > pool.blocks.len() as u128
-            });
-            let any = || {
-                let mut all = self.view.pools.values();
-                all.find(|pool| pool.network.is_empty() && pool.cidr.addr().is_ipv4() == v4)
-            };
-            claims.extend(fitting.next().or_else(any).map(|pool| pool.name.clone()));
-        }
-        claims
-    }
-
-    /// How others reach this node; none before its key is known.
-    fn record(&self, pods: Vec<IpNet>) -> Option<NodeRecord> {
-        let keys = match self.settings.mode {
-            Mode::Wireguard => self.keys.clone().filter(|keys| !keys.public.is_empty())?,
-            Mode::Vxlan | Mode::Routes => Keys::default(),
-        };
-        Some(NodeRecord {
-            name: self.config.node_name.clone(),
-            addresses: self.view.own.addresses.clone(),
-            pods,
-            port: self.settings.port,
-            public_key: keys.public,
-            previous_public_keys: keys.previous,
-        })
-    }
-
-    /// What users declared: each object that is wrong is told of, and keeps no other from working.
-    async fn realize_declared(&mut self) -> Result<BTreeMap<String, (i64, Readiness)>> {
-        let addresses: Vec<IpAddr> = self.view.own.addresses.clone();
-        let wished = declared::wish(&self.view, &self.config.node_name, &addresses);
-        let mut results = BTreeMap::new();
-        let mut accepted: Vec<v1::Resource> = Vec::new();
-        let fine = || Readiness {
-            ready: true,
-            reason: "Realized",
-            message: "all nodes that said something have it".into(),
-        };
-        let wrong = |message| Readiness { ready: false, reason: "Refused", message };
-        let known = self.declared.known().await?.clone();
-        // What is refused now stays as it was: others may use it.
-        let all: Vec<v1::Resource> = wished
-            .iter()
-            .flat_map(|(id, _, outcome)| match outcome {
-                Ok(resources) => resources.clone(),
-                Err(_) => declared::there(&known, id),
-            })
-            .collect();
-        let whole = match self.declared.realize(&all, self.view.heard.all()).await {
-            Err(error @ Error::DaemonAway(_)) => return Err(error),
-            whole => whole,
-        };
-        for (id, generation, outcome) in wished {
-            let readiness = match (outcome, &whole) {
-                (Err(message), _) => {
-                    accepted.extend(declared::there(&known, &id));
-                    wrong(message)
-                }
-                (Ok(_), Ok(_)) => fine(),
-                (Ok(resources), Err(_)) => {
-                    let tried = [accepted.as_slice(), resources.as_slice()].concat();
-                    match self.declared.realize(&tried, false).await {
-                        Ok(_) => {
-                            accepted = tried;
-                            fine()
-                        }
-                        Err(error @ Error::DaemonAway(_)) => return Err(error),
-                        Err(error) => {
-                            accepted.extend(declared::there(&known, &id));
-                            wrong(chain(&error))
-                        }
-                    }
-                }
-            };
-            results.insert(id, (generation, readiness));
-        }
-        self.again = results.values().any(|(_, readiness)| !readiness.ready);
-        if whole.is_err()
-            && let Err(error) = self.declared.realize(&accepted, self.view.heard.all()).await
-        {
-            tracing::warn!("what is not declared any more is still there: {}", chain(&error));
-            self.again = true;
-        }
-        Ok(results)
-    }
-
-    fn say(
-        &mut self,
-        claims: BTreeSet<String>,
-        record: Option<NodeRecord>,
-        unreached: BTreeMap<String, String>,
-        results: BTreeMap<String, (i64, Readiness)>,
-        ready: Readiness,
-    ) {
-        let peers = self.view.nodes.values().filter(|node| node.name != self.config.node_name).map(|node| {
-            let refused = unreached.get(&node.name).cloned().unwrap_or_default();
-            (node.name.clone(), Peer { addresses: node.addresses.clone(), pods: node.pods.clone(), refused })
-        });
-        let (mesh, declared) = (self.mesh.done(), self.declared.done());
-        self.status.send_modify(|status| {
-            if status.ready != ready.ready || status.reason != ready.reason {
-                tracing::info!(ready = ready.ready, reason = ready.reason, "{}", ready.message);
-            }
-            status.note(&ready);
-            status.record.clone_from(&record);
-            status.nodes = peers.collect();
-            status.work.rounds += 1;
-            status.work.calls = mesh.calls + declared.calls;
-            status.work.objects = mesh.objects + declared.objects;
-        });
-        let told = Told { record, ready: Some(ready), unreached, claims, results };
-        self.told.send_if_modified(|known| {
-            let changed = *known != told;
-            *known = told;
-            changed
-        });
-    }
-
-    fn warn_of(&mut self, wish: &Wish) {
-        let refused: BTreeMap<String, String> =
-            wish.refused.iter().map(|it| (it.node.clone(), it.why.clone())).collect();
-        for (node, why) in refused.iter().filter(|(node, why)| self.warned.get(*node) != Some(*why)) {
-            tracing::warn!(node, "its pods are not reached: {why}");
-        }
-        self.warned = refused;
-    }
-
     fn write_conflist(&self) -> bool {
-        match self.conflist.as_ref().map(Conflist::write) {
-            Some(Ok(changed)) => {
-                if changed {
-                    tracing::info!(folder = %self.config.cni.conf_dir.display(), "container runtimes are told to use Weft");
-                }
-                changed
+        let Some(conflist) = &self.conflist else { return false };
+        let written = conflist.write();
+        match &written {
+            Ok(true) => {
+                let folder = self.config.cni.conf_dir.display();
+                tracing::info!(%folder, "container runtimes are told to use Weft");
             }
-            Some(Err(error)) => {
-                tracing::warn!("{}", chain(&error));
-                false
-            }
-            None => false,
+            Ok(false) => {}
+            Err(error) => tracing::warn!("{}", chain(error)),
         }
+        written.unwrap_or(false)
     }
 
     fn save(&mut self) {
@@ -503,19 +340,4 @@ impl Steward {
             Err(error) => tracing::warn!("{}", chain(&error)),
         }
     }
-}
-
-/// Starts everything, and works until told to stop.
-pub async fn run(
-    config: Config,
-    line: Line,
-    client: Client,
-    status: watch::Sender<Status>,
-    commands: mpsc::Receiver<Command>,
-) -> Result<()> {
-    let (sender, daemon) = mpsc::channel(64);
-    tokio::spawn(crate::daemon::listen(client.clone(), sender));
-    let steward = Steward::new(config, &client, line.told, status)?;
-    steward.run(News { events: line.events, daemon, commands }).await;
-    Ok(())
 }

@@ -15,6 +15,7 @@ const KEY_B: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 fn settings(mode: Mode) -> Settings {
     Settings {
         mode,
+        source: AddressSource::Node,
         port: 51820,
         vni: 4096,
         mtu: 0,
