@@ -159,6 +159,13 @@ impl Member {
         }
     }
 
+    /// Ends the agent as the kubelet does, and waits until it has ended.
+    pub fn stop_agent(&mut self) -> Result<()> {
+        let agent = self.agent.take().context("no agent runs on this node")?;
+        agent.signal("TERM")?;
+        agent.wait()?.ok().map(drop)
+    }
+
     /// The agent's process id, as seen outside of the lab.
     pub fn agent_pid(&self) -> Result<u32> {
         Ok(self.agent.as_ref().context("no agent runs on this node")?.pid())

@@ -1,0 +1,142 @@
+//! The agent and what goes wrong around it: hands that change what is its own, daemons and API servers that are away,
+//! what is on disk and is not true any more.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use weft_testkit::agent::{Cluster, Member, SOON};
+use weft_testkit::wait::retry_until;
+
+/// Two nodes that reach each other, with a pod on each.
+fn pair(test: impl FnOnce(&mut Cluster) -> Result<()>) {
+    Cluster::test(2, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        test(cluster)
+    });
+}
+
+fn weft(member: &Member, words: &str) -> Result<String> {
+    let words: Vec<&str> = words.split(' ').collect();
+    member.node.weft(&words)?.ok()
+}
+
+fn own_record(cluster: &Cluster, name: &str) -> Result<Value> {
+    cluster.api.get(&format!("/apis/weft.dev/v1/weftnodes/{name}"))
+}
+
+/// How often the spec of the node's mesh was changed.
+fn generation(member: &Member) -> Result<Value> {
+    Ok(member.node.get("tunnel", "mesh")?["metadata"]["generation"].clone())
+}
+
+#[test]
+fn what_somebody_deletes_or_changes_of_the_mesh_is_put_back() {
+    pair(|cluster| {
+        let pods = [(0, cluster.nodes[0].pod("pod-a")?), (1, cluster.nodes[1].pod("pod-b")?)];
+        cluster.all_reach_all(&pods)?;
+        weft(&cluster.nodes[0], "delete tunnel mesh")?;
+        cluster.settle()?;
+        cluster.all_reach_all(&pods)?;
+        // Something of the mesh with another spec, under the agent's own labels.
+        let node = &cluster.nodes[0];
+        let port = node.node.get("router", "cluster")?;
+        let changed = json!({
+            "apiVersion": "weft.dev/v1", "kind": "Router",
+            "metadata": {"name": "cluster", "labels": port["metadata"]["labels"]},
+            "spec": {"routes": [{"prefix": "192.0.2.64/26", "nextHops": ["198.18.1.2"]}]},
+        });
+        node.node.try_apply(&changed.to_string())?.ok()?;
+        retry_until(SOON, "the routes to be put back", || {
+            let now = node.node.get("router", "cluster")?;
+            ensure!(now["spec"] == port["spec"], "{now:#}");
+            Ok(())
+        })?;
+        ensure!(node.log().contains("putting it back"), "{}", node.log());
+        cluster.all_reach_all(&pods)
+    });
+}
+
+#[test]
+fn what_was_heard_last_is_on_disk_when_the_agent_has_ended() {
+    pair(|cluster| {
+        cluster.join(3, "[tunnel]\nmode = \"wireguard\"\n")?;
+        cluster.nodes[0].wait_for_peers(2)?;
+        // Sooner than it is saved by itself.
+        cluster.nodes[0].stop_agent()?;
+        let path = cluster.nodes[0].node.path("/run/lab/agent/cluster.json");
+        let known: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+        ensure!(known["nodes"]["node-3"]["publicKey"].is_string(), "{known:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_on_disk_does_not_count_while_the_cluster_may_still_answer() {
+    pair(|cluster| {
+        let node = &mut cluster.nodes[0];
+        node.stop_agent()?;
+        let path = node.node.path("/run/lab/agent/cluster.json");
+        let mut known: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+        known["nodes"]["node-2"]["publicKey"] = json!("HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=");
+        std::fs::write(&path, known.to_string())?;
+        let before = generation(node)?;
+        cluster.api.fault(&json!({"hang": true}))?;
+        node.start_agent()?;
+        retry_until(SOON, "the agent to have found its daemon", || {
+            let status = node.status()?;
+            ensure!(status["daemonAnswers"] == true, "{status:#}");
+            Ok(())
+        })?;
+        cluster.api.heal()?;
+        node.wait_for_peers(1)?;
+        ensure!(generation(node)? == before, "the mesh was changed and changed back");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_daemon_that_stays_away_is_told_to_probes_at_once_and_to_the_cluster_soon() {
+    pair(|cluster| {
+        cluster.nodes[0].node.kill_daemon();
+        let ready = |cluster: &Cluster| -> Result<Value> {
+            Ok(own_record(cluster, "node-1")?["status"]["conditions"][0].clone())
+        };
+        retry_until(SOON, "the readiness probe to fail", || {
+            let answer = cluster.nodes[0].ask("GET", "/readyz");
+            ensure!(answer.is_err_and(|error| format!("{error:#}").contains("weftd does not answer")));
+            Ok(())
+        })?;
+        ensure!(ready(cluster)?["status"] == "True", "a daemon that is started anew is nobody's concern");
+        cluster.nodes[0].ask("GET", "/livez")?;
+        retry_until(SOON, "the cluster to be told", || {
+            let ready = ready(cluster)?;
+            ensure!(ready["status"] == "False" && ready["reason"] == "DaemonAway", "{ready:#}");
+            Ok(())
+        })?;
+        cluster.nodes[0].node.restart()?;
+        retry_until(SOON, "the cluster to be told again", || {
+            ensure!(ready(cluster)?["status"] == "True", "{:#}", ready(cluster)?);
+            cluster.nodes[0].ask("GET", "/readyz").map(drop)
+        })
+    });
+}
+
+#[test]
+fn a_key_is_not_changed_by_command_before_the_cluster_knows_the_present_one() {
+    pair(|cluster| {
+        let pods = [(0, cluster.nodes[0].pod("pod-a")?), (1, cluster.nodes[1].pod("pod-b")?)];
+        cluster.api.kill();
+        let first = cluster.nodes[0].ask("POST", "/rotate-key")?;
+        let second = cluster.nodes[0].ask("POST", "/rotate-key");
+        let refused = second.is_err_and(|error| format!("{error:#}").contains("present key"));
+        ensure!(refused, "another key after {first}");
+        cluster.all_reach_all(&pods)?;
+        cluster.api.restart()?;
+        retry_until(SOON, "the key to be known", || {
+            let record = own_record(cluster, "node-1")?;
+            ensure!(record["spec"]["tunnel"]["publicKey"] == first.trim(), "{record:#}");
+            Ok(())
+        })?;
+        cluster.settle()?;
+        cluster.all_reach_all(&pods)
+    });
+}
