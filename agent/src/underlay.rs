@@ -11,20 +11,12 @@ use crate::error::{Error, Result};
 
 /// Octets of the largest IP packet on the device that has this address; none: no device has it.
 pub async fn mtu(address: IpAddr) -> Result<Option<u32>> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| wrong(&error))?;
-    let task = tokio::spawn(connection);
-    let found = find(&handle, address).await;
-    task.abort();
-    found.map_err(|error| wrong(&error))
+    asked(async |handle| device_mtu(&handle, address).await).await
 }
 
 /// All addresses of the node but those of its loopback and links.
 pub async fn addresses() -> Result<BTreeSet<IpAddr>> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| wrong(&error))?;
-    let task = tokio::spawn(connection);
-    let found: Result<Vec<_>, _> = handle.address().get().execute().try_collect().await;
-    task.abort();
-    let found = found.map_err(|error| wrong(&error))?;
+    let found: Vec<_> = asked(async |handle| handle.address().get().execute().try_collect().await).await?;
     let global = found.iter().filter(|message| message.header.scope == AddressScope::Universe);
     let address = |attribute: &AddressAttribute| match attribute {
         AddressAttribute::Address(address) => Some(*address),
@@ -33,7 +25,7 @@ pub async fn addresses() -> Result<BTreeSet<IpAddr>> {
     Ok(global.filter_map(|message| message.attributes.iter().find_map(address)).collect())
 }
 
-async fn find(handle: &rtnetlink::Handle, address: IpAddr) -> Result<Option<u32>, rtnetlink::Error> {
+async fn device_mtu(handle: &rtnetlink::Handle, address: IpAddr) -> Result<Option<u32>, rtnetlink::Error> {
     let mut addresses = handle.address().get().set_address_filter(address).execute();
     let mut device = None;
     while let Some(message) = addresses.try_next().await? {
@@ -55,6 +47,12 @@ async fn find(handle: &rtnetlink::Handle, address: IpAddr) -> Result<Option<u32>
     Ok(mtu)
 }
 
-fn wrong(error: &dyn std::error::Error) -> Error {
-    Error::Underlay(error.to_string())
+/// Asks the kernel over a netlink socket of its own.
+async fn asked<T>(question: impl AsyncFnOnce(rtnetlink::Handle) -> Result<T, rtnetlink::Error>) -> Result<T> {
+    let wrong = |error: &dyn std::error::Error| Error::Underlay(error.to_string());
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| wrong(&error))?;
+    let task = tokio::spawn(connection);
+    let answer = question(handle).await;
+    task.abort();
+    answer.map_err(|error| wrong(&error))
 }
