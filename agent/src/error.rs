@@ -37,6 +37,17 @@ pub enum Error {
     /// The Kubernetes API refused something, or cannot be reached.
     #[error("the Kubernetes API")]
     Kubernetes(#[source] Box<kube::Error>),
+    /// A request of the Kubernetes API was refused or not answered.
+    #[error("cannot {verb} {plural}")]
+    Request {
+        /// The API's word for what was asked for: "patch".
+        verb: &'static str,
+        /// What it was about: "nodes", "nodes/status".
+        plural: String,
+        /// What the API said, or what became of the connection.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// etcd refused something, or cannot be reached.
     #[error("etcd: {0}")]
     Etcd(String),
@@ -62,6 +73,13 @@ pub enum Error {
 
 /// A result of the agent.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A request of the Kubernetes API, by its verb and what it was about, that failed.
+    pub fn request(verb: &'static str, plural: &str, error: kube::Error) -> Error {
+        Error::Request { verb, plural: plural.to_owned(), source: Box::new(error) }
+    }
+}
 
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Error {

@@ -2,7 +2,11 @@
 //!
 //! Each kind is listed and watched by a task of its own, which tries again with growing pauses while the API does not
 //! answer, as kube's watcher does: what is known stays in force meanwhile. Of Nodes only this one is watched: the
-//! others' heartbeats would be most of what the API server has to send. [`writer`] writes what this node says.
+//! others' heartbeats would be most of what the API server has to send. [`writer`] writes what this node says, and
+//! [`claim`] takes blocks of pools for it.
+//!
+//! Pools are watched always: that there are none costs nothing, and where there are some, either all nodes take their
+//! pods' addresses from them or they are for a Network that all nodes have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -21,23 +25,32 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Declared, Event, Line, NodeRecord, OwnNode, Pool, Told};
 use crate::crd::{IPPool, WeftNode};
-use crate::error::{Result, chain};
+use crate::error::chain;
 use crate::pods::Counter;
 use crate::underlay;
 
+mod claim;
+mod client;
+mod known;
 mod pods;
+mod reach;
+mod report;
+mod spread;
+mod verdict;
 mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::connect;
+use known::{Known, Standing};
+use reach::Reach;
 
 /// What users declare, and the plural of it.
 const DECLARED: [(&str, &str); 3] = [("Network", "networks"), ("Router", "routers"), ("Tunnel", "tunnels")];
 
 /// How often the node's addresses are looked at.
 const ADDRESS_LOOK: Duration = Duration::from_secs(3);
-
-/// Connects to the API: that of `$KUBECONFIG`, or of the cluster that the agent runs in.
-pub async fn connect() -> Result<Client> {
-    Client::try_default().await.map_err(Into::into)
-}
 
 /// Starts to listen, to write what node `name` says, and to answer at the counter what its pods want. The tasks run
 /// until the events' receiver is dropped.
@@ -47,7 +60,8 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
     let (told, tellings) = watch::channel(Told::default());
     let (own, own_node) = watch::channel(None);
     let (record, own_record) = watch::channel(None);
-    let listener = Listener { sender, clients, reach: Arc::default() };
+    let (learn, known) = watch::channel(Known::default());
+    let listener = Listener { sender, clients, reach: Arc::default(), learn: Arc::new(learn) };
     tokio::spawn(reconnect(connected, own_node.clone()));
     tokio::spawn(listener.clone().own_node(name.to_owned(), own));
     tokio::spawn(listener.clone().nodes(name.to_owned(), record));
@@ -57,8 +71,16 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
         tokio::spawn(listener.clone().pods(name.to_owned(), counter.pods.clone()));
         tokio::spawn(counter.serve(pods::Inquiry(listener.clients.clone())));
     }
-    let writer = writer::Writer::new(name, listener, tellings, own_node, own_record);
-    tokio::spawn(writer.run());
+    let claimer = claim::Claimer {
+        name: name.to_owned(),
+        listener: listener.clone(),
+        tellings: tellings.clone(),
+        own_node: own_node.clone(),
+        known: known.clone(),
+    };
+    tokio::spawn(claimer.run());
+    let sources = writer::Sources { tellings, own_node, own_record, known };
+    tokio::spawn(writer::Writer::new(name, listener, sources).run());
     Line { events, told }
 }
 
@@ -100,16 +122,14 @@ async fn reconnect(connected: watch::Sender<Client>, mut node: watch::Receiver<O
     }
 }
 
-/// Which kinds the API does not answer about.
-#[derive(Debug, Default)]
-struct Reach(Mutex<BTreeSet<&'static str>>);
-
 /// Turns what is heard into events.
 #[derive(Clone)]
 struct Listener {
     sender: mpsc::Sender<Event>,
     clients: watch::Receiver<Client>,
     reach: Arc<Reach>,
+    /// What was heard last, for those who write. It is changed by those who listen.
+    learn: Arc<watch::Sender<Known>>,
 }
 
 impl Listener {
@@ -132,12 +152,12 @@ impl Listener {
         .await;
     }
 
-    async fn nodes(self, name: String, own: watch::Sender<Option<Option<NodeRecord>>>) {
+    async fn nodes(self, name: String, own: watch::Sender<Option<Option<WeftNode>>>) {
         let mut list = List::default();
         self.follow(Api::<WeftNode>::all, watcher::Config::default(), "weftnodes", |event| {
             match &event {
                 watcher::Event::Apply(node) if node.name_any() == name => {
-                    own.send_replace(Some(record_of(node)));
+                    own.send_replace(Some(Some(node.clone())));
                 }
                 watcher::Event::Delete(node) if node.name_any() == name => {
                     own.send_replace(Some(None));
@@ -146,8 +166,9 @@ impl Listener {
             }
             let event = list.take(event)?;
             if let Heard::All(nodes) = &event {
-                own.send_replace(Some(nodes.get(&name).and_then(record_of)));
+                own.send_replace(Some(nodes.get(&name).cloned()));
             }
+            self.learn_names(&event);
             Some(match event {
                 Heard::All(nodes) => Event::Nodes(nodes.values().filter_map(record_of).collect()),
                 Heard::One(node) => match record_of(&node) {
@@ -158,6 +179,19 @@ impl Listener {
             })
         })
         .await;
+    }
+
+    /// Notes names of nodes, which nobody waits for.
+    fn learn_names(&self, heard: &Heard<WeftNode>) {
+        self.learn.send_if_modified(|known| {
+            let names = known.nodes.get_or_insert_default();
+            match heard {
+                Heard::All(nodes) => *names = nodes.keys().cloned().collect(),
+                Heard::One(node) => drop(names.insert(node.name_any())),
+                Heard::Gone(name) => drop(names.remove(name)),
+            }
+            false
+        });
     }
 
     async fn pools(self) {
@@ -175,24 +209,45 @@ impl Listener {
         let tasks = DECLARED.map(|(kind, plural)| {
             let (listener, known) = (self.clone(), Arc::clone(&known));
             async move {
-                let resource =
-                    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("weft.dev", "v1", kind), plural);
+                let resource = resource(kind, plural);
                 let api = |client| Api::<DynamicObject>::all_with(client, &resource);
                 let mut list = List::default();
                 listener
                     .follow(api, watcher::Config::default(), plural, |event| {
                         let heard = list.take(event)?;
+                        let news = listener.learn_standings(kind, &heard);
                         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
                         heard.note(known.entry(kind).or_default());
                         let all = known.iter().flat_map(|(kind, objects)| {
                             objects.values().map(|object| declared_of(kind, object))
                         });
-                        (known.len() == DECLARED.len()).then(|| Event::Declared(all.collect()))
+                        (news && known.len() == DECLARED.len()).then(|| Event::Declared(all.collect()))
                     })
                     .await;
             }
         });
         futures::future::join_all(tasks).await;
+    }
+
+    /// Notes what stands of what users declared. False: an object has got another status, and nothing else.
+    fn learn_standings(&self, kind: &str, heard: &Heard<DynamicObject>) -> bool {
+        let id = |name: &str| format!("{kind}/{name}");
+        let mut news = true;
+        self.learn.send_modify(|known| match heard {
+            Heard::All(objects) => {
+                let others = |id: &String| id.split('/').next() != Some(kind);
+                known.declared.retain(|id, _| others(id));
+                let standings = objects.iter().map(|(name, object)| (id(name), Standing::of(object)));
+                known.declared.extend(standings);
+            }
+            Heard::One(object) => {
+                let standing = Standing::of(object);
+                let before = known.declared.insert(id(&object.name_any()), standing.clone());
+                news = !before.is_some_and(|before| before.wishes_the_same(&standing));
+            }
+            Heard::Gone(name) => drop(known.declared.remove(&id(name))),
+        });
+        news
     }
 
     /// Follows a kind until the agent ends.
@@ -227,7 +282,7 @@ impl Listener {
                     take(event)
                 }
                 Some(Err(error)) => {
-                    self.unreached(plural, &error).await;
+                    self.watch_failed(plural, &error).await;
                     None
                 }
             };
@@ -237,30 +292,6 @@ impl Listener {
                 return;
             }
         }
-    }
-
-    async fn reached(&self, what: &'static str) {
-        let back = self.reach.change(|down| down.remove(what) && down.is_empty());
-        if back {
-            tracing::info!("the Kubernetes API answers again");
-            let _ = self.sender.send(Event::Reached(true)).await;
-        }
-    }
-
-    async fn unreached(&self, what: &'static str, error: &(dyn std::error::Error + Sync)) {
-        let error = chain(error);
-        if self.reach.change(|down| down.insert(what) && down.len() == 1) {
-            tracing::warn!(what, error, "the Kubernetes API does not answer: what is known stays in force");
-            let _ = self.sender.send(Event::Reached(false)).await;
-        } else {
-            tracing::debug!(what, error, "the Kubernetes API does not answer");
-        }
-    }
-}
-
-impl Reach {
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<&'static str>) -> bool) -> bool {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -311,6 +342,11 @@ impl<K: kube::Resource> Heard<K> {
             }
         }
     }
+}
+
+/// What the API calls one of Weft's kinds.
+fn resource(kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("weft.dev", "v1", kind), plural)
 }
 
 fn own_of(node: &Node) -> OwnNode {

@@ -26,6 +26,7 @@ use crate::cluster::NodeRecord;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
+    printcolumn(name = "Unreached", type_ = "integer", json_path = ".status.unreachedCount"),
     printcolumn(name = "Key", type_ = "string", json_path = ".spec.tunnel.publicKey", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -67,10 +68,17 @@ pub struct WeftNodeStatus {
     /// Version of the agent.
     #[serde(default)]
     pub version: String,
-    /// Nodes that this one does not reach, and why.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Nodes that this one does not reach, and why: the first eight by name.
+    #[serde(default)]
+    #[schemars(length(max = MOST_UNREACHED))]
     pub unreached: Vec<Unreached>,
+    /// How many nodes this one does not reach in all.
+    #[serde(default)]
+    pub unreached_count: u32,
 }
+
+/// Nodes that are named as unreached, at most: every write of a status is sent to all agents.
+pub const MOST_UNREACHED: usize = 8;
 
 /// A node that this one does not reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

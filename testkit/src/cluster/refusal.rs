@@ -15,16 +15,19 @@ pub struct Refusal {
     pub message: String,
     /// Seconds after which to come again.
     pub retry_after: Option<u64>,
+    /// The name of the object that it is about, where it is one.
+    pub name: Option<String>,
 }
 
 impl Refusal {
     fn new(code: u16, reason: &'static str, message: String) -> Refusal {
-        Refusal { code, reason, message, retry_after: None }
+        Refusal { code, reason, message, retry_after: None, name: None }
     }
 
     /// No such object.
     pub fn not_found(target: &Target) -> Refusal {
-        Refusal::new(404, "NotFound", format!("{} not found", named(target)))
+        let refusal = Refusal::new(404, "NotFound", format!("{} not found", named(target)));
+        Refusal { name: Some(target.name.clone()), ..refusal }
     }
 
     /// No such path.
@@ -79,7 +82,10 @@ impl Refusal {
         let reason = match code {
             401 => "Unauthorized",
             403 => "Forbidden",
+            404 => "NotFound",
+            409 => "Conflict",
             410 => "Expired",
+            422 => "Invalid",
             429 => "TooManyRequests",
             503 => "ServiceUnavailable",
             504 => "Timeout",
@@ -96,6 +102,9 @@ impl Refusal {
         });
         if let Some(seconds) = self.retry_after {
             status["details"] = json!({ "retryAfterSeconds": seconds });
+        }
+        if let Some(name) = &self.name {
+            status["details"]["name"] = json!(name);
         }
         status
     }

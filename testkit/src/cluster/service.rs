@@ -195,7 +195,12 @@ impl Server {
         }
         let applied =
             self.store.change_or_create(target, |old| Ok(apply::apply(old, &wish, manager, target.status)));
-        applied.map(|(object, is_new)| shown(if is_new { 201 } else { 200 }, &object))
+        let (object, is_new) = applied?;
+        if is_new {
+            // The API wants the right to create as well.
+            self.faults.count(format!("create {}", target.resource.plural));
+        }
+        Ok(shown(if is_new { 201 } else { 200 }, &object))
     }
 
     fn delete(&self, target: &Target, body: &Bytes) -> Answered {

@@ -1,0 +1,125 @@
+//! Claims blocks of pools for this node. Whoever was quicker wins; the pool is then read anew.
+//!
+//! It is a task of its own: a pool that is used up keeps nothing else from being said.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::known::Known;
+use super::writer::{FIRST_PAUSE, LONGEST_PAUSE};
+use super::{Listener, pool_of, spread};
+use crate::cluster::{Pool, Told, block};
+use crate::crd::IPPool;
+use crate::error::{Error, Result};
+
+/// How often a claim is tried again at once when another node was quicker.
+const TRIES: u32 = 12;
+/// The pause after the first time; it doubles.
+const FIRST_TRY_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_TRY_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Claimer {
+    pub name: String,
+    pub listener: Listener,
+    pub tellings: watch::Receiver<Told>,
+    pub own_node: watch::Receiver<Option<Node>>,
+    pub known: watch::Receiver<Known>,
+}
+
+impl Claimer {
+    pub async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let claims = self.tellings.borrow_and_update().claims.clone();
+            let here = self.own_node.borrow_and_update().is_some();
+            let mut failed = false;
+            for pool in claims.iter().filter(|_| here) {
+                match self.claim(pool).await {
+                    Ok(()) => self.listener.reached("claims").await,
+                    Err(error) => {
+                        failed = true;
+                        self.listener.request_failed("claims", &error).await;
+                    }
+                }
+            }
+            pause = if failed { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
+            tokio::select! {
+                () = sleep(pause), if failed => {}
+                changed = self.tellings.changed(), if !failed => if changed.is_err() { return },
+                _ = self.own_node.changed(), if !failed => {}
+                () = self.listener.sender.closed() => return,
+            }
+        }
+    }
+
+    fn client(&self) -> Client {
+        self.listener.clients.borrow().clone()
+    }
+
+    async fn claim(&self, pool: &str) -> Result<()> {
+        let api = Api::<IPPool>::all(self.client());
+        let mut alive = None;
+        for attempt in 0..TRIES {
+            let found = api.get_opt(pool).await.map_err(|error| Error::request("get", "ippools", error))?;
+            let Some((mut object, known)) = found.and_then(|it| pool_of(&it).map(|known| (it, known))) else {
+                return Ok(());
+            };
+            if !block::owned(&known, &self.name).is_empty() {
+                return Ok(());
+            }
+            let block = match block::free(&known, block::seed(&self.name)) {
+                Some(block) => block,
+                None => self.abandoned(&known, &mut alive).await?,
+            };
+            let mut blocks = known.blocks;
+            blocks.insert(block, self.name.clone());
+            object.status = Some(object.status.unwrap_or_default().with(&blocks));
+            match api.replace_status(pool, &PostParams::default(), &object).await {
+                Ok(_) => {
+                    tracing::info!(pool, %block, "claimed a block for this node");
+                    return Ok(());
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 => sleep(self.try_pause(attempt)).await,
+                Err(error) => return Err(Error::request("update", "ippools/status", error)),
+            }
+        }
+        Err(Error::Refused(format!("many nodes claim blocks of IPPool/{pool} at once: trying again")))
+    }
+
+    /// Nodes that were too slow at once do not come again at once.
+    fn try_pause(&self, attempt: u32) -> Duration {
+        let longest = (FIRST_TRY_PAUSE * 2_u32.pow(attempt)).min(LONGEST_TRY_PAUSE);
+        longest.mul_f64(0.5 + spread::portion(&format!("{} {attempt}", self.name)))
+    }
+
+    /// A block whose node is gone. A node without a WeftNode may have come just now: Nodes tell, and they are listed
+    /// once for a claim, and not at all where each block has a node that is known. Theirs are many octets.
+    async fn abandoned(&self, pool: &Pool, alive: &mut Option<BTreeSet<String>>) -> Result<IpNet> {
+        let used_up = || Error::PoolsExhausted(pool.name.clone());
+        let all_known = match &self.known.borrow().nodes {
+            Some(nodes) => block::abandoned(pool, &names(nodes)).is_none(),
+            None => false,
+        };
+        if all_known {
+            return Err(used_up());
+        }
+        if alive.is_none() {
+            let api = Api::<Node>::all(self.client());
+            let nodes = api.list_metadata(&ListParams::default()).await;
+            let nodes = nodes.map_err(|error| Error::request("list", "nodes", error))?;
+            *alive = Some(nodes.items.iter().map(ResourceExt::name_any).collect());
+        }
+        alive.as_ref().and_then(|alive| block::abandoned(pool, &names(alive))).ok_or_else(used_up)
+    }
+}
+
+fn names(names: &BTreeSet<String>) -> BTreeSet<&str> {
+    names.iter().map(String::as_str).collect()
+}
