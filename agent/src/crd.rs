@@ -16,6 +16,8 @@ pub mod text;
 pub mod tunnel;
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -34,7 +34,7 @@ const MOST_BLOCKS: u8 = 16;
 #[serde(rename_all = "camelCase")]
 pub struct IPPoolSpec {
     /// All of its addresses: a prefix in CIDR form. It cannot be changed.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 49))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("cidr cannot be changed: make another pool"))]
     pub cidr: String,
     /// Prefix length of a node's block; default: 26 of IPv4, 112 of IPv6.
@@ -43,6 +43,7 @@ pub struct IPPoolSpec {
     pub block_size: Option<u8>,
     /// The Network that it is for; default: that of all pods.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
     pub network: String,
 }
 
