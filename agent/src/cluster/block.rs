@@ -7,6 +7,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Pool;
 
+/// Blocks that are given out of a pool, at most. In Kubernetes all of a pool's blocks are in the status of one object,
+/// and etcd takes 1.5 MiB for an object at most: an entry has 6 octets beside the block, up to 43 octets, and the node's
+/// name, 63 of a host name's usual most. So this many are below 0.9 MiB; Kubernetes itself is for 5,000 nodes. A cluster
+/// that has more takes more pools.
+pub const MOST_TAKEN: u128 = 8192;
+
 /// The blocks of a pool that a node has, the lowest first.
 pub fn owned(pool: &Pool, node: &str) -> Vec<IpNet> {
     pool.blocks.iter().filter(|(_, owner)| *owner == node).map(|(block, _)| *block).collect()
@@ -15,7 +21,7 @@ pub fn owned(pool: &Pool, node: &str) -> Vec<IpNet> {
 /// A block that nobody has, for one more node: the first after a place that `seed` says, so that nodes that come at once
 /// seldom want the same. `None`: all are taken.
 pub fn free(pool: &Pool, seed: u64) -> Option<IpNet> {
-    let count = block_count(pool);
+    let count = places(pool);
     let start = u128::from(seed) % count;
     // Of so many in a row, one at least is free or all are taken.
     let looked_at = count.min(pool.blocks.len() as u128 + 1);
@@ -34,8 +40,12 @@ pub fn abandoned(pool: &Pool, alive: &BTreeSet<&str>) -> Option<IpNet> {
     pool.blocks.iter().find(|(_, owner)| !alive.contains(owner.as_str())).map(|(block, _)| *block)
 }
 
-/// Blocks that a pool has in all.
+/// Blocks that a pool has for nodes.
 pub fn block_count(pool: &Pool) -> u128 {
+    places(pool).min(MOST_TAKEN)
+}
+
+fn places(pool: &Pool) -> u128 {
     1 << pool.block_size.saturating_sub(pool.cidr.prefix_len()).min(127)
 }
 
@@ -130,6 +140,14 @@ mod tests {
         ] {
             assert_eq!(is_free(&pool, block.parse().unwrap()), free, "{block}");
         }
+    }
+
+    #[test]
+    fn a_pool_gives_out_no_more_than_one_object_holds() {
+        assert_eq!(block_count(&pool("2001:db8::/48", 64)), MOST_TAKEN);
+        assert_eq!(block_count(&pool("198.18.0.0/15", 24)), 512);
+        let entry = format!("\"{}\":\"{}\",", "2001:db8:1111:2222:3333:4444:5555:6666/128", "n".repeat(63));
+        assert!(entry.len() as u128 * MOST_TAKEN < 1 << 20);
     }
 
     #[test]

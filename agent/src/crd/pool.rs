@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Pool;
 
-/// Bits that a block has less than its pool, at most: so many blocks are in the status.
+/// Bits that a block has more than its pool, at most: a /48 has room for any /64. Of so many blocks only some are ever
+/// given out ([`crate::cluster::block::MOST_TAKEN`]).
 const MOST_BLOCKS: u8 = 16;
 
 /// Addresses that each node takes a block of.
@@ -51,8 +52,10 @@ pub struct IPPoolSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IPPoolStatus {
-    /// The node of each block that is taken.
+    /// The node of each block that is taken. It is written whole: else the API server would keep the name of each block
+    /// once more, with who wrote it.
     #[serde(default)]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub blocks: BTreeMap<String, String>,
     /// How many that are.
     #[serde(default)]

@@ -73,17 +73,18 @@ fn the_api_servers_token_is_the_agents_alone() {
 fn the_agents_role_is_this_and_no_more() {
     let rendered = newest("default", &[]).unwrap();
     let role = only(&rendered, "ClusterRole").unwrap();
-    let own = ["networks", "routers", "tunnels", "ippools"];
-    let states =
-        ["networks/status", "routers/status", "tunnels/status", "ippools/status", "weftnodes/status"];
+    let declared = ["networks", "routers", "tunnels"];
+    let states = declared.map(|plural| format!("{plural}/status"));
     let expected = json!([
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch", "patch"]},
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch", "patch"]},
         {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
-        {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["weft.dev"], "resources": own, "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["weft.dev"], "resources": ["weftnodes"],
-         "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
-        {"apiGroups": ["weft.dev"], "resources": states, "verbs": ["get", "patch", "update"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["weft.dev"], "resources": declared, "verbs": ["list", "watch"]},
+        {"apiGroups": ["weft.dev"], "resources": states, "verbs": ["patch"]},
+        {"apiGroups": ["weft.dev"], "resources": ["ippools"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["weft.dev"], "resources": ["ippools/status"], "verbs": ["update"]},
+        {"apiGroups": ["weft.dev"], "resources": ["weftnodes"], "verbs": ["list", "watch", "create", "patch"]},
+        {"apiGroups": ["weft.dev"], "resources": ["weftnodes/status"], "verbs": ["patch"]},
     ]);
     assert_eq!(role["rules"], expected);
 }

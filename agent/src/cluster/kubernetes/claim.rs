@@ -74,9 +74,10 @@ impl Claimer {
             if !block::owned(&known, &self.name).is_empty() {
                 return Ok(());
             }
+            let has_room = (known.blocks.len() as u128) < block::block_count(&known);
             let block = match block::free(&known, block::seed(&self.name)) {
-                Some(block) => block,
-                None => self.abandoned(&known, &mut alive).await?,
+                Some(block) if has_room => block,
+                _ => self.abandoned(&known, &mut alive).await?,
             };
             let mut blocks = known.blocks;
             blocks.insert(block, self.name.clone());
