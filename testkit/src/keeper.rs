@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::lab::Place;
+use crate::lab::{Entrance, Place};
 use crate::process::{DEADLINE, Output, Process};
 use crate::wait::wait_until;
 
@@ -26,8 +26,13 @@ pub struct Kept {
 impl Kept {
     /// Starts a program with arguments in a place.
     pub fn start(place: &Place<'_>, command: &[&str]) -> Result<Kept> {
+        Kept::enter(&place.entrance(), command)
+    }
+
+    /// The same, for what outlives the borrow of its lab.
+    pub(crate) fn enter(entrance: &Entrance, command: &[&str]) -> Result<Kept> {
         let words = [&["python3", "-c", SCRIPT], command].concat();
-        Ok(Kept { process: place.spawn_with_input(&words, None)? })
+        Ok(Kept { process: entrance.spawn(&words, None)? })
     }
 
     /// Runs a program to its end, and that of all that it started.

@@ -25,6 +25,7 @@ pub mod node;
 pub mod peer;
 pub mod process;
 pub mod raw;
+pub mod runtimes;
 pub mod sniffer;
 pub mod topology;
 pub mod tunnel;

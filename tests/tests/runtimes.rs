@@ -2,7 +2,6 @@
 
 mod runtimes {
     pub mod containerd;
-    pub mod cri;
     pub mod ctr;
     pub mod daemonset;
     pub mod host_ports;

@@ -10,7 +10,7 @@ use super::node::SOON;
 impl Containerd<'_, '_> {
     /// Starts `ctr run --cni`, which stays until the container ends unless `options` say otherwise.
     fn start(&self, name: &str, options: &[&str]) -> Result<Kept> {
-        let group = format!("{}/{name}", self.node.cgroup);
+        let group = format!("{}/{name}", self.node.cgroup.path());
         let run = ["ctr", "--namespace", "k8s.io", "run", "--cni", "--snapshotter", "native"];
         let words =
             [&run, &["--cgroup", &group][..], options, &[image::NAME, name, "sleep", "infinity"]].concat();

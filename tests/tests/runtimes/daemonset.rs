@@ -3,12 +3,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-
-use super::cri::{
+use weft_testkit::runtimes::cri::{
     Capability, ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig,
     LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceOption, Number,
     PodSandboxConfig, SecurityProfile, Variable,
 };
+
 use super::node::Node;
 use super::rendering::{list, named, newest, only, pod};
 

@@ -2,10 +2,11 @@
 
 use anyhow::{Result, ensure};
 use weft_testkit::Place;
+use weft_testkit::runtimes::Pod;
+use weft_testkit::runtimes::cri::PortMapping;
 use weft_testkit::wait::retry_until;
 
-use super::containerd::{Containerd, Pod};
-use super::cri::PortMapping;
+use super::containerd::Containerd;
 use super::node::SOON;
 
 /// Where the mapped port is asked for from outside.

@@ -5,10 +5,10 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use weft_testkit::binaries;
+use weft_testkit::runtimes::cri::{ContainerConfig, ContainerMetadata, Mount, PodSandboxConfig};
 use weft_testkit::wait::retry_until;
 
 use super::containerd::Containerd;
-use super::cri::{ContainerConfig, ContainerMetadata, Mount, PodSandboxConfig};
 use super::daemonset::DaemonSet;
 use super::node::{Node, SOON};
 

@@ -1,35 +1,18 @@
-//! A node for container runtimes: a lab with the plugin installed where runtimes look for it. What they write below
-//! `/etc`, `/opt` and `/var` stays in the lab, so that they can be configured as on any node.
+//! A node for container runtimes: a lab with the plugin installed where runtimes look for it, and no agent.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weft_testkit::binaries;
+use weft_testkit::runtimes::{ControlGroup, prepare};
 use weft_testkit::wait::{retry_until, wait_until};
-use weft_testkit::{Lab, LabOptions, Manifest, Place, image};
+use weft_testkit::{Lab, LabOptions, Manifest, Place};
 
-/// The manual, whose configurations are the ones that are run.
-const MANUAL: &str = include_str!("../../../docs/cni.md");
-/// Where control groups are.
-const CGROUPS: &str = "/sys/fs/cgroup";
 /// Time for what takes a moment.
 pub const SOON: Duration = Duration::from_secs(20);
-
-/// Hides what is written, and the network configurations of the machine.
-const PREPARE: &str = "set -e
-for folder in etc opt var; do
-  mkdir -p /run/lab/$folder/new /run/lab/$folder/work
-  options=lowerdir=/$folder,upperdir=/run/lab/$folder/new,workdir=/run/lab/$folder/work
-  mount -t overlay -o $options overlay /$folder
-done
-rm -rf /etc/cni/net.d /etc/containerd /etc/containers/containers.conf /var/lib/weft /var/lib/cni
-mkdir -p /etc/cni/net.d /etc/containerd /opt/cni/bin /var/lib
-mkdir -p -m 700 /run/lab/detach /var/lib/weft/cni
-ln -s /run/lab/detach /var/lib/weft/cni/detach
-ln -sf /usr/lib/cni/loopback /opt/cni/bin/loopback";
 
 /// A network beside the node.
 const OUTSIDE: &str = "ip netns add outside
@@ -48,7 +31,7 @@ pub struct Node<'a> {
     /// The lab, with a daemon, the Networks `pods` and `small`, and the node's own Port on `pods`.
     pub lab: &'a mut Lab,
     /// The parent of all control groups of this test.
-    pub cgroup: String,
+    pub cgroup: Arc<ControlGroup>,
 }
 
 /// `pods` as in `examples/node-access.yaml`: what is sent to outside goes by way of the node.
@@ -76,13 +59,6 @@ fn networks() -> Manifest {
         .port("node", node)
 }
 
-/// The first TOML file below a heading of the manual.
-pub fn documented(heading: &str) -> Result<&'static str> {
-    let section = MANUAL.split_once(&format!("\n### {heading}\n")).context("a section of the manual")?.1;
-    let text = section.split_once("```toml\n").context("a TOML file in the manual")?.1;
-    Ok(text.split_once("```").context("its end")?.0)
-}
-
 impl Node<'_> {
     /// Runs a test on a node.
     pub fn test(test: impl FnOnce(&mut Node<'_>) -> Result<()>) {
@@ -90,11 +66,9 @@ impl Node<'_> {
         let options = LabOptions { collect_seconds: 1, ..LabOptions::default() };
         Lab::test_with(&options, |lab| {
             lab.apply(&networks())?;
-            let cgroup = format!("/weft-{}", lab.holder_pid());
+            let cgroup = prepare(lab)?;
             let mut node = Node { lab, cgroup };
-            node.must(&["sh", "-c", PREPARE])?;
             node.install("pods")?;
-            image::write(&node.lab.node(), "/run/lab")?;
             test(&mut node)
         });
     }
@@ -158,31 +132,4 @@ impl Node<'_> {
         ensure!(used.sum::<u64>() == 0, "addresses are in use: {pools}");
         Ok(())
     }
-}
-
-impl Drop for Node<'_> {
-    fn drop(&mut self) {
-        for root in roots() {
-            let folder = root.join(self.cgroup.trim_start_matches('/'));
-            // The kernel needs a moment to forget processes that were killed.
-            let _ = retry_until(SOON, "the end of a control group", || remove(&folder));
-        }
-    }
-}
-
-/// The tops of the hierarchies of control groups: one, or with version 1 many.
-fn roots() -> Vec<PathBuf> {
-    let below = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
-    below.chain([PathBuf::from(CGROUPS)]).collect()
-}
-
-/// Removes a control group and those below it.
-fn remove(folder: &Path) -> Result<()> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder)?.flatten().filter(|entry| entry.path().is_dir()) {
-        remove(&entry.path())?;
-    }
-    Ok(fs::remove_dir(folder)?)
 }

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use weft_testkit::runtimes::documented;
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Kept, image};
 
-use super::node::{Node, SOON, documented};
+use super::node::{Node, SOON};
 
 /// What a lab needs beside the manual's configuration: no systemd, and less privileges.
 const HERE: &str = r#"
@@ -56,7 +57,7 @@ impl Podman<'_, '_> {
     fn container(&self, name: &str, options: &[&str]) -> Result<Kept> {
         let run = ["run", "--detach", "--name", name, "--network", "weft"];
         // podman takes the right to ping away.
-        let here = ["--cap-add", "NET_RAW", "--cgroup-parent", &self.node.cgroup];
+        let here = ["--cap-add", "NET_RAW", "--cgroup-parent", self.node.cgroup.path()];
         let kept = self.start(&[&run[..], &here, options, &[image::NAME, "sleep", "infinity"]].concat())?;
         retry_until(SOON, "a container", || {
             let state = self.run(&["inspect", "--format", "{{.State.Status}}", name])?;

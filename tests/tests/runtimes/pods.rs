@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use weft_testkit::runtimes::cri::PortMapping;
+use weft_testkit::runtimes::documented;
 use weft_testkit::wait::retry_until;
 
 use super::containerd::Containerd;
-use super::cri::PortMapping;
-use super::node::{SOON, documented};
+use super::node::SOON;
 
 /// The gateways of the Network, of both families.
 const GATEWAYS: [&str; 2] = ["198.18.1.1", "2001:db8:1::1"];
@@ -115,6 +116,7 @@ fn the_primary_address_is_in_the_first_subnet_where_the_plugin_may_say_so() {
         let text = documented("containerd")?;
         containerd.node.install("six")?;
         containerd.configure(&text.replace("max_conf_num = 1", "max_conf_num = 1\n  ip_pref = \"cni\""))?;
+        containerd.wait_for_network()?;
         let one = containerd.pod("one")?;
         ensure!(one.addresses[0].starts_with("2001:db8:3::") && one.addresses[1].contains('.'), "{one:?}");
         Ok(())

@@ -1,5 +1,7 @@
 //! What kubelet says to a container runtime: the Container Runtime Interface (CRI), `runtime.v1` of Kubernetes, as far
-//! as these tests need it. Fields have the names and numbers of `cri-api`'s `api.proto`.
+//! as tests need it. Fields have the names and numbers of `cri-api`'s `api.proto`.
+// The fields are explained in api.proto.
+#![allow(missing_docs)]
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -93,6 +95,15 @@ pub struct RunPodSandboxRequest {
     pub config: Option<PodSandboxConfig>,
 }
 
+/// Which sandbox is asked about; verbose: the runtime may tell more than the interface has fields for.
+#[derive(Clone, PartialEq, Message)]
+pub struct PodSandboxStatusRequest {
+    #[prost(string, tag = "1")]
+    pub pod_sandbox_id: String,
+    #[prost(bool, tag = "2")]
+    pub verbose: bool,
+}
+
 /// The id of a sandbox: the only field of several requests, and of the answer to RunPodSandbox.
 #[derive(Clone, PartialEq, Message)]
 pub struct Sandbox {
@@ -130,6 +141,8 @@ pub struct PodSandboxStatus {
 pub struct PodSandboxStatusResponse {
     #[prost(message, optional, tag = "1")]
     pub status: Option<PodSandboxStatus>,
+    #[prost(map = "string, string", tag = "2")]
+    pub info: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
