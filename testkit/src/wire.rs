@@ -4,8 +4,8 @@
 //! Addresses: on one link, member N has 192.0.2.N/24 and 2001:db8:ffff::N/64. With a router between, it has
 //! 192.0.2.(16 N + 1)/28 and 2001:db8:ffff:N::1/64, and the router the last address but one of that.
 
-use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -32,7 +32,7 @@ pub struct Wire {
     lab: Lab,
     shape: Shape,
     mtu: u32,
-    members: Cell<u8>,
+    members: AtomicU8,
 }
 
 /// Where a member is on the wire.
@@ -77,7 +77,7 @@ impl Plug {
 impl Wire {
     /// One link of this MTU that all members are on.
     pub fn link(mtu: u32) -> Result<Wire> {
-        let wire = Wire { lab: Lab::empty()?, shape: Shape::Link, mtu, members: Cell::new(0) };
+        let wire = Wire { lab: Lab::empty()?, shape: Shape::Link, mtu, members: AtomicU8::new(0) };
         wire.run(&format!("ip link add br0 mtu {mtu} type bridge mcast_snooping 0"))?;
         wire.run("ip link set br0 up")?;
         Ok(wire)
@@ -85,7 +85,7 @@ impl Wire {
 
     /// A router with a link of MTU 1500 for each member.
     pub fn routed() -> Result<Wire> {
-        let wire = Wire { lab: Lab::empty()?, shape: Shape::Router, mtu: 1500, members: Cell::new(0) };
+        let wire = Wire { lab: Lab::empty()?, shape: Shape::Router, mtu: 1500, members: AtomicU8::new(0) };
         let switches =
             "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding";
         wire.place().exec(&["sh", "-ec", switches])?.ok()?;
@@ -94,10 +94,24 @@ impl Wire {
 
     /// Puts a node on the wire by a device [`DEVICE`] with addresses.
     pub fn plug(&self, lab: &Lab) -> Result<Plug> {
-        let number = self.members.get() + 1;
+        let number = self.members.fetch_add(1, Ordering::Relaxed) + 1;
         ensure!(number < 15, "a wire has room for 14 members");
-        self.members.set(number);
         let plug = self.place_of(number);
+        self.connect(lab, &plug)?;
+        Ok(plug)
+    }
+
+    /// Puts a node where another one was, of which nothing may be left ([`Wire::unplug`]).
+    pub fn plug_again(&self, lab: &Lab, plug: &Plug) -> Result<()> {
+        self.connect(lab, plug)
+    }
+
+    /// Takes a member off the wire, with its device.
+    pub fn unplug(&self, plug: &Plug) -> Result<()> {
+        self.run(&format!("ip link delete {}", plug.port()))
+    }
+
+    fn connect(&self, lab: &Lab, plug: &Plug) -> Result<()> {
         switch(lab, "ipv6/conf/default/accept_dad", "0")?;
         let (port, mtu, holder) = (plug.port(), self.mtu, lab.holder_pid());
         self.run(&format!(
@@ -108,17 +122,17 @@ impl Wire {
         }
         self.run(&format!("ip link set {port} up"))?;
         lab.node().run(&format!("ip link set {DEVICE} up"))?.ok()?;
-        self.address(lab, &plug, DEVICE)?;
+        self.address(lab, plug, DEVICE)?;
         wait_for_carrier(&self.place(), &plug.port())?;
         wait_for_carrier(&lab.node(), DEVICE)?;
         if self.shape == Shape::Router {
-            let (gateway4, gateway6) = gateways(number);
+            let (gateway4, gateway6) = gateways(plug.number);
             for gateway in [IpAddr::from(gateway4), gateway6.into()] {
                 let ping = format!("ping -n -c 1 -W 1 {gateway}");
                 retry_until(SOON, "the router to answer", || lab.node().run(&ping)?.ok())?;
             }
         }
-        Ok(plug)
+        Ok(())
     }
 
     /// Gives a member's device its addresses and routes, which it loses when it goes down.
@@ -141,8 +155,7 @@ impl Wire {
 
     /// Gives a member of a link other addresses than it has, and takes the old ones.
     pub fn readdress(&self, lab: &Lab, plug: &Plug) -> Result<Plug> {
-        let number = self.members.get() + 1;
-        self.members.set(number);
+        let number = self.members.fetch_add(1, Ordering::Relaxed) + 1;
         let mut moved = self.place_of(number);
         moved.number = plug.number;
         // The old ones first: what comes later into the same prefix goes with what was there before.
@@ -178,7 +191,7 @@ impl Wire {
     /// Lets the router take no larger packets to any member than these; it tells who sends larger ones.
     pub fn narrow(&self, mtu: u32) -> Result<()> {
         ensure!(self.shape == Shape::Router, "only a router has links of different MTUs");
-        for number in 1..=self.members.get() {
+        for number in 1..=self.members.load(Ordering::Relaxed) {
             let (plug, (gateway4, gateway6)) = (self.place_of(number), gateways(number));
             let (net4, port) = (Ipv4Addr::new(192, 0, 2, 16 * number), plug.port());
             self.run(&format!("ip route replace {net4}/28 dev {port} src {gateway4} mtu lock {mtu}"))?;

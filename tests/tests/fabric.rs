@@ -1,0 +1,8 @@
+//! Nodes with a daemon, an agent and a containerd each, and pods that are made as the kubelet makes them.
+
+mod fabric {
+    pub mod bandwidth;
+    pub mod host_ports;
+    pub mod reach;
+    pub mod server;
+}
