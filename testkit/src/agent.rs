@@ -12,15 +12,13 @@ use crate::cluster::ApiServer;
 use crate::image;
 use crate::lab::{Lab, LabOptions};
 use crate::node::Node;
+use crate::runtimes::NAMESPACE;
 use crate::wait::retry_until;
 use crate::wire::{Family, Plug, Wire};
 
 mod member;
 
 pub use member::{Member, Pod};
-
-/// The Kubernetes namespace of all pods.
-const NAMESPACE: &str = "shop";
 
 /// Longest time until a cluster has come to rest.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -144,12 +142,15 @@ impl Cluster {
         self.api.patch(&format!("/api/v1/nodes/{name}/status"), &status).map(drop)
     }
 
-    /// What the scheduler says of a pod: the kubelet starts none that the API server has not told of.
-    pub fn declare_pod(&self, name: &str, node: usize) -> Result<()> {
+    /// What the scheduler says of a pod: the kubelet starts none that the API server has not told of. Gives its UID, which
+    /// the kubelet tells the runtime.
+    pub fn declare_pod(&self, name: &str, node: usize) -> Result<String> {
         self.api.apply(&json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {"nodeName": self.nodes[node].name, "containers": [{"name": "main", "image": image::NAME}]},
-        }))
+        }))?;
+        let pod = self.api.get(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}"))?;
+        Ok(pod["metadata"]["uid"].as_str().context("a UID")?.to_owned())
     }
 
     /// Waits until all nodes serve and know each other.

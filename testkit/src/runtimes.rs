@@ -18,6 +18,8 @@ pub mod cri;
 
 pub use containerd::{Containerd, Pod};
 
+/// The Kubernetes namespace of all pods that are made by runtimes.
+pub const NAMESPACE: &str = "shop";
 /// The manual, whose configurations are the ones that are run.
 const MANUAL: &str = include_str!("../../docs/cni.md");
 /// Where control groups are.

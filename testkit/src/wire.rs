@@ -106,9 +106,12 @@ impl Wire {
         self.connect(lab, plug)
     }
 
-    /// Takes a member off the wire, with its device.
+    /// Takes a member off the wire, with its device; also one whose namespace is gone.
     pub fn unplug(&self, plug: &Plug) -> Result<()> {
-        self.run(&format!("ip link delete {}", plug.port()))
+        // The kernel removes the device by itself a moment after the namespace at its other end.
+        let _ = self.run(&format!("ip link delete {}", plug.port()));
+        let look = format!("ip link show dev {}", plug.port());
+        wait_until(SOON, "the end of a cable", || self.run(&look).is_err())
     }
 
     fn connect(&self, lab: &Lab, plug: &Plug) -> Result<()> {

@@ -3,6 +3,9 @@
 mod fabric {
     pub mod bandwidth;
     pub mod host_ports;
+    pub mod outages;
     pub mod reach;
     pub mod server;
+    pub mod services;
+    pub mod traffic;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tonic::Status;
 
-use super::{ControlGroup, cri, documented};
+use super::{ControlGroup, NAMESPACE, cri, documented};
 use crate::image;
 use crate::keeper::Kept;
 use crate::lab::{Entrance, Lab};
@@ -127,7 +127,7 @@ impl Containerd {
         let metadata = cri::PodSandboxMetadata {
             name: name.into(),
             uid: format!("uid-{name}"),
-            namespace: "shop".into(),
+            namespace: NAMESPACE.into(),
             attempt: 0,
         };
         let linux =

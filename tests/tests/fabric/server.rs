@@ -5,9 +5,10 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use weft_testkit::Place;
-use weft_testkit::agent::{Cluster, Runtime};
+use weft_testkit::agent::{Cluster, Runtime, SOON};
 use weft_testkit::runtimes::Pod;
 use weft_testkit::runtimes::cri::PodSandboxConfig;
+use weft_testkit::wait::retry_until;
 
 /// The port of servers.
 pub const PORT: u16 = 80;
@@ -60,9 +61,10 @@ impl Server {
         name: &str,
         adjust: impl FnOnce(&mut PodSandboxConfig),
     ) -> Result<Server> {
+        let uid = cluster.declare_pod(name, node)?;
         let mut wish = cluster.nodes[node].containerd()?.wish(name);
         adjust(&mut wish);
-        Server::run(cluster, node, name, wish, PORT)
+        Server::run(cluster, node, uid, wish, PORT)
     }
 
     /// Starts one on a node.
@@ -70,17 +72,32 @@ impl Server {
         Server::start_as(cluster, node, name, |_| ())
     }
 
-    /// Starts one on a node's own network.
-    pub fn start_on_the_node(cluster: &Cluster, node: usize, name: &str) -> Result<Server> {
-        let wish = cluster.nodes[node].containerd()?.wish_on_the_node(name);
-        Server::run(cluster, node, name, wish, NODE_PORT)
+    /// Starts one on a node, of which the API server has told before, with this UID.
+    pub fn start_declared(cluster: &Cluster, node: usize, name: &str, uid: String) -> Result<Server> {
+        let wish = cluster.nodes[node].containerd()?.wish(name);
+        Server::run(cluster, node, uid, wish, PORT)
     }
 
-    fn run(cluster: &Cluster, node: usize, name: &str, wish: PodSandboxConfig, port: u16) -> Result<Server> {
-        cluster.declare_pod(name, node)?;
+    /// Starts one on a node's own network.
+    pub fn start_on_the_node(cluster: &Cluster, node: usize, name: &str) -> Result<Server> {
+        let uid = cluster.declare_pod(name, node)?;
+        let wish = cluster.nodes[node].containerd()?.wish_on_the_node(name);
+        Server::run(cluster, node, uid, wish, NODE_PORT)
+    }
+
+    fn run(
+        cluster: &Cluster,
+        node: usize,
+        uid: String,
+        mut wish: PodSandboxConfig,
+        port: u16,
+    ) -> Result<Server> {
+        let metadata = wish.metadata.as_mut().context("who the pod is")?;
+        metadata.uid = uid;
+        let name = metadata.name.clone();
         let member = &cluster.nodes[node];
-        let pod = member.containerd()?.run(wish, &command(name, &port.to_string(), "/tmp"))?;
-        let server = Server { name: name.into(), node, pod };
+        let pod = member.containerd()?.run(wish, &command(&name, &port.to_string(), "/tmp"))?;
+        let server = Server { name, node, pod };
         server.place(cluster).wait_for_listener(port)?;
         Ok(server)
     }
@@ -155,4 +172,9 @@ fn reaches_all(cluster: &Cluster, pod: &Server, others: &[Server]) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// The same after a change, which takes a moment to be everywhere.
+pub fn all_reach_all_soon(cluster: &Cluster, pods: &[Server]) -> Result<()> {
+    retry_until(SOON, "all pods to reach each other", || all_reach_all(cluster, pods))
 }
