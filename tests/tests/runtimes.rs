@@ -6,9 +6,11 @@ mod runtimes {
     pub mod daemonset;
     pub mod host_ports;
     pub mod image;
+    pub mod in_cluster;
     pub mod node;
     pub mod podman;
     pub mod pods;
+    pub mod release;
 
     // The chart's own tests use the rest.
     #[allow(dead_code)]

@@ -52,9 +52,14 @@ impl Member {
 
     /// Starts the runtime, and then the agent.
     pub fn start(&mut self, runtime: Runtime) -> Result<()> {
-        self.launch_runtime(runtime)?;
-        self.wait_for_runtime()?;
+        self.start_runtime(runtime)?;
         self.start_agent()
+    }
+
+    /// Starts the runtime alone.
+    pub fn start_runtime(&mut self, runtime: Runtime) -> Result<()> {
+        self.launch_runtime(runtime)?;
+        self.wait_for_runtime()
     }
 
     /// Starts the runtime without waiting for it.

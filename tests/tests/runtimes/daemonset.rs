@@ -1,19 +1,23 @@
 //! The pod of the chart's DaemonSet, told to a container runtime in the way of the kubelet. What the chart renders is
 //! its own tests' business.
 
+use std::fs;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use weft_testkit::Lab;
 use weft_testkit::runtimes::cri::{
     Capability, ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig,
     LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceOption, Number,
     PodSandboxConfig, SecurityProfile, Variable,
 };
 
-use super::node::Node;
 use super::rendering::{list, named, newest, only, pod};
 
 /// Where the node has what the kubelet would make of volumes that are no folders of the node.
 const VOLUMES: &str = "/run/lab/volumes";
+/// Where a container finds how to reach the API server: `ca.crt`, `token` and `namespace`.
+pub const API_ACCESS: &str = "/run/lab/volumes/api-access";
 /// Values of a namespace: the pod's, and the node's.
 const OF_POD: i32 = 0;
 const OF_NODE: i32 = 2;
@@ -55,18 +59,19 @@ const CONTEXT: [&str; 8] = [
 #[derive(Debug)]
 pub struct DaemonSet {
     spec: Value,
+    node: String,
     /// What stands in the lab for the node's mount namespace.
     mounts: String,
 }
 
 impl DaemonSet {
-    /// Renders it, and makes the volumes on the node.
-    pub fn new(node: &Node<'_>) -> Result<DaemonSet> {
-        let objects = newest("default", &[])?;
-        let mounts = format!("/proc/{}/ns/mnt", node.lab.holder_pid());
-        let daemonset = DaemonSet { spec: pod(&objects)?.clone(), mounts };
+    /// Renders it with further options of `helm template` for a node of this name, and makes the volumes there.
+    pub fn new(lab: &Lab, node: &str, options: &[&str]) -> Result<DaemonSet> {
+        let objects = newest("default", options)?;
+        let mounts = format!("/proc/{}/ns/mnt", lab.holder_pid());
+        let daemonset = DaemonSet { spec: pod(&objects)?.clone(), node: node.into(), mounts };
         for volume in list(&daemonset.spec["volumes"]) {
-            make(node, volume, &only(&objects, "ConfigMap")?["data"])?;
+            make(lab, volume, &only(&objects, "ConfigMap")?["data"])?;
         }
         Ok(daemonset)
     }
@@ -95,7 +100,7 @@ impl DaemonSet {
             image: Some(ImageSpec { image: text(&spec["image"])? }),
             command: texts(&spec["command"])?,
             args: self.in_the_lab(texts(&spec["args"])?)?,
-            envs: list(&spec["env"]).iter().map(variable).collect::<Result<_>>()?,
+            envs: list(&spec["env"]).iter().map(|it| self.variable(it)).collect::<Result<_>>()?,
             mounts: mounts.collect::<Result<_>>()?,
             log_path: format!("{name}.log"),
             linux: Some(LinuxContainerConfig { security_context: Some(self.context(spec)?) }),
@@ -105,6 +110,12 @@ impl DaemonSet {
     /// The command by which the kubelet asks whether a container has started.
     pub fn startup(&self, name: &str) -> Result<Vec<String>> {
         texts(&self.find(name)?["startupProbe"]["exec"]["command"])
+    }
+
+    /// The URL by which the kubelet asks whether a container is ready.
+    pub fn readiness(&self, name: &str) -> Result<String> {
+        let get = &self.find(name)?["readinessProbe"]["httpGet"];
+        Ok(format!("http://{}:{}{}", text(&get["host"])?, get["port"], text(&get["path"])?))
     }
 
     fn find(&self, name: &str) -> Result<&Value> {
@@ -120,6 +131,16 @@ impl DaemonSet {
             .collect();
         ensure!(!args.iter().any(|word| word.contains("/proc/1/")), "out of the lab: {args:?}");
         Ok(args)
+    }
+
+    fn variable(&self, variable: &Value) -> Result<Variable> {
+        let field = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+        let value = match field.as_str() {
+            Some("spec.nodeName") => self.node.clone(),
+            Some(other) => bail!("{other}: what the kubelet makes of it is not known here"),
+            None => text(&variable["value"])?,
+        };
+        Ok(Variable { key: text(&variable["name"])?, value })
     }
 
     fn namespaces(&self) -> Result<NamespaceOption> {
@@ -173,17 +194,20 @@ fn source(volume: &Value) -> Result<String> {
     }
 }
 
-/// Makes a volume, with the files of the one ConfigMap that there is. No container here has a token of an API server.
-fn make(node: &Node<'_>, volume: &Value, files: &Value) -> Result<()> {
+/// Makes a volume, with the files of the one ConfigMap that there is. A token for the API server is the test's business
+/// ([`API_ACCESS`]).
+fn make(lab: &Lab, volume: &Value, files: &Value) -> Result<()> {
     let path = source(volume)?;
+    let must = |command: &[&str]| lab.node().exec(command)?.ok().map(drop);
     match volume["hostPath"]["type"].as_str() {
-        Some("CharDevice") => return node.must(&["test", "-c", &path]).map(drop),
-        Some("DirectoryOrCreate") | None => node.must(&["mkdir", "-p", &path])?,
+        Some("CharDevice") => return must(&["test", "-c", &path]),
+        Some("DirectoryOrCreate") | None => must(&["mkdir", "-p", &path])?,
         Some(other) => bail!("{path}: {other}"),
     };
     if !volume["configMap"].is_null() {
         for (name, content) in files.as_object().context("files")? {
-            node.write(&format!("{path}/{name}"), &text(content)?)?;
+            let file = lab.path(&format!("{path}/{name}"));
+            fs::write(&file, text(content)?).with_context(|| file.display().to_string())?;
         }
     }
     Ok(())
@@ -196,10 +220,6 @@ fn knows(object: &Value, known: &[&str]) -> Result<()> {
         Some(key) => bail!("{key}: what the kubelet makes of it is not known here"),
         None => Ok(()),
     }
-}
-
-fn variable(variable: &Value) -> Result<Variable> {
-    Ok(Variable { key: text(&variable["name"])?, value: text(&variable["value"])? })
 }
 
 fn profile(profile: &Value) -> Result<SecurityProfile> {
