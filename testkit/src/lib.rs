@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod binaries;
 pub mod cluster;
+pub mod endpoints;
 pub mod frame;
 pub mod image;
 pub mod iperf3;

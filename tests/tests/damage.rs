@@ -3,19 +3,15 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tonic::{Code, Status};
-use weft_proto::Client;
 use weft_proto::v1::attach_request::AddressSource;
-use weft_proto::v1::{
-    self, AttachRequest, AttachmentKey, AttachmentState, CheckRequest, DetachRequest, PoolAddresses, PortType,
-};
+use weft_proto::v1::{self, AttachRequest, CheckRequest, PoolAddresses, PortType};
+use weft_testkit::endpoints::{Runtime, key, wish};
 use weft_testkit::wait::{retry_until, wait_until};
-use weft_testkit::{Lab, LabOptions, Manifest};
+use weft_testkit::{Lab, Manifest};
 
-/// Long enough for whatever may hang.
-const LIMIT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(20);
 const STATE: &str = "/run/lab/state/weft.redb";
 
@@ -42,115 +38,40 @@ const FLIPPED: [Damage; 4] = [
     ("a bit of every page flipped", |octets| octets.iter_mut().step_by(4096).for_each(|it| *it ^= 1)),
 ];
 
-/// A lab and the client of its daemon.
-struct Runtime<'a> {
-    lab: &'a mut Lab,
-    executor: tokio::runtime::Runtime,
+fn check(runtime: &Runtime<'_>, container: &str) -> Result<(), Status> {
+    runtime.check(CheckRequest { key: Some(key(container, "eth0")), ..Default::default() })
 }
 
-impl Runtime<'_> {
-    fn test(test: impl FnOnce(&mut Runtime<'_>) -> Result<()>) {
-        let options = LabOptions { collect_seconds: 1, ..LabOptions::default() };
-        Lab::test_with(&options, |lab| {
-            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            test(&mut Runtime { lab, executor })
-        });
-    }
+/// Kills the daemon, changes what is on disk, and starts it again.
+fn damaged(runtime: &mut Runtime<'_>, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+    runtime.lab.kill_daemon();
+    let path = runtime.lab.path(STATE);
+    let mut octets = fs::read(&path).context("the state file")?;
+    change(&mut octets);
+    fs::write(&path, octets).context("the state file")?;
+    runtime.lab.restart()
+}
 
-    fn call<T>(
-        &self,
-        call: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, Status>,
-    ) -> Result<T, Status> {
-        let socket = format!("unix://{}", self.lab.path("/run/weft/weftd.sock").display());
-        self.executor.block_on(async {
-            let client = Client::connect(&socket).map_err(|error| Status::internal(error.to_string()))?;
-            match tokio::time::timeout(LIMIT, call(client)).await {
-                Ok(answer) => answer.map(tonic::Response::into_inner),
-                Err(_) => Err(Status::cancelled("no answer in time")),
-            }
-        })
-    }
+/// What says that a damaged file was found since `before` octets of the log.
+fn told(runtime: &Runtime<'_>, before: usize, expected: &str) -> Result<()> {
+    let log = runtime.lab.log();
+    let since = &log[before..];
+    ensure!(since.contains("the state file /run/lab/state/weft.redb is damaged: "), "{since}");
+    ensure!(since.contains("WARN") && since.contains(expected), "{expected:?} expected: {since}");
+    Ok(())
+}
 
-    /// Makes the namespace of a container, as a runtime would.
-    fn container(&self, name: &str) -> Result<()> {
-        self.lab.node().run(&format!("ip netns add {name}"))?.ok().map(drop)
-    }
-
-    fn ask(&self, request: AttachRequest) -> Result<AttachmentState, Status> {
-        let answer = self.call(async |mut client: Client| client.endpoints.attach(request).await)?;
-        answer.attachment.ok_or_else(|| Status::internal("no attachment"))
-    }
-
-    /// What is said to a request that is not granted.
-    fn refused(&self, request: AttachRequest) -> Result<Status> {
-        match self.ask(request) {
-            Ok(attachment) => bail!("attached: {attachment:?}"),
-            Err(status) => Ok(status),
-        }
-    }
-
-    fn check(&self, container: &str) -> Result<(), Status> {
-        let request = CheckRequest { key: Some(key(container)), ..Default::default() };
-        self.call(async |mut client: Client| client.endpoints.check(request).await).map(drop)
-    }
-
-    fn detach(&self, container: &str) -> Result<usize> {
-        let key = Some(key(container));
-        let answer =
-            self.call(async |mut client: Client| client.endpoints.detach(DetachRequest { key }).await)?;
-        Ok(answer.detached.len())
-    }
-
-    fn ports(&self) -> Result<usize> {
-        Ok(self.lab.weft(&["get", "ports", "-o", "name"])?.ok()?.lines().count())
-    }
-
-    /// Kills the daemon, changes what is on disk, and starts it again.
-    fn damaged(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        self.lab.kill_daemon();
-        let path = self.lab.path(STATE);
-        let mut octets = fs::read(&path).context("the state file")?;
-        change(&mut octets);
-        fs::write(&path, octets).context("the state file")?;
-        self.lab.restart()
-    }
-
-    /// What says that a damaged file was found since `before` octets of the log.
-    fn told(&self, before: usize, expected: &str) -> Result<()> {
-        let log = self.lab.log();
-        let since = &log[before..];
-        ensure!(since.contains("the state file /run/lab/state/weft.redb is damaged: "), "{since}");
-        ensure!(since.contains("WARN") && since.contains(expected), "{expected:?} expected: {since}");
+/// Nothing is left of any container.
+fn is_empty(runtime: &Runtime<'_>) -> Result<()> {
+    ensure!(runtime.ports()?.len() == 0, "Ports are left: {:?}", runtime.ports()?);
+    let left = runtime.lab.weft(&["get", "namespaces", "-o", "name"])?.ok()?;
+    ensure!(left.is_empty(), "Namespaces are left: {left}");
+    retry_until(SOON, "the ends of pairs to go", || {
+        let command = "nsenter --net=/run/weft/netns/ports ip -o link show type veth";
+        let ends = runtime.lab.node().run(command)?.ok()?;
+        ensure!(ends.is_empty(), "{ends}");
         Ok(())
-    }
-
-    /// Nothing is left of any container.
-    fn is_empty(&self) -> Result<()> {
-        ensure!(self.ports()? == 0, "{} Ports are left", self.ports()?);
-        let left = self.lab.weft(&["get", "namespaces", "-o", "name"])?.ok()?;
-        ensure!(left.is_empty(), "Namespaces are left: {left}");
-        retry_until(SOON, "the ends of pairs to go", || {
-            let command = "nsenter --net=/run/weft/netns/ports ip -o link show type veth";
-            let ends = self.lab.node().run(command)?.ok()?;
-            ensure!(ends.is_empty(), "{ends}");
-            Ok(())
-        })
-    }
-}
-
-fn key(container: &str) -> AttachmentKey {
-    AttachmentKey { container_id: container.into(), interface: "eth0".into() }
-}
-
-/// What a container called like its namespace asks for.
-fn wish(container: &str) -> AttachRequest {
-    AttachRequest {
-        key: Some(key(container)),
-        network: "pods".into(),
-        netns: format!("/run/netns/{container}"),
-        configuration: "pods".into(),
-        ..Default::default()
-    }
+    })
 }
 
 fn with_address(container: &str, address: &str) -> AttachRequest {
@@ -170,9 +91,9 @@ fn three_containers(runtime: &Runtime<'_>) -> Result<()> {
     for name in ["one", "two", "three"] {
         runtime.container(name)?;
     }
-    runtime.ask(wish("one"))?;
-    runtime.ask(AttachRequest { r#type: PortType::Tap as i32, ..wish("two") })?;
-    runtime.ask(with_address("three", "198.18.1.6"))?;
+    runtime.attach(wish("one"))?;
+    runtime.attach(AttachRequest { r#type: PortType::Tap as i32, ..wish("two") })?;
+    runtime.attach(with_address("three", "198.18.1.6"))?;
     Ok(())
 }
 
@@ -183,7 +104,7 @@ const LIVING: [(&str, &str); 4] =
 fn containers_go_on(runtime: &Runtime<'_>) -> Result<()> {
     for (container, address) in LIVING {
         retry_until(SOON, "traffic", || runtime.lab.container(container).reaches(address))?;
-        runtime.check(container)?;
+        check(runtime, container)?;
     }
     Ok(())
 }
@@ -198,20 +119,20 @@ fn survives(damages: &[Damage]) {
 fn survives_one(runtime: &mut Runtime<'_>, damage: fn(&mut Vec<u8>)) -> Result<()> {
     three_containers(runtime)?;
     runtime.container("gone")?;
-    let gone = runtime.ask(wish("gone"))?;
+    let gone = runtime.attach(wish("gone"))?;
     ensure!(gone.addresses[0].address == "198.18.1.4/29", "{gone:?}");
     let before = runtime.lab.log().len();
     runtime.lab.kill_daemon();
     runtime.lab.node().run("ip netns delete gone")?.ok()?;
-    runtime.damaged(damage)?;
-    runtime.told(before, "rebuilt from /run/weft/state: ")?;
+    damaged(runtime, damage)?;
+    told(runtime, before, "rebuilt from /run/weft/state: ")?;
     containers_go_on(runtime)?;
     retry_until(SOON, "the attachment of what is gone to go", || {
-        ensure!(runtime.ports()? == 3, "{} Ports", runtime.ports()?);
+        ensure!(runtime.ports()?.len() == 3, "{:?}", runtime.ports()?);
         Ok(())
     })?;
     runtime.container("new")?;
-    let new = runtime.ask(wish("new"))?;
+    let new = runtime.attach(wish("new"))?;
     ensure!(new.addresses[0].address == "198.18.1.5/29", "an address in use: {new:?}");
     runtime.container("next")?;
     let full = runtime.refused(wish("next"))?;
@@ -219,9 +140,9 @@ fn survives_one(runtime: &mut Runtime<'_>, damage: fn(&mut Vec<u8>)) -> Result<(
     let taken = runtime.refused(with_address("next", "198.18.1.6"))?;
     ensure!(taken.code() == Code::AlreadyExists, "{taken:?}");
     for container in ["one", "two", "three", "new"] {
-        ensure!(runtime.detach(container)? == 1, "{container} was not known");
+        ensure!(runtime.detach(container, "eth0")?.len() == 1, "{container} was not known");
     }
-    runtime.is_empty()
+    is_empty(runtime)
 }
 
 #[test]
@@ -251,14 +172,14 @@ fn is_held(runtime: &mut Runtime<'_>, damage: fn(&mut Vec<u8>)) -> Result<()> {
     let before = runtime.lab.log().len();
     runtime.lab.kill_daemon();
     runtime.lab.node().run("rm -r /run/weft/state")?.ok()?;
-    runtime.damaged(damage)?;
-    runtime.told(before, "nothing could be rebuilt from /run/weft/state: apply all resources again")?;
-    ensure!(runtime.ports()? == 0);
+    damaged(runtime, damage)?;
+    told(runtime, before, "nothing could be rebuilt from /run/weft/state: apply all resources again")?;
+    ensure!(runtime.ports()?.len() == 0);
     // Also after another start, of a state that is not damaged.
     for start in ["first", "second"] {
         runtime.lab.apply(&pods())?;
         runtime.container(start)?;
-        let attachment = runtime.ask(wish(start))?;
+        let attachment = runtime.attach(wish(start))?;
         let address = &attachment.addresses[0].address;
         ensure!(address == "198.18.1.4/29" || address == "198.18.1.5/29", "an address in use: {address}");
         for (container, address) in [("one", "198.18.1.2"), ("two", "198.18.1.3"), ("three", "198.18.1.6")] {
@@ -271,16 +192,16 @@ fn is_held(runtime: &mut Runtime<'_>, damage: fn(&mut Vec<u8>)) -> Result<()> {
         runtime.lab.restart()?;
     }
     for container in ["one", "two", "three"] {
-        runtime.detach(container)?;
+        runtime.detach(container, "eth0")?;
         runtime.lab.node().run(&format!("ip netns delete {container}"))?.ok()?;
     }
     for container in ["first", "second"] {
-        ensure!(runtime.detach(container)? == 1);
+        ensure!(runtime.detach(container, "eth0")?.len() == 1);
     }
     wait_until(SOON, "what was held to be let go", || {
         runtime.lab.get("network", "pods").is_ok_and(|it| it["status"]["pools"][0]["used"].is_null())
     })?;
-    runtime.is_empty()
+    is_empty(runtime)
 }
 
 /// The same request by another container in the same namespace.
@@ -302,20 +223,20 @@ fn a_port_that_is_lost_from_the_copy_keeps_its_address_and_the_others_their_traf
         runtime.lab.kill_daemon();
         runtime.lab.node().run("sh -c truncate${IFS}-s4${IFS}/run/weft/state/Port.one*")?.ok()?;
         let before = runtime.lab.log().len();
-        runtime.damaged(|octets| octets.fill(0))?;
-        runtime.told(before, "not rebuilt: Port.one-eth0-")?;
+        damaged(runtime, |octets| octets.fill(0))?;
+        told(runtime, before, "not rebuilt: Port.one-eth0-")?;
         retry_until(SOON, "traffic", || runtime.lab.container("two").reaches("198.18.1.6"))?;
-        runtime.check("two")?;
+        check(runtime, "two")?;
         let refused = runtime.refused(with_address("two", "198.18.1.2").renamed("other"))?;
         ensure!(refused.message().contains("is in use by a living device"), "{refused:?}");
         // Attached again, the container has its device and its address.
-        let again = runtime.ask(wish("one"))?;
+        let again = runtime.attach(wish("one"))?;
         ensure!(again.addresses[0].address == "198.18.1.2/29", "{again:?}");
         retry_until(SOON, "traffic", || runtime.lab.container("one").reaches("198.18.1.6"))?;
         for container in ["one", "two", "three"] {
-            ensure!(runtime.detach(container)? == 1);
+            ensure!(runtime.detach(container, "eth0")?.len() == 1);
         }
-        runtime.is_empty()
+        is_empty(runtime)
     });
 }
 

@@ -2,22 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::Code;
 use weft_proto::Client;
 use weft_proto::detach_queue::{DetachQueue, QueuedDetach};
 use weft_proto::v1::attach_request::AddressSource;
 use weft_proto::v1::{
-    self, AttachRequest, AttachmentKey, AttachmentState, CheckRequest, CollectRequest, DetachRequest,
-    EndpointStatusRequest, GivenAddresses, PoolAddresses, PortType,
+    self, AttachRequest, AttachmentKey, AttachmentState, CheckRequest, CollectRequest, EndpointStatusRequest,
+    GivenAddresses, PoolAddresses, PortType,
 };
+use weft_testkit::Manifest;
+use weft_testkit::endpoints::{Runtime, key, wish};
 use weft_testkit::lab::DETACH_QUEUE;
 use weft_testkit::wait::wait_until;
-use weft_testkit::{Lab, LabOptions, Manifest};
-
-/// Long enough for whatever may hang.
-const LIMIT: Duration = Duration::from_secs(90);
 
 /// A Network for containers with both families.
 fn pods() -> Manifest {
@@ -28,87 +26,20 @@ fn pods() -> Manifest {
     Manifest::new().router("core").network("pods", json!({ "router": "core", "subnets": subnets }))
 }
 
-/// A lab and the client of its daemon.
-struct Runtime<'a> {
-    lab: &'a mut Lab,
-    executor: tokio::runtime::Runtime,
+/// Runs a test in the place of a runtime that attaches to `pods`.
+fn test(test: impl FnOnce(&mut Runtime<'_>) -> Result<()>) {
+    Runtime::test(|runtime| {
+        runtime.lab.apply(&pods())?;
+        test(runtime)
+    });
 }
 
-impl Runtime<'_> {
-    fn test(test: impl FnOnce(&mut Runtime<'_>) -> Result<()>) {
-        let options = LabOptions { collect_seconds: 1, ..LabOptions::default() };
-        Lab::test_with(&options, |lab| {
-            lab.apply(&pods())?;
-            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            test(&mut Runtime { lab, executor })
-        });
-    }
-
-    /// Makes the namespace of a container, as a runtime would.
-    fn container(&self, name: &str) -> Result<()> {
-        self.lab.node().run(&format!("ip netns add {name}"))?.ok().map(drop)
-    }
-
-    fn call<T>(
-        &self,
-        call: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, Status>,
-    ) -> Result<T, Status> {
-        let socket = format!("unix://{}", self.lab.path("/run/weft/weftd.sock").display());
-        self.executor.block_on(async {
-            let client = Client::connect(&socket).map_err(|error| Status::internal(error.to_string()))?;
-            match tokio::time::timeout(LIMIT, call(client)).await {
-                Ok(answer) => answer.map(tonic::Response::into_inner),
-                Err(_) => Err(Status::cancelled("no answer in time")),
-            }
-        })
-    }
-
-    fn ask(&self, request: AttachRequest) -> Result<v1::AttachResponse, Status> {
-        self.call(async |mut client: Client| client.endpoints.attach(request).await)
-    }
-
-    fn attach(&self, request: AttachRequest) -> Result<AttachmentState> {
-        self.ask(request)?.attachment.context("an attachment")
-    }
-
-    fn detach(&self, container: &str, interface: &str) -> Result<Vec<AttachmentKey>> {
-        let key = Some(key(container, interface));
-        let answer =
-            self.call(async |mut client: Client| client.endpoints.detach(DetachRequest { key }).await)?;
-        Ok(answer.detached)
-    }
-
-    fn check(&self, request: CheckRequest) -> Result<(), Status> {
-        self.call(async |mut client: Client| client.endpoints.check(request).await).map(drop)
-    }
-
-    fn run(&self, container: &str, line: &str) -> Result<String> {
-        self.lab.node().run(&format!("ip netns exec {container} {line}"))?.ok()
-    }
-
-    fn pings(&self, container: &str, address: &str) -> Result<()> {
-        self.run(container, &format!("ping -n -c 1 -W 2 {address}")).map(drop)
-    }
-
-    fn ports(&self) -> Result<Vec<String>> {
-        let listed = self.lab.weft(&["get", "ports", "-o", "name"])?.ok()?;
-        Ok(listed.lines().map(str::to_owned).collect())
-    }
+fn run(runtime: &Runtime<'_>, container: &str, line: &str) -> Result<String> {
+    runtime.lab.container(container).run(line)?.ok()
 }
 
-fn key(container: &str, interface: &str) -> AttachmentKey {
-    AttachmentKey { container_id: container.into(), interface: interface.into() }
-}
-
-/// What a container called like its namespace asks for.
-fn wish(container: &str) -> AttachRequest {
-    AttachRequest {
-        key: Some(key(container, "eth0")),
-        network: "pods".into(),
-        netns: format!("/run/netns/{container}"),
-        configuration: "pods".into(),
-        ..Default::default()
-    }
+fn pings(runtime: &Runtime<'_>, container: &str, address: &str) -> Result<()> {
+    run(runtime, container, &format!("ping -n -c 1 -W 2 {address}")).map(drop)
 }
 
 fn addresses(attachment: &AttachmentState) -> Vec<&str> {
@@ -117,27 +48,27 @@ fn addresses(attachment: &AttachmentState) -> Vec<&str> {
 
 #[test]
 fn what_is_attached_carries_traffic_when_the_answer_comes() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for (name, kind) in [("one", PortType::Veth), ("two", PortType::Tap)] {
             runtime.container(name)?;
             let attachment = runtime.attach(AttachRequest { r#type: kind as i32, ..wish(name) })?;
-            runtime.pings(name, "198.18.1.1")?;
-            runtime.pings(name, "2001:db8:1::1")?;
-            let link = runtime.run(name, "ip -o link show eth0")?;
+            pings(runtime, name, "198.18.1.1")?;
+            pings(runtime, name, "2001:db8:1::1")?;
+            let link = run(runtime, name, "ip -o link show eth0")?;
             ensure!(link.contains(&attachment.mac) && link.contains("mtu 1500"), "{link}");
-            let loopback = runtime.run(name, "ip -o link show lo")?;
+            let loopback = run(runtime, name, "ip -o link show lo")?;
             ensure!(loopback.contains("LOWER_UP"), "{loopback}");
             ensure!(attachment.host_device.is_empty() == (kind == PortType::Tap), "{attachment:?}");
             ensure!(attachment.routes.len() == 2, "{attachment:?}");
         }
-        runtime.pings("one", "198.18.1.3")?;
-        runtime.pings("two", "2001:db8:1::2")
+        pings(runtime, "one", "198.18.1.3")?;
+        pings(runtime, "two", "2001:db8:1::2")
     });
 }
 
 #[test]
 fn asking_again_gives_the_same_and_never_a_second_address() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         let first = runtime.ask(wish("one"))?;
         let again = runtime.ask(wish("one"))?;
@@ -158,20 +89,18 @@ fn asking_again_gives_the_same_and_never_a_second_address() {
 
 #[test]
 fn asking_twice_at_once_gives_one_attachment() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for round in 0..5 {
             let name = format!("twice{round}");
             runtime.container(&name)?;
-            let both = runtime.executor.block_on(async {
-                let socket = format!("unix://{}", runtime.lab.path("/run/weft/weftd.sock").display());
-                let client = Client::connect(&socket)?;
+            let both = runtime.call(async |client: Client| {
                 let (mut one, mut other) = (client.endpoints.clone(), client.endpoints);
                 let (one, other) = tokio::join!(one.attach(wish(&name)), other.attach(wish(&name)));
-                anyhow::Ok((one?.into_inner(), other?.into_inner()))
+                Ok(tonic::Response::new((one?.into_inner(), other?.into_inner())))
             })?;
             ensure!(both.0.attachment == both.1.attachment, "{both:?}");
             ensure!(both.0.existed != both.1.existed, "{both:?}");
-            runtime.pings(&name, "198.18.1.1")?;
+            pings(runtime, &name, "198.18.1.1")?;
         }
         ensure!(runtime.ports()?.len() == 5);
         Ok(())
@@ -180,13 +109,13 @@ fn asking_twice_at_once_gives_one_attachment() {
 
 #[test]
 fn a_container_that_was_made_anew_under_its_old_name_is_attached_anew() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         runtime.attach(wish("one"))?;
         runtime.lab.node().run("ip netns delete one")?.ok()?;
         runtime.container("one")?;
         runtime.attach(wish("one"))?;
-        runtime.pings("one", "198.18.1.1")?;
+        pings(runtime, "one", "198.18.1.1")?;
         ensure!(runtime.ports()?.len() == 1);
         Ok(())
     });
@@ -194,7 +123,7 @@ fn a_container_that_was_made_anew_under_its_old_name_is_attached_anew() {
 
 #[test]
 fn a_container_may_have_several_devices() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         let second = json!({ "subnets": [{ "prefix": "198.18.2.0/24" }] });
         runtime.lab.apply(&Manifest::new().network("storage", second))?;
@@ -215,7 +144,7 @@ fn a_container_may_have_several_devices() {
 
 #[test]
 fn detaching_succeeds_however_little_is_left() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         ensure!(runtime.detach("never", "eth0")?.is_empty());
         runtime.container("one")?;
         let attachment = runtime.attach(wish("one"))?;
@@ -231,15 +160,15 @@ fn detaching_succeeds_however_little_is_left() {
 
 #[test]
 fn what_fails_leaves_nothing_behind() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         let missing = runtime.ask(wish("nowhere")).unwrap_err();
         ensure!(missing.code() == Code::FailedPrecondition, "{missing:?}");
         ensure!(missing.message() == "/run/netns/nowhere does not exist", "{missing:?}");
         runtime.container("one")?;
-        runtime.run("one", "ip link add eth0 type bridge")?;
+        run(runtime, "one", "ip link add eth0 type bridge")?;
         let taken = runtime.ask(wish("one")).unwrap_err();
         ensure!(taken.code() == Code::AlreadyExists, "{taken:?}");
-        runtime.run("one", "ip -o link show type bridge")?;
+        run(runtime, "one", "ip -o link show type bridge")?;
         let unknown = runtime.ask(AttachRequest { network: "none".into(), ..wish("one") }).unwrap_err();
         ensure!(
             (unknown.code(), unknown.message()) == (Code::NotFound, "there is no Network/none"),
@@ -258,7 +187,7 @@ fn what_fails_leaves_nothing_behind() {
 
 #[test]
 fn wanted_and_given_addresses_are_what_the_container_gets() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for name in ["one", "two", "three", "four"] {
             runtime.container(name)?;
         }
@@ -277,7 +206,7 @@ fn wanted_and_given_addresses_are_what_the_container_gets() {
         };
         let three = AttachRequest { address_source: given(&["198.18.1.200/24"]), ..wish("three") };
         ensure!(addresses(&runtime.attach(three)?) == ["198.18.1.200/24"]);
-        runtime.pings("one", "198.18.1.200")?;
+        pings(runtime, "one", "198.18.1.200")?;
         let none = runtime.attach(AttachRequest { address_source: given(&[]), ..wish("four") })?;
         ensure!(none.addresses.is_empty() && none.routes.is_empty(), "{none:?}");
         Ok(())
@@ -286,7 +215,7 @@ fn wanted_and_given_addresses_are_what_the_container_gets() {
 
 #[test]
 fn what_another_has_already_is_taken_and_not_wrong() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for name in ["one", "two"] {
             runtime.container(name)?;
         }
@@ -315,7 +244,7 @@ fn what_another_has_already_is_taken_and_not_wrong() {
 
 #[test]
 fn check_says_what_is_not_as_it_was_made() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         runtime.attach(wish("one"))?;
         let request = || CheckRequest { key: Some(key("one", "eth0")), ..Default::default() };
@@ -332,11 +261,11 @@ fn check_says_what_is_not_as_it_was_made() {
         fails(CheckRequest { netns: "/run/netns/two".into(), ..request() }, "not in /run/netns/two")?;
         fails(CheckRequest { mac: "02:00:00:00:00:09".into(), ..request() }, "not 02:00:00:00:00:09")?;
         fails(CheckRequest { addresses: vec!["198.18.1.99/24".into()], ..request() }, "198.18.1.99/24")?;
-        runtime.run("one", "ip -6 route delete default")?;
+        run(runtime, "one", "ip -6 route delete default")?;
         fails(request(), "there is no route to ::/0 by 2001:db8:1::1")?;
-        runtime.run("one", "ip address flush dev eth0")?;
+        run(runtime, "one", "ip address flush dev eth0")?;
         fails(request(), "does not have the address 198.18.1.2/24")?;
-        runtime.run("one", "ip link delete eth0")?;
+        run(runtime, "one", "ip link delete eth0")?;
         let unknown = runtime.check(CheckRequest { key: Some(key("two", "eth0")), ..Default::default() });
         ensure!(unknown.unwrap_err().code() == Code::NotFound);
         Ok(())
@@ -345,18 +274,18 @@ fn check_says_what_is_not_as_it_was_made() {
 
 #[test]
 fn what_later_plugins_change_stays_changed() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         runtime.attach(wish("one"))?;
-        runtime.run("one", "ip link set eth0 mtu 1400 txqueuelen 77")?;
-        runtime.run("one", "ip address add 198.18.1.50/24 dev eth0")?;
+        run(runtime, "one", "ip link set eth0 mtu 1400 txqueuelen 77")?;
+        run(runtime, "one", "ip address add 198.18.1.50/24 dev eth0")?;
         runtime.lab.kill_daemon();
         runtime.lab.restart()?;
         runtime.container("two")?;
         runtime.attach(wish("two"))?;
-        let link = runtime.run("one", "ip -o link show eth0")?;
+        let link = run(runtime, "one", "ip -o link show eth0")?;
         ensure!(link.contains("mtu 1400") && link.contains("qlen 77"), "{link}");
-        let addresses = runtime.run("one", "ip -o -4 address show dev eth0")?;
+        let addresses = run(runtime, "one", "ip -o -4 address show dev eth0")?;
         ensure!(addresses.contains("198.18.1.50/24"), "{addresses}");
         runtime.check(CheckRequest { key: Some(key("one", "eth0")), ..Default::default() })?;
         Ok(())
@@ -365,7 +294,7 @@ fn what_later_plugins_change_stays_changed() {
 
 #[test]
 fn only_what_is_not_in_the_list_is_collected() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for (name, configuration) in [("one", "pods"), ("two", "pods"), ("three", "others")] {
             runtime.container(name)?;
             runtime.attach(AttachRequest { configuration: configuration.into(), ..wish(name) })?;
@@ -375,7 +304,7 @@ fn only_what_is_not_in_the_list_is_collected() {
             runtime.call(async |mut client: Client| client.endpoints.collect(request).await)
         };
         ensure!(collect(vec![key("one", "eth0")])?.detached == [key("two", "eth0")]);
-        runtime.pings("one", "198.18.1.4")?;
+        pings(runtime, "one", "198.18.1.4")?;
         ensure!(collect(Vec::new())?.detached == [key("one", "eth0")]);
         ensure!(runtime.ports()?.len() == 1);
         Ok(())
@@ -384,7 +313,7 @@ fn only_what_is_not_in_the_list_is_collected() {
 
 #[test]
 fn status_says_whether_containers_can_come() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         let small = json!({ "subnets": [{ "prefix": "198.18.9.0/30" }] });
         runtime.lab.apply(&Manifest::new().network("small", small))?;
         let status = |network: &str| {
@@ -414,7 +343,7 @@ fn status_says_whether_containers_can_come() {
 
 #[test]
 fn only_attach_gives_a_port_to_a_container() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         let attachment = runtime.attach(wish("one"))?;
         let yaml = runtime.lab.weft(&["get", "port", &attachment.port, "-o", "yaml"])?.ok()?;
@@ -436,14 +365,14 @@ const COLLECTED: Duration = Duration::from_secs(20);
 
 #[test]
 fn containers_whose_namespace_is_gone_are_collected() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for (name, kind) in [("veth", PortType::Veth), ("tap", PortType::Tap), ("alive", PortType::Tap)] {
             runtime.container(name)?;
             runtime.attach(AttachRequest { r#type: kind as i32, ..wish(name) })?;
         }
         // Its namespace has no name any more, but there is somebody in it.
         let inside = runtime.lab.node().spawn("ip netns exec alive sleep 60")?;
-        runtime.run("alive", "ip -o link show eth0")?;
+        run(runtime, "alive", "ip -o link show eth0")?;
         wait_until(COLLECTED, "somebody in the namespace", || {
             let same = format!("[ /proc/{}/ns/net -ef /run/netns/alive ]", inside.pid());
             runtime.lab.node().exec(&["sh", "-c", &same]).is_ok_and(|output| output.success())
@@ -461,7 +390,7 @@ fn containers_whose_namespace_is_gone_are_collected() {
 
 #[test]
 fn what_was_asked_while_the_daemon_was_down_is_made_up_for() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for name in ["one", "two"] {
             runtime.container(name)?;
             runtime.attach(wish(name))?;
@@ -486,7 +415,7 @@ fn what_was_asked_while_the_daemon_was_down_is_made_up_for() {
 
 #[test]
 fn after_a_boot_nothing_is_held_for_containers_of_the_one_before() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         for name in ["one", "two"] {
             runtime.container(name)?;
             runtime.attach(wish(name))?;
@@ -501,13 +430,13 @@ fn after_a_boot_nothing_is_held_for_containers_of_the_one_before() {
         // A container of this boot may be called like one of the last.
         let attachment = runtime.attach(wish("two"))?;
         ensure!(addresses(&attachment) == ["198.18.1.4/24", "2001:db8:1::4/64"], "{attachment:?}");
-        runtime.pings("two", "198.18.1.1")
+        pings(runtime, "two", "198.18.1.1")
     });
 }
 
 #[test]
 fn a_namespace_under_the_path_of_another_is_left_alone() {
-    Runtime::test(|runtime| {
+    test(|runtime| {
         runtime.container("one")?;
         runtime.attach(wish("one"))?;
         runtime.lab.node().run("ip netns delete one")?.ok()?;
@@ -515,7 +444,7 @@ fn a_namespace_under_the_path_of_another_is_left_alone() {
         wait_until(COLLECTED, "the Port to be collected", || {
             runtime.ports().is_ok_and(|ports| ports.is_empty())
         })?;
-        let links = runtime.run("one", "ip -o link show")?;
+        let links = run(runtime, "one", "ip -o link show")?;
         ensure!(links.lines().count() == 1, "{links}");
         Ok(())
     });
