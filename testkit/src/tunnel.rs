@@ -25,6 +25,11 @@ pub const CONTAINER: &str = "c";
 /// The Tunnel of each node.
 pub const TUNNEL: &str = "t";
 
+/// The Network of each node's container.
+pub const NETWORK: &str = "front";
+/// The Router of each node, where there is one.
+pub const ROUTER: &str = "main";
+
 /// Container `number`'s address on a segment.
 pub fn on_segment(number: u8, family: Family) -> String {
     match family {
@@ -68,41 +73,41 @@ pub fn segment(number: u8, port: PortKind, mtu: u32, kind: &str, encapsulation: 
     let addresses = [on_segment(number, Family::V4) + "/24", on_segment(number, Family::V6) + "/64"];
     Manifest::new()
         .namespace(CONTAINER)
-        .network("front", network)
+        .network(NETWORK, network)
         .port(CONTAINER, container(number, port, &addresses))
-        .resource("Tunnel", TUNNEL, json!({ "network": "front", "mtu": mtu, kind: encapsulation }))
+        .resource("Tunnel", TUNNEL, json!({ "network": NETWORK, "mtu": mtu, kind: encapsulation }))
 }
 
 /// Node `number` at a link of this MTU. `encapsulation` is called `kind` (`gre`, `wireguard`) in the Tunnel's spec.
 pub fn link(number: u8, port: PortKind, mtu: u32, kind: &str, encapsulation: Value) -> Manifest {
+    let own = [on_link(number, Family::V4) + "/32", on_link(number, Family::V6) + "/128"];
+    behind_a_router(number, port).with("Network", NETWORK, "mtu", json!(mtu)).resource(
+        "Tunnel",
+        TUNNEL,
+        json!({ "router": ROUTER, "addresses": own, "mtu": mtu, kind: encapsulation }),
+    )
+}
+
+/// Node `number` with its container on a Network of its own behind a Router, and no tunnel yet.
+pub fn behind_a_router(number: u8, port: PortKind) -> Manifest {
+    let [v4, v6, ..] = prefixes(number);
     let network = json!({
-        "router": "main",
-        "mtu": mtu,
+        "router": ROUTER,
         "subnets": [
-            { "prefix": format!("198.18.{number}.0/24"), "gateway": format!("198.18.{number}.1") },
-            { "prefix": format!("2001:db8:{number}::/64"), "gateway": format!("2001:db8:{number}::1") },
+            { "prefix": v4, "gateway": format!("198.18.{number}.1") },
+            { "prefix": v6, "gateway": format!("2001:db8:{number}::1") },
         ],
     });
     let addresses = [behind_link(number, Family::V4) + "/24", behind_link(number, Family::V6) + "/64"];
     let mut port = container(number, port, &addresses);
     port["defaultRoute"] = json!(true);
-    let own = [on_link(number, Family::V4) + "/32", on_link(number, Family::V6) + "/128"];
-    Manifest::new()
-        .namespace(CONTAINER)
-        .router("main")
-        .network("front", network)
-        .port(CONTAINER, port)
-        .resource(
-            "Tunnel",
-            TUNNEL,
-            json!({ "router": "main", "addresses": own, "mtu": mtu, kind: encapsulation }),
-        )
+    Manifest::new().namespace(CONTAINER).router(ROUTER).network(NETWORK, network).port(CONTAINER, port)
 }
 
 /// Its MAC address is its own: Weft would make the same one of the same name on each node.
 fn container(number: u8, kind: PortKind, addresses: &[String]) -> Value {
     json!({
-        "network": "front",
+        "network": NETWORK,
         "namespace": CONTAINER,
         "type": kind.name(),
         "mac": format!("02:00:00:00:01:{number:02x}"),

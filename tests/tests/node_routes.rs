@@ -3,20 +3,18 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_testkit::process::Process;
-use weft_testkit::tunnel::{self, CONTAINER, End, SOON, behind_link};
+use weft_testkit::tunnel::{self, CONTAINER, End, NETWORK, ROUTER, SOON};
 use weft_testkit::wait::retry_until;
 use weft_testkit::wire::DEVICE;
-use weft_testkit::{Family, Manifest, Node, Nodes, Sniffer, Wire};
+use weft_testkit::{Family, Manifest, Node, Nodes, PortKind, Sniffer, Wire};
 
 /// The `host` Port and its device.
 const HOST: &str = "weft0";
 
-/// What is behind node `number`.
+/// A prefix of what is behind node `number`.
 fn prefix(number: u8, family: Family) -> String {
-    match family {
-        Family::V4 => format!("198.18.{number}.0/24"),
-        Family::V6 => format!("2001:db8:{number}::/64"),
-    }
+    let [v4, v6, ..] = tunnel::prefixes(number);
+    if family == Family::V4 { v4 } else { v6 }
 }
 
 /// A route to what is behind node `number`, which is at `node`.
@@ -32,29 +30,15 @@ fn manifest(number: u8, routes: &[Value]) -> Manifest {
         { "prefix": "0.0.0.0/0", "nextHops": [host4] },
         { "prefix": "::/0", "nextHops": [host6] },
     ]);
-    let network = json!({
-        "router": "main",
-        "subnets": [
-            { "prefix": prefix(number, Family::V4), "gateway": format!("198.18.{number}.1") },
-            { "prefix": prefix(number, Family::V6), "gateway": format!("2001:db8:{number}::1") },
-        ],
-        "masquerade": { "except": ["198.18.0.0/15", "2001:db8::/32"] },
-    });
     let host = json!({
-        "network": "pods", "type": "host", "device": HOST, "sourceCheck": false,
+        "network": NETWORK, "type": "host", "device": HOST, "sourceCheck": false,
         "addresses": [host4 + "/24", host6 + "/64"],
         "nodeRoutes": routes,
     });
-    let addresses = [behind_link(number, Family::V4) + "/24", behind_link(number, Family::V6) + "/64"];
-    let container = json!({
-        "network": "pods", "namespace": CONTAINER, "type": "veth", "addresses": addresses, "defaultRoute": true,
-    });
-    Manifest::new()
-        .namespace(CONTAINER)
-        .resource("Router", "main", json!({ "routes": out }))
-        .network("pods", network)
+    tunnel::behind_a_router(number, PortKind::Veth)
+        .with("Router", ROUTER, "routes", out)
+        .with("Network", NETWORK, "masquerade", json!({ "except": ["198.18.0.0/15", "2001:db8::/32"] }))
         .port(HOST, host)
-        .port(CONTAINER, container)
 }
 
 /// The routes of node `from` (from 0) of two to the other.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weft_testkit::tunnel::{self, CONTAINER, End, SOON, behind_link};
+use weft_testkit::tunnel::{self, CONTAINER, End, NETWORK, ROUTER, SOON, TUNNEL};
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Family, Manifest, Node, Nodes, Sniffer, Wire};
+use weft_testkit::{Family, Manifest, Node, Nodes, PortKind, Sniffer, Wire};
 
 const VNI: u32 = 7;
 const MTU: u32 = 1450;
@@ -31,37 +31,23 @@ fn manifest(number: u8, underlay: &[IpAddr]) -> Manifest {
     };
     let remotes = each(&|it, address| json!({ "address": address, "macs": [gateway_mac(it)] }));
     let neighbors = each(&|it, _| json!({ "address": gateway(it), "mac": gateway_mac(it) }));
-    let v4 = each(&|it, _| json!({ "prefix": format!("198.18.{it}.0/24"), "nextHops": [gateway(it)] }));
-    let v6 = each(&|it, _| json!({ "prefix": format!("2001:db8:{it}::/64"), "nextHops": [gateway(it)] }));
-    let routes = [v4, v6].concat();
+    let [v4, v6] = [0, 1].map(|family: usize| {
+        each(&|it, _| json!({ "prefix": tunnel::prefixes(it)[family], "nextHops": [gateway(it)] }))
+    });
     let overlay = json!({
-        "router": "main",
+        "router": ROUTER,
         "mtu": MTU,
         "gatewayMac": gateway_mac(number),
         "subnets": [{ "prefix": "fd00:7::/64", "gateway": gateway(number) }],
         "staticNeighbors": neighbors,
     });
-    let pods = json!({
-        "router": "main",
-        "mtu": MTU,
-        "subnets": [
-            { "prefix": format!("198.18.{number}.0/24"), "gateway": format!("198.18.{number}.1") },
-            { "prefix": format!("2001:db8:{number}::/64"), "gateway": format!("2001:db8:{number}::1") },
-        ],
-    });
-    let addresses = [behind_link(number, Family::V4) + "/24", behind_link(number, Family::V6) + "/64"];
-    let container = json!({
-        "network": "pods", "namespace": CONTAINER, "type": "veth", "addresses": addresses, "defaultRoute": true,
-    });
-    Manifest::new()
-        .namespace(CONTAINER)
-        .resource("Router", "main", json!({ "routes": routes }))
+    tunnel::behind_a_router(number, PortKind::Veth)
+        .with("Router", ROUTER, "routes", json!([v4, v6].concat()))
+        .with("Network", NETWORK, "mtu", json!(MTU))
         .network("overlay", overlay)
-        .network("pods", pods)
-        .port(CONTAINER, container)
         .resource(
             "Tunnel",
-            "t",
+            TUNNEL,
             json!({ "network": "overlay", "mtu": MTU, "vxlan": { "vni": VNI, "remotes": remotes } }),
         )
 }
