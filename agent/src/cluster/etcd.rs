@@ -2,24 +2,26 @@
 //! declared. The keys are those of [`key`], which are documented in docs/etcd.md.
 //!
 //! One task has it all: it connects to the first endpoint that answers, lists, watches, and writes what this node says.
-//! When the connection is lost it goes on with the next endpoint, from the revision that it had come to. A node's lease
-//! only says whether it is alive; what it told stays until it is forgotten.
+//! When the connection is lost it goes on with the next endpoint, and lists again: no number of etcd's says for sure that
+//! its history is still the one that was heard, because a backup that was put back counts on from an older one. A node's
+//! lease only says whether it is alive; what it told stays until it is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use self::api::etcdserverpb::{ResponseHeader, WatchResponse};
+use self::api::etcdserverpb::WatchResponse;
 use self::client::{Connection, Endpoints};
 use self::key::{Key, Keys};
+use self::life::Life;
 use self::mirror::Mirror;
 use self::transaction::Claim;
-use super::{Event, Line, NodeRecord, OwnNode, Told, block};
+use super::{Event, Line, NodeRecord, OwnNode, Told};
+use crate::cache::Cache;
 use crate::config::{Config, EtcdConfig};
 use crate::error::{Error, Result, chain};
 
@@ -27,40 +29,45 @@ mod address;
 mod api;
 mod client;
 mod key;
+mod life;
 mod mirror;
+mod tls;
 mod transaction;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// After a claim that failed.
 const CLAIM_PAUSE: Duration = Duration::from_secs(5);
+/// So much longer than a lease lasts do nodes stay that etcd does not know any more: they may only not have told it again
+/// yet, because they try to connect every [`LONGEST_PAUSE`].
+const HOLD: Duration = Duration::from_secs(30);
 /// How often this node's own addresses are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Starts to listen, and to write what this node says. The task runs until the events' receiver is dropped.
 ///
-/// Errors: a file that cannot be read, an endpoint that cannot be understood. That etcd does not answer is none.
+/// Errors: a state folder that cannot be made, an endpoint that cannot be understood. That etcd does not answer is none.
 pub fn start(config: &Config) -> Result<Line> {
     let (sender, events) = mpsc::channel(1024);
     let (told, tellings) = watch::channel(Told::default());
     let keys = Keys::new(&config.etcd.prefix);
+    let known = Cache::open(&config.state_dir)?.load();
     let keeper = Keeper {
         name: config.node_name.clone(),
         addresses: config.addresses.node.clone(),
         endpoints: Endpoints::new(&config.etcd)?,
         config: config.etcd.clone(),
-        mirror: Mirror::new(keys.clone()),
+        mirror: Mirror::remembering(keys.clone(), &config.node_name, &known),
         keys,
         sender,
         tellings,
-        position: None,
         lease: None,
         written: Written::default(),
-        had: BTreeMap::new(),
         claim_at: Instant::now(),
+        give_up_at: Instant::now(),
         own: Vec::new(),
         reached: false,
-        warned: false,
+        warned: None,
     };
     tokio::spawn(keeper.run());
     Ok(Line { events, told })
@@ -68,7 +75,7 @@ pub fn start(config: &Config) -> Result<Line> {
 
 /// Forgets a node that is gone for good.
 pub async fn forget(config: &Config, node: &str) -> Result<()> {
-    let (connection, _) = Endpoints::new(&config.etcd)?.connect().await?;
+    let connection = Endpoints::new(&config.etcd)?.connect().await?;
     transaction::forget(&connection, &Keys::new(&config.etcd.prefix), node).await
 }
 
@@ -88,32 +95,24 @@ struct Keeper {
     sender: mpsc::Sender<Event>,
     tellings: watch::Receiver<Told>,
     mirror: Mirror,
-    position: Option<Position>,
     lease: Option<i64>,
     written: Written,
-    /// Blocks that this node had, by pool: should etcd have lost them, they are claimed again.
-    had: BTreeMap<String, Vec<IpNet>>,
     /// When a claim may be tried.
     claim_at: Instant,
+    /// When nodes are given up that etcd does not know any more.
+    give_up_at: Instant,
     /// The own addresses that were told last.
     own: Vec<IpAddr>,
     reached: bool,
-    /// It is in the log that etcd does not answer.
-    warned: bool,
-}
-
-/// How far the mirror has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Position {
-    store: u64,
-    revision: i64,
+    /// What is in the log of why etcd does not answer.
+    warned: Option<String>,
 }
 
 /// What was written on this connection, and whose change was not heard yet.
 #[derive(Debug, Default)]
 struct Written {
     record: Option<NodeRecord>,
-    life: Option<Vec<u8>>,
+    life: Option<Life>,
 }
 
 impl Keeper {
@@ -143,17 +142,16 @@ impl Keeper {
 
     /// One connection's life. Ends well only when nobody wants to hear any more.
     async fn serve(&mut self) -> Result<()> {
-        let (connection, header) = self.endpoints.connect().await?;
+        let connection = self.endpoints.connect().await?;
         self.written = Written::default();
         self.lease = Some(connection.renew(self.lease, self.config.lease_seconds.into()).await?);
+        // Before anything is heard: where another host has this name, all that is there is of that one.
+        self.announce(&connection).await?;
         if transaction::declare_pools(&connection, &self.keys, &self.config.pools).await? {
             tracing::info!(pools = ?self.config.pools, "there were no pools: declared those of etcd.pools");
         }
-        if !self.position.is_some_and(|position| position.holds(&header)) {
-            self.list(&connection, &header).await?;
-        }
-        let next = self.position.map_or(0, |position| position.revision + 1);
-        let mut changes = connection.watch(self.keys.all(), next).await?;
+        let revision = self.list(&connection).await?;
+        let mut changes = connection.watch(self.keys.all(), revision + 1).await?;
         self.answers(connection.endpoint()).await;
         let mut beat = interval(Duration::from_secs(self.config.lease_seconds.into()) / 3);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -171,36 +169,47 @@ impl Keeper {
                     Ok(()) => self.claim_at = Instant::now(),
                     Err(_) => return Ok(()),
                 },
+                () = sleep_until(self.give_up_at), if self.mirror.missing().next().is_some() => self.give_up().await,
                 () = sleep_until(self.claim_at), if !claims.is_empty() => self.claim(&connection, claims).await?,
             }
         }
     }
 
-    async fn list(&mut self, connection: &Connection, header: &ResponseHeader) -> Result<()> {
+    /// Hears all that there is. Gives the revision that it is of.
+    async fn list(&mut self, connection: &Connection) -> Result<i64> {
         let (pairs, revision) = connection.list(self.keys.all()).await?;
+        let held = self.mirror.missing().next().is_some();
         let events = self.mirror.replace(&pairs);
-        self.position = Some(Position { store: header.cluster_id, revision });
-        self.note_blocks();
+        let missing: Vec<&str> = self.mirror.missing().map(|node| node.name.as_str()).collect();
+        if !held && !missing.is_empty() {
+            let hold = HOLD + Duration::from_secs(self.config.lease_seconds.into());
+            self.give_up_at = Instant::now() + hold;
+            let seconds = hold.as_secs();
+            tracing::warn!(
+                nodes = ?missing, seconds,
+                "etcd does not know nodes any more: they stay so long, to tell it again"
+            );
+        }
+        self.claim_at = Instant::now();
         self.tell(events).await;
-        Ok(())
+        Ok(revision)
+    }
+
+    async fn give_up(&mut self) {
+        let gone: Vec<&str> = self.mirror.missing().map(|node| node.name.as_str()).collect();
+        tracing::warn!(nodes = ?gone, "nodes that etcd does not know any more are gone");
+        let events = self.mirror.give_up();
+        self.tell(events).await;
     }
 
     async fn hear(&mut self, response: &WatchResponse) -> Result<()> {
         if response.canceled {
-            // What was missed is no longer there to be heard: list anew.
-            self.position = None;
+            // What was missed is no longer there to be heard: all is listed again.
             let why = &response.cancel_reason;
             return Err(Error::Etcd(format!(
                 "it ended the watch (compacted to {}): {why}",
                 response.compact_revision
             )));
-        }
-        let last =
-            response.events.iter().filter_map(|event| event.kv.as_ref()).map(|pair| pair.mod_revision).max();
-        // Without changes it says how far everything was told; one that has just begun says nothing of it.
-        let idle = response.header.as_ref().filter(|_| !response.created).map(|header| header.revision);
-        if let (Some(position), Some(revision)) = (&mut self.position, last.or(idle)) {
-            position.revision = position.revision.max(revision);
         }
         let events = self.mirror.change(&response.events);
         let of_us = |event: &Event| match event {
@@ -214,7 +223,6 @@ impl Keeper {
         if !self.mirror.hears(&self.name) && events.iter().any(|event| matches!(event, Event::Silent(_))) {
             self.written.life = None;
         }
-        self.note_blocks();
         self.tell(events).await;
         Ok(())
     }
@@ -227,16 +235,21 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes what etcd does not have yet of what this node says.
-    async fn write(&mut self, connection: &Connection) -> Result<()> {
-        let told = self.tellings.borrow().clone();
-        let life = life(&told);
+    /// Says that this node is alive, and how it is.
+    async fn announce(&mut self, connection: &Connection) -> Result<()> {
+        let life = Life::of(&self.tellings.borrow(), &self.own);
         if self.written.life.as_ref() != Some(&life) {
-            let key = self.keys.text(&Key::Alive(self.name.clone()));
-            connection.put(key, life.clone(), self.lease.unwrap_or(0)).await?;
+            let lease = self.lease.unwrap_or(0);
+            transaction::announce(connection, &self.keys, &self.name, &life, lease).await?;
             self.written.life = Some(life);
         }
-        let Some(record) = told.record else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Writes what etcd does not have yet of what this node says.
+    async fn write(&mut self, connection: &Connection) -> Result<()> {
+        self.announce(connection).await?;
+        let Some(record) = self.tellings.borrow().record.clone() else { return Ok(()) };
         if self.mirror.record(&self.name) == Some(&record) || self.written.record.as_ref() == Some(&record) {
             return Ok(());
         }
@@ -249,22 +262,19 @@ impl Keeper {
     }
 
     /// Pools of which a block is wanted, and none is had.
-    fn open_claims(&self, told: &Told) -> Vec<String> {
-        if told.claims.is_empty() {
-            return Vec::new();
-        }
-        let pools = self.mirror.pools().into_iter();
-        let open = pools
-            .filter(|pool| told.claims.contains(&pool.name) && block::owned(pool, &self.name).is_empty());
-        open.map(|pool| pool.name).collect()
+    fn open_claims(&self, told: &Told) -> BTreeSet<String> {
+        let wanted = told.claims.iter().filter(|pool| !self.mirror.has_block(pool)).cloned();
+        wanted.chain(self.mirror.lost()).collect()
     }
 
-    async fn claim(&mut self, connection: &Connection, pools: Vec<String>) -> Result<()> {
+    async fn claim(&mut self, connection: &Connection, pools: BTreeSet<String>) -> Result<()> {
         // What was taken is heard of soon; what was refused is tried again later.
         self.claim_at = Instant::now() + CLAIM_PAUSE;
+        let others = self.mirror.missing().filter(|node| node.name != self.name);
+        let spared: Vec<IpNet> = others.flat_map(|node| node.pods.clone()).collect();
         for pool in pools {
-            let had = self.had.get(&pool).map_or(&[][..], Vec::as_slice);
-            let claim = Claim { connection, keys: &self.keys, node: &self.name, had };
+            let had = self.mirror.had(&pool);
+            let claim = Claim { connection, keys: &self.keys, node: &self.name, had, spared: &spared };
             match claim.take(&pool).await {
                 Ok(Some(block)) => tracing::info!(pool, %block, "claimed a block for this node"),
                 Ok(None) => {}
@@ -273,15 +283,6 @@ impl Keeper {
             }
         }
         Ok(())
-    }
-
-    fn note_blocks(&mut self) {
-        for pool in self.mirror.pools() {
-            let owned = block::owned(&pool, &self.name);
-            if !owned.is_empty() {
-                self.had.insert(pool.name, owned);
-            }
-        }
     }
 
     /// Looks at this node's own addresses, which nobody tells.
@@ -311,54 +312,22 @@ impl Keeper {
 
     async fn answers(&mut self, endpoint: &str) {
         tracing::info!(endpoint, "etcd answers");
-        (self.reached, self.warned) = (true, false);
+        (self.reached, self.warned) = (true, None);
         self.tell(vec![Event::Reached(true)]).await;
     }
 
     async fn unreached(&mut self, error: &Error) {
-        let error = chain(error);
-        if std::mem::replace(&mut self.warned, true) {
-            tracing::debug!(error, "etcd does not answer");
-        } else {
-            tracing::warn!(error, "etcd does not answer: what is known stays in force");
+        let text = chain(error);
+        if self.warned.as_ref() == Some(&text) {
+            tracing::debug!(error = text, "still");
+            return;
+        }
+        match error {
+            Error::Refused(_) => tracing::error!("{text}: this one stays out of the cluster"),
+            _ => tracing::warn!(error = text, "etcd does not answer: what is known stays in force"),
+        }
+        if self.warned.replace(text).is_none() {
             self.tell(vec![Event::Reached(false)]).await;
         }
-    }
-}
-
-impl Position {
-    /// Whether it is one in the store that said this, and not one in another or before a backup was put back.
-    fn holds(&self, header: &ResponseHeader) -> bool {
-        self.store == header.cluster_id && self.revision <= header.revision
-    }
-}
-
-/// What this node says of itself as long as it lives.
-fn life(told: &Told) -> Vec<u8> {
-    let ready = told.ready.as_ref();
-    let refused: BTreeMap<&String, &String> =
-        told.results.iter().filter(|(_, (_, it))| !it.ready).map(|(id, (_, it))| (id, &it.message)).collect();
-    let life = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "ready": ready.is_some_and(|it| it.ready),
-        "reason": ready.map_or("Starting", |it| it.reason),
-        "message": ready.map_or("", |it| it.message.as_str()),
-        "unreached": told.unreached,
-        "refused": refused,
-    });
-    life.to_string().into_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_is_good_in_its_own_store_only_and_not_after_its_end() {
-        let position = Position { store: 7, revision: 10 };
-        let header = |cluster_id, revision| ResponseHeader { cluster_id, revision, ..Default::default() };
-        assert!(position.holds(&header(7, 10)) && position.holds(&header(7, 11)));
-        assert!(!position.holds(&header(7, 9)), "a backup was put back");
-        assert!(!position.holds(&header(8, 11)), "another store");
     }
 }

@@ -1,14 +1,13 @@
 //! etcd's client: the first endpoint that answers, and calls of it with a deadline.
 
-use std::fs;
+use std::error::Error as _;
 use std::future::Future;
-use std::path::Path;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::api::etcdserverpb::kv_client::KvClient;
@@ -19,6 +18,7 @@ use super::api::etcdserverpb::{
     TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse, watch_request,
 };
 use super::api::mvccpb::KeyValue;
+use super::tls;
 use crate::config::EtcdConfig;
 use crate::error::{Error, Result, chain};
 
@@ -36,11 +36,9 @@ const MAX_MESSAGE_OCTETS: usize = 64 << 20;
 /// Where etcd is.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    all: Vec<Endpoint>,
-    /// The one that is tried first: it answered last.
+    config: EtcdConfig,
+    /// The one that is tried first: the one after that which answered last.
     first: usize,
-    /// A key that we may read.
-    probe: Vec<u8>,
 }
 
 /// A connection to one of them.
@@ -60,78 +58,80 @@ pub struct Changes {
 }
 
 impl Endpoints {
-    /// Those of a configuration. Errors: a file that cannot be read, an endpoint that cannot be understood.
+    /// Those of a configuration. Errors: one that cannot be understood.
     pub fn new(config: &EtcdConfig) -> Result<Endpoints> {
-        let tls = tls(config)?;
-        let endpoint = |text: &String| {
-            let wrong = |error: tonic::transport::Error| Error::Etcd(format!("{text}: {}", chain(&error)));
-            let endpoint = Endpoint::from_shared(text.clone()).map_err(wrong)?;
-            let endpoint = endpoint.connect_timeout(CONNECT).tcp_nodelay(true);
-            let endpoint =
-                endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(CALL).keep_alive_while_idle(true);
-            if text.starts_with("https://") {
-                endpoint.tls_config(tls.clone()).map_err(wrong)
-            } else {
-                Ok(endpoint)
-            }
-        };
-        let all = config.endpoints.iter().map(endpoint).collect::<Result<_>>()?;
-        Ok(Endpoints {
-            all,
-            first: 0,
-            probe: (config.prefix.trim_end_matches('/').to_owned() + "/").into_bytes(),
-        })
+        for text in &config.endpoints {
+            Endpoint::from_shared(text.clone())
+                .map_err(|error| Error::Etcd(format!("{text}: {}", chain(&error))))?;
+        }
+        Ok(Endpoints { config: config.clone(), first: 0 })
     }
 
-    /// Connects to the first that answers for the whole of etcd: one that has lost the others does not. Gives what it said
-    /// of the store, too. An error tells of all of them.
-    pub async fn connect(&mut self) -> Result<(Connection, ResponseHeader)> {
+    /// Connects to the first that answers for the whole of etcd: one that has lost the others does not. The next call begins
+    /// with another one: what is wrong with this one may only show later. An error tells of all of them.
+    pub async fn connect(&mut self) -> Result<Connection> {
         let mut errors = Vec::new();
-        for step in 0..self.all.len() {
-            let index = (self.first + step) % self.all.len();
-            match Connection::open(&self.all[index], &self.probe).await {
-                Ok(opened) => {
-                    self.first = index;
-                    return Ok(opened);
+        let count = self.config.endpoints.len();
+        for step in 0..count {
+            let index = (self.first + step) % count;
+            match self.open(&self.config.endpoints[index]).await {
+                Ok(connection) => {
+                    self.first = (index + 1) % count;
+                    return Ok(connection);
                 }
-                Err(Error::Etcd(message)) => errors.push(message),
-                Err(error) => return Err(error),
+                Err(error) => errors.push(format!("{}: {error}", self.config.endpoints[index])),
             }
         }
         Err(Error::Etcd(errors.join("; ")))
     }
-}
 
-fn tls(config: &EtcdConfig) -> Result<ClientTlsConfig> {
-    let read = |path: &Path| fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source });
-    let mut tls = ClientTlsConfig::new();
-    if !config.ca_file.as_os_str().is_empty() {
-        tls = tls.ca_certificate(Certificate::from_pem(read(&config.ca_file)?));
-    }
-    if !config.cert_file.as_os_str().is_empty() {
-        tls = tls.identity(Identity::from_pem(read(&config.cert_file)?, read(&config.key_file)?));
-    }
-    Ok(tls)
-}
-
-impl Connection {
-    async fn open(endpoint: &Endpoint, probe: &[u8]) -> Result<(Connection, ResponseHeader)> {
-        let name = endpoint.uri().to_string().trim_end_matches('/').to_owned();
+    async fn open(&self, text: &str) -> Result<Connection, String> {
+        let endpoint = self.endpoint(text).map_err(|error| chain(&error))?;
+        let told = |error: String| {
+            let advice = is_secure(text).then(|| tls::advice(&error, &self.config)).flatten();
+            advice.unwrap_or(error)
+        };
         let channel = match timeout(CONNECT, endpoint.connect()).await {
-            Ok(connected) => connected.map_err(|error| Error::Etcd(format!("{name}: {}", chain(&error))))?,
-            Err(_) => return Err(Error::Etcd(format!("{name}: no connection in {} s", CONNECT.as_secs()))),
+            Ok(connected) => connected.map_err(|error| told(chain(&error)))?,
+            Err(_) => return Err(format!("no connection in {} s", CONNECT.as_secs())),
         };
         let connection = Connection {
-            endpoint: name,
+            endpoint: text.trim_end_matches('/').to_owned(),
             kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS),
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS),
             lease: LeaseClient::new(channel),
         };
-        let (_, header) =
-            connection.range(RangeRequest { key: probe.to_vec(), ..Default::default() }).await?;
-        Ok((connection, header))
+        // A key that we may read.
+        let key = (self.config.prefix.trim_end_matches('/').to_owned() + "/").into_bytes();
+        let mut kv = connection.kv.clone();
+        match timeout(CALL, kv.range(RangeRequest { key, ..Default::default() })).await {
+            Ok(answer) => answer.map(|_| connection).map_err(|status| told(message(&status))),
+            Err(_) => Err(format!("no answer in {} s", CALL.as_secs())),
+        }
     }
 
+    /// An endpoint, with what is in the files of certificates now.
+    fn endpoint(&self, text: &str) -> Result<Endpoint> {
+        let wrong = |error: tonic::transport::Error| Error::Etcd(chain(&error));
+        let endpoint = Endpoint::from_shared(text.to_owned()).map_err(wrong)?;
+        let endpoint = endpoint.connect_timeout(CONNECT).tcp_nodelay(true);
+        let endpoint =
+            endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(CALL).keep_alive_while_idle(true);
+        if is_secure(text) { tls::secure(endpoint, &self.config) } else { Ok(endpoint) }
+    }
+}
+
+fn is_secure(endpoint: &str) -> bool {
+    endpoint.starts_with("https://")
+}
+
+/// What a call failed for, with all its causes.
+fn message(status: &Status) -> String {
+    let cause = status.source().map(|source| format!(": {}", chain(source)));
+    format!("{}{}", status.message(), cause.unwrap_or_default())
+}
+
+impl Connection {
     /// All keys from `start` to before `end`, as they are at one revision, which is given too.
     pub async fn list(&self, (start, end): (Vec<u8>, Vec<u8>)) -> Result<(Vec<KeyValue>, i64)> {
         let (mut pairs, mut key, mut revision) = (Vec::new(), start, 0);
@@ -213,7 +213,7 @@ impl Connection {
     }
 
     fn wrong(&self, status: &Status) -> Error {
-        Error::Etcd(format!("{}: {}", self.endpoint, status.message()))
+        Error::Etcd(format!("{}: {}", self.endpoint, message(status)))
     }
 }
 
@@ -224,7 +224,7 @@ impl Changes {
         match self.stream.message().await {
             Ok(Some(response)) => Ok(response),
             Ok(None) => Err(wrong("it ended the watch")),
-            Err(status) => Err(wrong(status.message())),
+            Err(status) => Err(wrong(&message(&status))),
         }
     }
 }

@@ -1,4 +1,8 @@
 //! What is in etcd, as it was last heard, and what that says of the cluster. Pure.
+//!
+//! etcd may lose what it had: its disk, or all since a backup. So what a list lacks that was there before is not gone at once.
+//! Nodes stay until they have told it again or are given up ([`Mirror::give_up`]), and this node's own blocks until it has
+//! claimed them again ([`Mirror::lost`]), unless what they had is another's now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +11,24 @@ use serde_json::Value;
 
 use super::api::mvccpb::{self, KeyValue};
 use super::key::{Key, Keys};
-use crate::cluster::{Declared, Event, NodeRecord, Pool};
+use crate::cluster::{Declared, Event, NodeRecord, Pool, View, block};
 use crate::crd::pool::{IPPool, IPPoolSpec};
 
 /// What is in etcd.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     keys: Keys,
+    /// The name of this node.
+    own: String,
     nodes: BTreeMap<String, NodeRecord>,
     alive: BTreeSet<String>,
     pools: BTreeMap<String, Pool>,
     blocks: BTreeMap<(String, IpNet), String>,
     declared: BTreeMap<(&'static str, String), Declared>,
+    /// Nodes that were there before a list that lacks them.
+    missing: BTreeMap<String, NodeRecord>,
+    /// Blocks that this node has or had, by pool.
+    had: BTreeMap<String, Vec<IpNet>>,
 }
 
 /// Which lists changed.
@@ -30,29 +40,59 @@ struct Changes {
     declared: bool,
 }
 
+impl Changes {
+    fn gone(&mut self, names: Vec<String>) {
+        self.life |= !names.is_empty();
+        self.nodes.extend(names.into_iter().map(Event::NodeGone));
+    }
+}
+
 impl Mirror {
     /// One that knows nothing.
-    pub fn new(keys: Keys) -> Mirror {
+    pub fn new(keys: Keys, own: &str) -> Mirror {
         Mirror {
             keys,
+            own: own.to_owned(),
             nodes: BTreeMap::new(),
             alive: BTreeSet::new(),
             pools: BTreeMap::new(),
             blocks: BTreeMap::new(),
             declared: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            had: BTreeMap::new(),
         }
     }
 
-    /// Takes all that is in etcd for all that there is.
+    /// One that knows of nodes and of its own blocks what an agent before it did.
+    pub fn remembering(keys: Keys, own: &str, view: &View) -> Mirror {
+        let mut mirror = Mirror { nodes: view.nodes.clone(), ..Mirror::new(keys, own) };
+        mirror.note_blocks(view.pools.values());
+        mirror
+    }
+
+    /// Takes all that is in etcd for all that there is, but for what is [`Mirror::missing`] then.
     pub fn replace(&mut self, pairs: &[KeyValue]) -> Vec<Event> {
-        *self = Mirror::new(self.keys.clone());
+        let mut before = std::mem::replace(self, Mirror::new(self.keys.clone(), &self.own));
+        self.had = before.had;
         for pair in pairs {
             self.put(pair, &mut Changes::default());
         }
+        before.nodes.append(&mut before.missing);
+        before.nodes.retain(|name, _| !self.nodes.contains_key(name));
+        self.missing = before.nodes;
+        let prefixes =
+            self.nodes.values().flat_map(|node| node.pods.iter().map(|prefix| (*prefix, &node.name)));
+        let blocks = self.blocks.iter().map(|((_, block), node)| (*block, node));
+        let taken: Vec<(IpNet, String)> =
+            prefixes.chain(blocks).map(|(prefix, node)| (prefix, node.clone())).collect();
+        for (prefix, node) in taken {
+            self.take_over(prefix, &node);
+        }
+        self.note_blocks(self.listed_pools().iter());
         vec![
             Event::Pools(self.pools()),
             Event::Declared(self.declared.values().cloned().collect()),
-            Event::Nodes(self.nodes.values().cloned().collect()),
+            Event::Nodes(self.nodes.values().chain(self.missing.values()).cloned().collect()),
             Event::Silent(self.silent()),
         ]
     }
@@ -69,6 +109,9 @@ impl Mirror {
             }
         }
         let mut told = Vec::new();
+        if changes.pools {
+            self.note_blocks(self.listed_pools().iter());
+        }
         told.extend(changes.pools.then(|| Event::Pools(self.pools())));
         told.extend(changes.declared.then(|| Event::Declared(self.declared.values().cloned().collect())));
         told.extend(changes.nodes);
@@ -86,8 +129,46 @@ impl Mirror {
         self.alive.contains(node)
     }
 
-    /// The pools, with the blocks that are taken.
+    /// The pools with the blocks that are taken, those among them that this node has lost and will claim again.
     pub fn pools(&self) -> Vec<Pool> {
+        let mut pools = self.listed_pools();
+        for pool in &mut pools {
+            for block in self.lost_of(pool) {
+                pool.blocks.insert(block, self.own.clone());
+            }
+        }
+        pools
+    }
+
+    /// Pools where this node had a block that etcd does not know any more, and that nobody else has.
+    pub fn lost(&self) -> impl Iterator<Item = String> {
+        self.listed_pools().into_iter().filter(|pool| !self.lost_of(pool).is_empty()).map(|pool| pool.name)
+    }
+
+    /// Whether this node has a block of a pool.
+    pub fn has_block(&self, pool: &str) -> bool {
+        self.blocks.iter().any(|((of, _), node)| of == pool && *node == self.own)
+    }
+
+    /// The blocks of a pool that this node has or had.
+    pub fn had(&self, pool: &str) -> &[IpNet] {
+        self.had.get(pool).map_or(&[], Vec::as_slice)
+    }
+
+    /// Nodes that etcd has said nothing of since a list that lacked them.
+    pub fn missing(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.missing.values()
+    }
+
+    /// Takes the nodes for gone that are missing.
+    pub fn give_up(&mut self) -> Vec<Event> {
+        let gone = std::mem::take(&mut self.missing);
+        let mut events: Vec<Event> = gone.into_keys().map(Event::NodeGone).collect();
+        events.push(Event::Silent(self.silent()));
+        events
+    }
+
+    fn listed_pools(&self) -> Vec<Pool> {
         let mut pools = self.pools.clone();
         for ((pool, block), node) in &self.blocks {
             if let Some(pool) = pools.get_mut(pool) {
@@ -97,8 +178,37 @@ impl Mirror {
         pools.into_values().collect()
     }
 
+    fn lost_of(&self, pool: &Pool) -> Vec<IpNet> {
+        if !block::owned(pool, &self.own).is_empty() {
+            return Vec::new();
+        }
+        self.had(&pool.name).iter().copied().filter(|block| block::is_free(pool, *block)).collect()
+    }
+
+    fn note_blocks<'a>(&mut self, pools: impl Iterator<Item = &'a Pool>) {
+        for pool in pools {
+            let owned = block::owned(pool, &self.own);
+            if !owned.is_empty() {
+                self.had.insert(pool.name.clone(), owned);
+            }
+        }
+    }
+
+    /// A node has this prefix now: others that are missing and had it are gone. Gives their names.
+    fn take_over(&mut self, prefix: IpNet, node: &str) -> Vec<String> {
+        let overlaps = |other: &IpNet| other.contains(&prefix) || prefix.contains(other);
+        let missing = self.missing.values().filter(|other| other.name != node);
+        let gone = missing.filter(|other| other.pods.iter().any(overlaps)).map(|other| other.name.clone());
+        let gone: Vec<String> = gone.collect();
+        for name in &gone {
+            self.missing.remove(name);
+        }
+        gone
+    }
+
     fn silent(&self) -> BTreeSet<String> {
-        self.nodes.keys().filter(|name| !self.alive.contains(*name)).cloned().collect()
+        let names = self.nodes.keys().chain(self.missing.keys());
+        names.filter(|name| !self.alive.contains(*name)).cloned().collect()
     }
 
     fn put(&mut self, pair: &KeyValue, changes: &mut Changes) {
@@ -106,6 +216,10 @@ impl Mirror {
         match key {
             Key::Node(name) => match serde_json::from_slice::<NodeRecord>(&pair.value) {
                 Ok(record) if record.name == name => {
+                    self.missing.remove(&name);
+                    for prefix in &record.pods {
+                        changes.gone(self.take_over(*prefix, &name));
+                    }
                     changes.nodes.push(Event::Node(record.clone()));
                     changes.life |= self.nodes.insert(name, record).is_none();
                 }
@@ -130,6 +244,7 @@ impl Mirror {
             Key::Block(pool, block) => {
                 changes.pools = true;
                 let node = String::from_utf8_lossy(&pair.value).into_owned();
+                changes.gone(self.take_over(block, &node));
                 self.blocks.insert((pool, block), node);
             }
             Key::Declared(kind, name) => {
@@ -152,6 +267,7 @@ impl Mirror {
         match self.keys.parse(&pair.key) {
             Some(Key::Node(name)) => {
                 self.nodes.remove(&name);
+                self.missing.remove(&name);
                 changes.life = true;
                 changes.nodes.push(Event::NodeGone(name));
             }
@@ -196,7 +312,7 @@ mod tests {
         r#"{"name":"one","addresses":["192.0.2.1"],"pods":["198.18.1.0/24"],"port":51820,"publicKey":"k"}"#;
 
     fn mirror() -> Mirror {
-        let mut mirror = Mirror::new(Keys::new("/weft"));
+        let mut mirror = Mirror::new(Keys::new("/weft"), "one");
         mirror.replace(&[
             pair("/weft/nodes/one", ONE),
             pair("/weft/alive/one", "{}"),
@@ -208,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_list_says_everything_at_once() {
-        let mut mirror = Mirror::new(Keys::new("/weft"));
+        let mut mirror = Mirror::new(Keys::new("/weft"), "one");
         let events = mirror.replace(&[
             pair("/weft/nodes/one", ONE),
             pair("/weft/networks/blue", r#"{"spec":{"mtu":1400,"uplink":{"device":"eth1"}}}"#),
@@ -235,15 +351,16 @@ mod tests {
     #[test]
     fn blocks_belong_to_their_pool_whichever_came_first() {
         let mut mirror = mirror();
-        assert_eq!(mirror.pools()[0].blocks.len(), 1);
+        mirror.change(&[put("/weft/blocks/pods/198.18.2.0/24", "two")]);
+        assert_eq!(mirror.pools()[0].blocks.len(), 2);
         let events = mirror.change(&[
             put("/weft/blocks/late/198.19.1.0/24", "one"),
             put("/weft/pools/late", r#"{"cidr":"198.19.0.0/16","blockSize":24,"network":"blue"}"#),
-            delete("/weft/blocks/pods/198.18.1.0/24"),
+            delete("/weft/blocks/pods/198.18.2.0/24"),
         ]);
         let [Event::Pools(pools)] = &events[..] else { panic!("{events:?}") };
         assert_eq!((pools[0].name.as_str(), pools[0].blocks.len()), ("late", 1));
-        assert_eq!((pools[1].name.as_str(), pools[1].blocks.len()), ("pods", 0));
+        assert_eq!((pools[1].name.as_str(), pools[1].blocks.len()), ("pods", 1));
     }
 
     #[test]
@@ -256,5 +373,41 @@ mod tests {
         assert_eq!(events, [Event::Pools(vec![])]);
         let events = mirror.change(&[delete("/weft/nodes/one")]);
         assert_eq!(events[0], Event::NodeGone("one".into()));
+    }
+
+    #[test]
+    fn what_a_list_lacks_stays_until_it_is_given_up() {
+        let mut mirror = mirror();
+        let two = ONE.replace("one", "two").replace("198.18.1", "198.18.2");
+        mirror.change(&[put("/weft/nodes/two", &two), put("/weft/alive/two", "{}")]);
+        // etcd has lost all, and the first node has declared the pools again.
+        let events =
+            mirror.replace(&[pair("/weft/pools/pods", r#"{"cidr":"198.18.0.0/16","blockSize":24}"#)]);
+        let Event::Pools(pools) = &events[0] else { panic!() };
+        assert_eq!(pools[0].blocks, BTreeMap::from([("198.18.1.0/24".parse().unwrap(), "one".to_owned())]));
+        assert!(matches!(&events[2], Event::Nodes(nodes) if nodes.len() == 2));
+        assert_eq!(mirror.lost().collect::<Vec<_>>(), ["pods"]);
+        assert_eq!(mirror.had("pods"), ["198.18.1.0/24".parse().unwrap()]);
+        assert!(mirror.record("one").is_none(), "so it is told again");
+        let events = mirror.change(&[put("/weft/nodes/two", &two)]);
+        assert!(matches!(&events[0], Event::Node(node) if node.name == "two"));
+        assert_eq!(mirror.missing().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["one"]);
+        assert_eq!(mirror.give_up()[0], Event::NodeGone("one".into()));
+        assert!(mirror.missing().next().is_none());
+    }
+
+    #[test]
+    fn what_is_anothers_now_is_not_held() {
+        let mut mirror = mirror();
+        let pool = pair("/weft/pools/pods", r#"{"cidr":"198.18.0.0/16","blockSize":24}"#);
+        mirror.replace(std::slice::from_ref(&pool));
+        let events = mirror.change(&[put("/weft/blocks/pods/198.18.1.0/24", "two")]);
+        let Event::Pools(pools) = &events[0] else { panic!() };
+        assert_eq!(pools[0].blocks.values().collect::<Vec<_>>(), ["two"]);
+        assert_eq!(events[1], Event::NodeGone("one".into()));
+        assert_eq!(mirror.lost().count(), 0);
+        let other = ONE.replace("one", "two");
+        let events = self::mirror().replace(&[pool, pair("/weft/nodes/two", &other)]);
+        assert!(matches!(&events[2], Event::Nodes(nodes) if nodes.len() == 1 && nodes[0].name == "two"));
     }
 }

@@ -1,4 +1,5 @@
-//! What nodes agree on by transactions: who declares the first pools, whose a block is, and that a node is gone for good.
+//! What nodes agree on by transactions: who declares the first pools, whose a name and a block are, and that a node is gone
+//! for good.
 //!
 //! Each transaction names what it was decided by. etcd refuses it if that is no longer so; then it is read anew.
 
@@ -13,6 +14,7 @@ use super::api::etcdserverpb::{
 use super::api::mvccpb::KeyValue;
 use super::client::Connection;
 use super::key::{Key, Keys};
+use super::life::Life;
 use super::mirror::parse_pool;
 use crate::cluster::{Pool, block};
 use crate::error::{Error, Result};
@@ -41,6 +43,50 @@ pub async fn declare_pools(connection: &Connection, keys: &Keys, pools: &[IpNet]
     Ok(connection.transact(request).await?.succeeded)
 }
 
+/// Says with a lease that a node is alive. Refused if another host says so that has the same name.
+pub async fn announce(
+    connection: &Connection,
+    keys: &Keys,
+    node: &str,
+    life: &Life,
+    lease: i64,
+) -> Result<()> {
+    let key = keys.text(&Key::Alive(node.to_owned()));
+    let mut guard = absent(key.clone());
+    for _ in 0..TRIES {
+        let said = PutRequest { key: key.clone(), value: life.text(), lease };
+        let request = TxnRequest {
+            compare: vec![guard],
+            success: vec![RequestOp { request: Some(request_op::Request::RequestPut(said)) }],
+            failure: vec![range(key.clone(), Vec::new(), false)],
+        };
+        let answer = connection.transact(request).await?;
+        if answer.succeeded {
+            return Ok(());
+        }
+        let [there] = pairs_of(answer.responses);
+        guard = match there.first() {
+            None => absent(key.clone()),
+            Some(pair) => {
+                let other = Life::parse(&pair.value);
+                if !life.is_of_one_host(&other) {
+                    return Err(namesake(node, &other));
+                }
+                modified(key.clone(), pair.mod_revision)
+            }
+        };
+    }
+    Err(Error::Etcd(format!("what it has of node {node} changes all the time")))
+}
+
+fn namesake(node: &str, other: &Life) -> Error {
+    let addresses: Vec<String> = other.addresses.iter().map(ToString::to_string).collect();
+    Error::Refused(format!(
+        "another host that is called {node} is alive at {}: a name of its own is expected for each (node_name)",
+        addresses.join(", ")
+    ))
+}
+
 /// A claim of a block.
 #[derive(Debug)]
 pub struct Claim<'a> {
@@ -52,6 +98,8 @@ pub struct Claim<'a> {
     pub node: &'a str,
     /// Blocks that the node had before, which it would rather have again.
     pub had: &'a [IpNet],
+    /// What others had and have not claimed again yet.
+    pub spared: &'a [IpNet],
 }
 
 /// A block that can be taken, and what that is so by.
@@ -100,9 +148,19 @@ impl Claim<'_> {
         Ok(Some((pool, declared.mod_revision)))
     }
 
+    /// The pool with what is spared as taken.
+    fn sparing(&self, pool: &Pool) -> Pool {
+        let mut pool = pool.clone();
+        for prefix in self.spared.iter().filter(|prefix| pool.cidr.contains(*prefix)) {
+            pool.blocks.entry(*prefix).or_default();
+        }
+        pool
+    }
+
     async fn choose(&self, pool: &Pool) -> Result<Choice> {
         let again = self.had.iter().find(|block| block::is_free(pool, **block)).copied();
-        if let Some(block) = again.or_else(|| block::free(pool, block::seed(self.node))) {
+        let free = || block::free(&self.sparing(pool), block::seed(self.node));
+        if let Some(block) = again.or_else(free) {
             let key = self.keys.text(&Key::Block(pool.name.clone(), block));
             return Ok(Choice { block, compare: vec![absent(key)] });
         }
