@@ -323,22 +323,20 @@ fn open_or_rebuild(state_dir: &Path, run_dir: &Path, mirror: &Mirror) -> Result<
     records::make_folder(state_dir)?;
     let mirrored = mirror.read(state_dir);
     let there = state_dir.join(records::FILE_NAME).exists();
-    if !there
-        && mirrored.is_empty()
-        && let Some((records, loaded)) = rebuild::begin_anew(state_dir, run_dir)?
-    {
-        return Ok((records, loaded, true));
-    }
-    let what = match !there && !mirrored.is_empty() {
-        true => "it is gone".to_owned(),
-        false => match Records::open(state_dir) {
+    let what = if !there && !mirrored.is_empty() {
+        "it is gone".to_owned()
+    } else {
+        if !there && let Some((records, loaded)) = rebuild::begin_anew(state_dir, run_dir)? {
+            return Ok((records, loaded, true));
+        }
+        match Records::open(state_dir) {
             Ok((records, loaded)) => match rebuild::lost(&loaded, &mirrored) {
                 None => return Ok((records, loaded, false)),
                 Some(what) => what,
             },
             Err(Error::StateDamaged { what, .. }) => what,
             Err(error) => return Err(error),
-        },
+        }
     };
     let (records, loaded) = rebuild::rebuild(state_dir, run_dir, mirror, mirrored, &what)?;
     Ok((records, loaded, true))
