@@ -27,6 +27,7 @@ use weft_stack::tunnel::wireguard::PrivateKey;
 
 mod change;
 pub mod endpoint;
+mod folder;
 mod keys;
 mod mirror;
 mod rebuild;

@@ -5,16 +5,16 @@
 //! the record makes it the one in use; what is then left over goes. After a crash in between, the record decides.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weft_stack::tunnel::wireguard::PrivateKey;
 use zeroize::Zeroizing;
 
-use super::records;
+use super::{folder, records};
 use crate::error::{Error, Result};
 use crate::model::{Fabric, Metadata, Name, TunnelKeys};
 
@@ -37,7 +37,7 @@ impl KeyFolder {
     /// of them is removed. Keys that cannot be read are told of in the log, and missing.
     pub fn open(state_dir: &Path, fabric: &Fabric) -> Result<(KeyFolder, BTreeMap<Name, Arc<TunnelKeys>>)> {
         let path = state_dir.join(FOLDER);
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(file_error(&path, "made"))?;
+        folder::make(&path).map_err(file_error(&path, "made"))?;
         sync(state_dir)?;
         let mut folder = KeyFolder { path, used: BTreeMap::new() };
         let names = folder.names()?;
@@ -149,7 +149,7 @@ pub(super) fn set_aside(state_dir: &Path, fabric: &Fabric, name: &str) -> Result
     if unused.is_empty() {
         return Ok(None);
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(file_error(&aside, "made"))?;
+    folder::make(&aside).map_err(file_error(&aside, "made"))?;
     for name in unused {
         let path = folder.join(name);
         std::fs::rename(&path, aside.join(name)).map_err(file_error(&path, "moved"))?;

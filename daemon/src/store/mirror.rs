@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use weft_proto::v1;
 
+use super::folder;
 use super::records::{self, Loaded, Writing};
 use crate::ipam::{Released, ReleasedKey};
 use crate::model::parse::{self, Resources};
@@ -145,7 +146,7 @@ impl Mirror {
     fn try_to_agree(&mut self, state_dir: &Path, state: &Loaded) -> io::Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        folder::make(&self.folder)?;
         let instance = format!("{}\n{}\n", state.instance, state_dir.display());
         let mut wanted: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         wanted.insert(INSTANCE.to_owned(), instance.into_bytes());
@@ -202,10 +203,7 @@ impl Mirror {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.folder.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        folder::remove_file(&self.folder.join(name))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The state file: one redb table of resources by name, one of facts about the whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use redb::{
 };
 use weft_proto::v1;
 
+use super::folder;
 use crate::error::{Error, Result};
 use crate::ipam::{Released, ReleasedChanges, ReleasedKey};
 use crate::model::parse::{self, Resources};
@@ -74,7 +75,7 @@ pub(super) struct Writing<'a> {
 
 /// Makes the folder of the state if it is not there.
 pub fn make_folder(dir: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir, "made"))
+    folder::make(dir).map_err(file_error(dir, "made"))
 }
 
 impl Records {
@@ -93,12 +94,7 @@ impl Records {
     /// Begins a file in `dir` that holds this, where there is none. It is there whole, or not at all.
     pub fn rebuild(dir: &Path, loaded: &Loaded) -> Result<Records> {
         let (path, unfinished) = (dir.join(FILE_NAME), dir.join(format!("{FILE_NAME}.new")));
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(file_error(&unfinished, "removed")(error));
-            }
-            _ => {}
-        }
+        folder::remove_file(&unfinished).map_err(file_error(&unfinished, "removed"))?;
         let database = open_database(&unfinished)?;
         begin(&database, Some(&loaded.instance)).map_err(state_error(&unfinished, "written"))?;
         let released: ReleasedChanges =
