@@ -74,9 +74,9 @@ pub struct Declared {
     pub generation: i64,
     /// Its spec in JSON.
     pub spec: serde_json::Value,
-    /// The node's device that a Network is on, if it is on one.
+    /// Of a Network, the node's device that it is on, as users write it.
     #[serde(default)]
-    pub uplink: Option<String>,
+    pub uplink: Option<serde_json::Value>,
 }
 
 /// What changed in the cluster.
@@ -214,13 +214,12 @@ impl View {
 }
 
 impl Declared {
-    /// One with this spec, as users write it: `uplink.device` of it is what the node makes a Port of.
+    /// One with this spec, as users write it: `uplink` of it is what the node makes a Port of.
     pub fn new(kind: &str, name: &str, generation: i64, mut spec: serde_json::Value) -> Declared {
         if spec.is_null() {
             spec = serde_json::json!({});
         }
         let uplink = spec.as_object_mut().and_then(|fields| fields.remove("uplink"));
-        let uplink = uplink.and_then(|uplink| Some(uplink.get("device")?.as_str()?.to_owned()));
         Declared { kind: kind.to_owned(), name: name.to_owned(), generation, spec, uplink }
     }
 

@@ -15,6 +15,7 @@ use crate::cluster::{Declared, View, block};
 use crate::mesh::{Part, RESERVED};
 
 mod realize;
+mod uplink;
 
 pub use realize::Realizer;
 
@@ -49,14 +50,22 @@ fn outcome(view: &View, node: &str, addresses: &[IpAddr], declared: &Declared) -
     let mut resources: Vec<Resource> = parsed;
     for resource in &mut resources {
         match &mut resource.kind {
-            Some(resource::Kind::Tunnel(tunnel)) => fill_remotes(view, node, addresses, tunnel),
+            Some(resource::Kind::Tunnel(tunnel)) => {
+                fill_remotes(view, node, addresses, tunnel);
+                fill_vlan(view, tunnel);
+            }
             Some(resource::Kind::Network(network)) => fill_pools(view, node, &declared.name, network),
             _ => {}
         }
     }
-    if let (Some(device), "Network") = (&declared.uplink, declared.kind.as_str()) {
-        resources.push(uplink(&declared.name, device));
+    let mut uplinks = Vec::new();
+    for resource in &mut resources {
+        if let (Some(given), Some(resource::Kind::Network(network))) = (&declared.uplink, &mut resource.kind)
+        {
+            uplinks.push(uplink::port(&declared.name, given, network.spec.get_or_insert_default())?);
+        }
     }
+    resources.extend(uplinks);
     for resource in &mut resources {
         resource.metadata.get_or_insert_default().labels = Part::Declared.labels();
     }
@@ -77,6 +86,14 @@ fn fill_remotes(view: &View, node: &str, addresses: &[IpAddr], tunnel: &mut v1::
     let remotes =
         reached.iter().map(|address| v1::VxlanRemote { address: address.to_string(), macs: Vec::new() });
     vxlan.remotes = remotes.collect();
+}
+
+/// Far ends are on the VLAN that all of their Network is.
+fn fill_vlan(view: &View, tunnel: &mut v1::Tunnel) {
+    let Some(spec) = tunnel.spec.as_mut().filter(|spec| spec.vlan == 0 && !spec.network.is_empty()) else {
+        return;
+    };
+    spec.vlan = uplink::vlan_of(view, &spec.network);
 }
 
 /// Where pools are for this Network, its subnets give out this node's blocks of them, and nothing before it has any.
@@ -100,19 +117,6 @@ fn fill_pools(view: &View, node: &str, name: &str, network: &mut v1::Network) {
 pub fn there(known: &BTreeMap<String, Resource>, id: &str) -> Vec<Resource> {
     let uplink = id.strip_prefix("Network/").map(|name| format!("Port/{name}-uplink"));
     [Some(id.to_owned()), uplink].into_iter().flatten().filter_map(|id| known.get(&id).cloned()).collect()
-}
-
-fn uplink(network: &str, device: &str) -> Resource {
-    let spec = v1::PortSpec {
-        network: network.into(),
-        r#type: v1::PortType::Uplink.into(),
-        device: device.into(),
-        ..Default::default()
-    };
-    Resource {
-        metadata: Some(v1::Metadata { name: format!("{network}-uplink"), ..Default::default() }),
-        kind: Some(resource::Kind::Port(v1::Port { spec: Some(spec), status: None })),
-    }
 }
 
 /// Pools for declared Networks that this node has no block of.
@@ -188,9 +192,15 @@ mod tests {
 
     #[test]
     fn a_network_on_a_device_gets_a_port_there() {
-        let network = Declared { uplink: Some("eth1".into()), ..declared("Network", "blue", json!({})) };
+        let network = Declared {
+            uplink: Some(json!({"device": "eth1", "vlan": 20})),
+            ..declared("Network", "blue", json!({}))
+        };
         let resources = only(&view(vec![network])).unwrap();
         assert_eq!(resources[1].id(), "Port/blue-uplink");
+        assert!(
+            matches!(&resources[1].kind, Some(resource::Kind::Port(port)) if port.spec.as_ref().unwrap().trunk.is_some())
+        );
         assert!(resources.iter().all(|resource| resource.labels().unwrap().len() == 2));
     }
 

@@ -31,6 +31,9 @@ pub struct PodNetwork {
     /// MAC address; empty: any.
     #[serde(default)]
     pub mac: String,
+    /// The VLAN of the Network; 0: the daemon chooses.
+    #[serde(default)]
+    pub vlan: u32,
 }
 
 /// The further networks of a pod, NAMESPACE/NAME, with this uid if it is known. An agent that does not listen is tried
@@ -125,9 +128,11 @@ mod tests {
 
     #[test]
     fn networks_are_read() {
-        let body = r#"[{"network":"blue","interface":"net1","ips":["198.19.0.5"],"mac":""}]"#;
+        let body = r#"[{"network":"blue","interface":"net1","ips":["198.19.0.5"],"mac":"","vlan":20},
+            {"network":"red","interface":"net2"}]"#;
         let networks = read(&answer("200 OK", body), "a/b").unwrap();
-        assert_eq!(networks[0].network, "blue");
+        assert_eq!((networks[0].network.as_str(), networks[0].vlan), ("blue", 20));
+        assert_eq!((networks[1].network.as_str(), networks[1].vlan), ("red", 0));
         assert_eq!(networks[0].ips, ["198.19.0.5"]);
     }
 

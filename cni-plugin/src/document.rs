@@ -12,7 +12,7 @@ use crate::failure::{Code, Failure};
 use crate::version::SpecVersion;
 
 /// Keys as the specification, the conventions and Weft spell them.
-const KEYS: [&str; 49] = [
+const KEYS: [&str; 50] = [
     "addresses",
     "args",
     "bandwidth",
@@ -62,6 +62,7 @@ const KEYS: [&str; 49] = [
     "socket",
     "statusReportsExhaustion",
     "subnet",
+    "vlan",
 ];
 
 /// A configuration.

@@ -196,7 +196,7 @@ fn wait_for_daemon(options: &Options) -> Result<(), InstallError> {
 
 async fn ready(access: &Access, network: &str) -> Result<(), String> {
     let answer = daemon::call(access, Duration::ZERO, |mut client| {
-        let request = EndpointStatusRequest { network: network.to_owned() };
+        let request = EndpointStatusRequest { network: network.to_owned(), vlan: 0 };
         async move { client.status(request).await }
     });
     match answer.await {

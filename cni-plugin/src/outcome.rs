@@ -70,6 +70,7 @@ pub fn expected(
     environment: &Environment,
     document: &Document,
     network: String,
+    vlan: u32,
 ) -> Result<CheckRequest, Failure> {
     let previous = document.previous.clone().ok_or_else(|| {
         Failure::new(Code::InvalidConfig, "prevResult is missing", "CHECK needs the result of ADD")
@@ -91,6 +92,7 @@ pub fn expected(
     Ok(CheckRequest {
         key: Some(environment.key.clone()),
         network,
+        vlan,
         netns: environment.netns.clone(),
         mac: outcome.interfaces[index].mac.clone(),
         addresses,

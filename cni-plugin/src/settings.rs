@@ -63,6 +63,16 @@ pub struct StatusSettings {
     pub status_reports_exhaustion: bool,
 }
 
+/// Which VLAN of its Network a container is on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct VlanSettings {
+    /// None: the daemon chooses.
+    pub vlan: Option<u32>,
+    /// What the runtime asks for this container.
+    pub args: Args,
+}
+
 /// Where further networks of a pod are asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -216,6 +226,8 @@ pub struct CniArgs {
     pub labels: Vec<Label>,
     /// MAC address that is wanted.
     pub mac: String,
+    /// VLAN of the Network that is wanted.
+    pub vlan: Option<u32>,
 }
 
 /// A label.

@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::failure::{Code, Failure};
 use crate::range;
 use crate::settings::{
-    Bandwidth as Rates, Delegation, Dns, Ipam, PoolSettings, PortMap, Route, RuntimeDns, Wishes,
+    Bandwidth as Rates, Delegation, Dns, Ipam, PoolSettings, PortMap, Route, RuntimeDns, VlanSettings, Wishes,
 };
 
 /// Bounds of a burst in bits that the daemon takes. Less than a frame lets nothing through.
@@ -50,6 +50,7 @@ impl Wish {
         let request = AttachRequest {
             key: Some(environment.key.clone()),
             network: network(&wishes.network)?,
+            vlan: vlan(document)?,
             netns: environment.netns.clone(),
             r#type: port_type(&wishes.port_type)?.into(),
             mac: mac(&wishes, &arguments),
@@ -84,6 +85,19 @@ pub fn network(name: &str) -> Result<String, Failure> {
         ));
     }
     Ok(name.to_owned())
+}
+
+/// The VLAN that is asked for; 0 stands for none.
+pub fn vlan(document: &Document) -> Result<u32, Failure> {
+    let VlanSettings { vlan, args } = document.read()?;
+    let asked = [("args.cni.vlan", args.cni.vlan), ("vlan", vlan)];
+    match asked.into_iter().find_map(|(field, vlan)| Some((field, vlan?))) {
+        None => Ok(0),
+        Some((_, vlan @ 1..=4094)) => Ok(vlan),
+        Some((field, other)) => {
+            Err(Failure::field(field, format!("{other} is not a VLAN id, 1 to 4094 expected")))
+        }
+    }
 }
 
 /// Routes for the daemon. What it cannot set is refused, with key and value as the specification wants.

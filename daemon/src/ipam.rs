@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 use weft_stack::Prefix;
+use weft_stack::config::UNTAGGED;
 
 use crate::model::{AddressRange, Fabric, InterfaceAddress, Kind, Name, Network, ObjectRef, Port};
 use pool::Pool;
@@ -26,6 +27,8 @@ mod tests;
 pub struct Asked<'a> {
     /// Whom it is for, NAMESPACE/NAME of a pod; may be empty.
     pub owner: &'a str,
+    /// From the subnets of this VLAN; 0 is untagged.
+    pub vlan: u16,
     /// The Port that it is for. What a living device has that was made for it is its own.
     pub port: Option<&'a Name>,
     /// Just these, and no others of their families.
@@ -71,13 +74,15 @@ pub enum Error {
         by: Obstacle,
     },
     /// A wanted address is of no subnet.
-    #[error("{address} is in no subnet of Network/{network}, one of {} expected", listed(subnets))]
+    #[error("{address} is in no subnet of Network/{network}{}, {}", on(*vlan), listed(subnets))]
     Outside {
         /// The Network.
         network: Name,
+        /// The VLAN that is meant; 0 is untagged.
+        vlan: u16,
         /// The address.
         address: IpAddr,
-        /// What subnets there are.
+        /// What subnets there are on it.
         subnets: Vec<Prefix>,
     },
 }
@@ -141,21 +146,22 @@ impl Ledger {
         now: SystemTime,
     ) -> Result<Vec<InterfaceAddress>, Error> {
         let pools = self.networks.get(name).map(Vec::as_slice).unwrap_or_default();
+        let pools: Vec<&Pool> = pools.iter().filter(|pool| pool.subnet().vlan == asked.vlan).collect();
         let mut chosen = Vec::new();
         for address in asked.wanted {
-            chosen.push(wanted(name, pools, *address, asked)?);
+            chosen.push(wanted(name, &pools, *address, asked)?);
         }
-        for v4 in families(pools) {
+        for v4 in families(&pools) {
             if asked.wanted.iter().any(|address| address.is_ipv4() == v4) {
                 continue;
             }
             let of_family =
-                || pools.iter().filter(|pool| is_for_hosts(pool) && pool.subnet().prefix.is_ipv4() == v4);
+                || pools.iter().filter(|pool| pool.is_open() && pool.subnet().prefix.is_ipv4() == v4);
             let mut found =
                 of_family().filter_map(|pool| Some((pool, pool.choose(asked, &network.addressing, now)?)));
             let (pool, address) = found.next().ok_or_else(|| Error::Exhausted {
                 network: name.clone(),
-                pools: of_family().map(Pool::usage).collect(),
+                pools: of_family().map(|pool| pool.usage()).collect(),
             })?;
             chosen.push(InterfaceAddress { address, prefix_length: pool.subnet().prefix.length() });
         }
@@ -225,7 +231,7 @@ impl Ledger {
     /// out.
     pub fn usage(&self, network: &Name) -> Vec<Usage> {
         let pools = self.networks.get(network).into_iter().flatten();
-        pools.filter(|pool| is_for_hosts(pool)).map(Pool::usage).collect()
+        pools.filter(|pool| pool.is_open()).map(Pool::usage).collect()
     }
 
     fn pool(&mut self, network: &Name, address: IpAddr) -> Option<&mut Pool> {
@@ -302,15 +308,10 @@ fn pools(network: &Network) -> Vec<Pool> {
     network.subnets.iter().map(|subnet| Pool::of(subnet, network)).collect()
 }
 
-/// Containers are on the untagged segment.
-fn is_for_hosts(pool: &Pool) -> bool {
-    pool.is_open() && pool.subnet().vlan == 0
-}
-
 /// The families that there are pools of; IPv4 is true.
-fn families(pools: &[Pool]) -> Vec<bool> {
+fn families(pools: &[&Pool]) -> Vec<bool> {
     let mut families: Vec<bool> = Vec::new();
-    for v4 in pools.iter().filter(|pool| is_for_hosts(pool)).map(|pool| pool.subnet().prefix.is_ipv4()) {
+    for v4 in pools.iter().filter(|pool| pool.is_open()).map(|pool| pool.subnet().prefix.is_ipv4()) {
         if !families.contains(&v4) {
             families.push(v4);
         }
@@ -320,15 +321,13 @@ fn families(pools: &[Pool]) -> Vec<bool> {
 
 fn wanted(
     name: &Name,
-    pools: &[Pool],
+    pools: &[&Pool],
     address: IpAddr,
     asked: &Asked<'_>,
 ) -> Result<InterfaceAddress, Error> {
-    let mut subnets = pools.iter().filter(|pool| pool.subnet().vlan == 0);
-    let pool = subnets.clone().find(|pool| pool.subnet().prefix.contains(address));
-    let Some(pool) = pool else {
-        let subnets = subnets.by_ref().map(|pool| pool.subnet().prefix).collect();
-        return Err(Error::Outside { network: name.clone(), address, subnets });
+    let Some(pool) = pools.iter().find(|pool| pool.subnet().prefix.contains(address)) else {
+        let subnets = pools.iter().map(|pool| pool.subnet().prefix).collect();
+        return Err(Error::Outside { network: name.clone(), vlan: asked.vlan, address, subnets });
     };
     match pool.refuses(address, asked) {
         Some(by) => Err(Error::Taken { network: name.clone(), address, by }),
@@ -356,7 +355,16 @@ fn obstacle(by: &Obstacle) -> String {
     }
 }
 
+/// Where on a Network, unless that is untagged.
+fn on(vlan: u16) -> String {
+    if vlan == UNTAGGED { String::new() } else { format!(" on VLAN {vlan}") }
+}
+
 fn listed(subnets: &[Prefix]) -> String {
     let texts: Vec<_> = subnets.iter().map(Prefix::to_string).collect();
-    texts.join(", ")
+    if texts.is_empty() {
+        "which has none".to_owned()
+    } else {
+        format!("one of {} expected", texts.join(", "))
+    }
 }

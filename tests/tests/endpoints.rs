@@ -317,7 +317,7 @@ fn status_says_whether_containers_can_come() {
         let small = json!({ "subnets": [{ "prefix": "198.18.9.0/30" }] });
         runtime.lab.apply(&Manifest::new().network("small", small))?;
         let status = |network: &str| {
-            let request = EndpointStatusRequest { network: network.into() };
+            let request = EndpointStatusRequest { network: network.into(), vlan: 0 };
             runtime.call(async |mut client: Client| client.endpoints.status(request).await)
         };
         ensure!(status("")?.ready && status("pods")?.ready);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weft_testkit::agent::{Cluster, SOON};
+use weft_testkit::agent::{Cluster, Pod, SOON};
 use weft_testkit::wait::retry_until;
 
 const STANDARD: &str = "k8s.v1.cni.cncf.io/networks";
@@ -140,4 +140,93 @@ fn a_pod_that_was_heard_of_starts_while_the_api_server_is_away() {
         ensure!(pod.addresses.iter().any(|address| address.to_string().starts_with("198.19.9.")), "{pod:?}");
         Ok(())
     });
+}
+
+/// A cable between the nodes, beside the network that they share: `eth1` of both.
+fn join_by_eth1(cluster: &Cluster) -> Result<()> {
+    let other = cluster.nodes[1].node.holder_pid();
+    cluster.nodes[0].node.must(&format!("ip link add eth1 type veth peer name eth1 netns {other}"))?;
+    cluster.nodes.iter().try_for_each(|node| node.node.must("ip link set eth1 up").map(drop))
+}
+
+/// Networks on devices of the nodes, and blocks of their addresses for each node; and waits until nodes have all of it.
+fn declare_on_uplinks(cluster: &Cluster, networks: &[(&str, Value)]) -> Result<()> {
+    for (name, spec) in networks {
+        for subnet in spec["subnets"].as_array().context("no subnets")? {
+            let cidr = subnet["prefix"].as_str().context("no prefix")?;
+            let size = if cidr.contains(':') { 80 } else { 28 };
+            let pool = format!("{name}-{}", cidr.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+            cluster.api.apply(&json!({
+                "apiVersion": "weft.dev/v1", "kind": "IPPool", "metadata": {"name": pool},
+                "spec": {"cidr": cidr, "blockSize": size, "network": name},
+            }))?;
+        }
+        cluster.api.apply(&json!({
+            "apiVersion": "weft.dev/v1", "kind": "Network", "metadata": {"name": name}, "spec": spec,
+        }))?;
+    }
+    for node in &cluster.nodes {
+        for (name, _) in networks {
+            retry_until(SOON, "the uplink and the pools", || {
+                let (ready, reason, message) = node.node.ready("port", &format!("{name}-uplink"))?;
+                ensure!(ready, "{reason}: {message}");
+                let network = node.node.get("network", name)?;
+                let subnets = network["spec"]["subnets"].as_array().context("no subnets")?.clone();
+                ensure!(subnets.iter().all(|it| it["pool"]["ranges"].is_array()), "{network:#}");
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of a pod on its second network, and that it has one.
+fn further(pod: &Pod) -> Vec<String> {
+    pod.addresses[2..].iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_network_of_several_vlans_has_pods_on_the_one_that_they_name() {
+    Cluster::test(2, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        join_by_eth1(cluster)?;
+        let subnets = json!([
+            {"prefix": "198.19.20.0/24", "vlan": 20}, {"prefix": "fd00:20::/64", "vlan": 20},
+            {"prefix": "198.19.30.0/24", "vlan": 30},
+        ]);
+        let office = json!({"uplink": {"device": "eth1"}, "subnets": subnets});
+        declare_on_uplinks(cluster, &[("office", office)])?;
+        let own = r#"[{"name": "office", "vlan": 20}]"#;
+        let standard = r#"[{"name": "office", "cni-args": {"vlan": 20}}]"#;
+        let third = r#"[{"name": "office", "vlan": 30, "ips": []}]"#;
+        declare_pod(cluster, "node-1", "a20", OWN, own)?;
+        declare_pod(cluster, "node-2", "b20", STANDARD, standard)?;
+        declare_pod(cluster, "node-2", "b30", OWN, third)?;
+        let (a, b, c) =
+            (cluster.nodes[0].pod("a20")?, cluster.nodes[1].pod("b20")?, cluster.nodes[1].pod("b30")?);
+        ensure!((further(&a).len(), further(&b).len(), further(&c).len()) == (2, 2, 1), "{a:?} {b:?} {c:?}");
+        reaches_by_net1(cluster, (0, "a20"), &further(&b))?;
+        for (name, value, expected) in [
+            ("none", "office", "vlan: not given, one of Network/office's 20, 30 expected"),
+            (
+                "other",
+                r#"[{"name": "office", "vlan": 40}]"#,
+                "40 is no VLAN of Network/office, one of 20, 30",
+            ),
+        ] {
+            declare_pod(cluster, "node-1", name, OWN, value)?;
+            let error = cluster.nodes[0].pod(name).err().context("it started")?;
+            ensure!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+        Ok(())
+    });
+}
+
+/// Whether a pod reaches these addresses by `net1`.
+fn reaches_by_net1(cluster: &Cluster, (node, pod): (usize, &str), addresses: &[String]) -> Result<()> {
+    let place = cluster.nodes[node].node.container(pod);
+    addresses.iter().try_for_each(|address| {
+        let ping = format!("ping -n -c 1 -W 1 -I net1 {address}");
+        retry_until(SOON, "a pod of the same VLAN", || place.run(&ping)?.ok().map(drop))
+    })
 }

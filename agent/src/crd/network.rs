@@ -1,14 +1,16 @@
 //! Network: a segment that every node has. The fields are the API's, and `uplink`, which becomes a Port on each node.
 
+use std::borrow::Cow;
+
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::DeclaredStatus;
 use super::text::{Address, Cidr, Device, Domain, Mac, Name, Owner, Range};
 
 /// What the segment is like.
-#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[kube(
     group = "weft.dev",
     version = "v1",
@@ -22,6 +24,8 @@ use super::text::{Address, Cidr, Device, Domain, Mac, Name, Owner, Range};
     validation = Rule::new("size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')")
         .message("metadata.name: at most 63 letters, digits and '-' expected"),
     printcolumn(name = "Subnets", type_ = "string", json_path = ".spec.subnets[*].prefix"),
+    printcolumn(name = "Uplink", type_ = "string", json_path = ".spec.uplink.device"),
+    printcolumn(name = "VLAN", type_ = "integer", json_path = ".spec.uplink.vlan"),
     printcolumn(name = "Router", type_ = "string", json_path = ".spec.router"),
     printcolumn(
         name = "Ready",
@@ -29,6 +33,13 @@ use super::text::{Address, Cidr, Device, Domain, Mac, Name, Owner, Range};
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.uplink) || !has(self.uplink.vlan) || !has(self.subnets) \
+         || self.subnets.all(subnet, !has(subnet.vlan) || subnet.vlan == self.uplink.vlan)"
+    )
+    .message("uplink.vlan is for all of the Network: subnets with that VLAN, or none, expected"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkSpec {
@@ -90,11 +101,41 @@ pub struct NetworkSpec {
 }
 
 /// A device of the nodes. Weft takes all its frames.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.vlan) || !has(self.vlans)").message("either vlan or vlans expected"))]
 #[serde(rename_all = "camelCase")]
 pub struct Uplink {
-    /// Its name, the same on every node; for one VLAN of a link, that of the VLAN's device: eth1.100.
+    /// Its name, the same on every node.
     pub device: Device,
+    /// All of the Network is this VLAN of it: frames have its tag on the wire, and pods none. Default: frames without a
+    /// tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4094))]
+    pub vlan: Option<u16>,
+    /// Instead of vlan, VLANs of the Network that have their tags on the wire, one by one or as ranges: "10", "100-199".
+    /// Pods name theirs. Default: those of the subnets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub vlans: Vec<VlanRange>,
+}
+
+/// A VLAN id, or ids from one to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct VlanRange(pub String);
+
+impl JsonSchema for VlanRange {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "VlanRange".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "maxLength": 9, "pattern": "^[0-9]{1,4}(-[0-9]{1,4})?$"})
+    }
 }
 
 /// A subnet of the segment.
@@ -106,7 +147,7 @@ pub struct Subnet {
     /// The Router's address in it. Required for pods to leave the subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Address>,
-    /// The VLAN of the Network that it is on; default: untagged.
+    /// The VLAN of the Network that it is on; default: uplink.vlan, or untagged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4094))]
     pub vlan: Option<u16>,

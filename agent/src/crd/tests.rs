@@ -12,7 +12,12 @@ use super::definitions;
 /// Fields of the API that custom resources do not have: they are only written.
 const SECRET: [&str; 2] = ["Tunnel.spec.wireguard.privateKey", "Tunnel.spec.wireguard.peers.presharedKey"];
 /// Fields that the API does not have.
-const OF_THE_AGENT: [&str; 2] = ["Network.spec.uplink", "Network.spec.uplink.device"];
+const OF_THE_AGENT: [&str; 4] = [
+    "Network.spec.uplink",
+    "Network.spec.uplink.device",
+    "Network.spec.uplink.vlan",
+    "Network.spec.uplink.vlans",
+];
 
 fn schema(kind: &str) -> Value {
     let definition = definitions().into_iter().find(|definition| definition.spec.names.kind == kind).unwrap();

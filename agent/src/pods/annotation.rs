@@ -32,6 +32,9 @@ pub struct PodNetwork {
     pub ips: Vec<String>,
     /// MAC address; empty: any.
     pub mac: String,
+    /// The VLAN of the Network; none: the one that goes without saying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// An element of the JSON form.
@@ -44,6 +47,16 @@ struct Element {
     interface: String,
     ips: Vec<String>,
     mac: String,
+    vlan: Option<u32>,
+    #[serde(rename = "cni-args")]
+    arguments: Option<Arguments>,
+}
+
+/// What the standard leaves to plugins, in its key `cni-args`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Arguments {
+    vlan: Option<u32>,
 }
 
 /// The further networks of a pod with these annotations. Errors: the annotation, its value, and what was expected.
@@ -100,7 +113,7 @@ fn short(text: &str) -> Result<Element, String> {
 
 /// The network of an element, which is the `number`th, counted from 1.
 fn network(number: usize, element: Element) -> Result<PodNetwork, String> {
-    let Element { name, interface, ips, mac, .. } = element;
+    let Element { name, interface, ips, mac, vlan, arguments, .. } = element;
     if !is_name(&name) {
         return Err(format!("name {name:?}, the name of a Weft Network expected"));
     }
@@ -119,7 +132,22 @@ fn network(number: usize, element: Element) -> Result<PodNetwork, String> {
         return Err(format!("mac {mac:?}, a MAC address such as 02:00:00:00:00:05 expected"));
     }
     let ips = ips.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
-    Ok(PodNetwork { network: name, interface, ips, mac })
+    let vlan = one_vlan(vlan, arguments.and_then(|arguments| arguments.vlan))?;
+    Ok(PodNetwork { network: name, interface, ips, mac, vlan })
+}
+
+/// The VLAN, told in Weft's key, in the standard's, or in both alike.
+fn one_vlan(own: Option<u32>, argument: Option<u32>) -> Result<Option<u16>, String> {
+    if let (Some(own), Some(argument)) = (own, argument)
+        && own != argument
+    {
+        return Err(format!("vlan {own} and cni-args.vlan {argument}, one of the two expected"));
+    }
+    let id = |given: u32| match u16::try_from(given) {
+        Ok(vlan @ 1..=4094) => Ok(vlan),
+        _ => Err(format!("vlan {given}, a VLAN id of 1 to 4094 expected")),
+    };
+    own.or(argument).map(id).transpose()
 }
 
 /// An address without the prefix length that it may have: the Network knows the subnet.
@@ -161,6 +189,7 @@ mod tests {
             interface: interface.into(),
             ips: Vec::new(),
             mac: String::new(),
+            vlan: None,
         }
     }
 
@@ -187,11 +216,15 @@ mod tests {
         // After the standard's section 4.1.2.2.
         let text = r#"[
             {"name": "net-a", "namespace": "ns1", "ips": ["198.19.0.5/24", "2001:db8::5"]},
-            {"name": "net-b", "interface": "data", "mac": "02:23:45:67:89:01"}
+            {"name": "net-b", "interface": "data", "mac": "02:23:45:67:89:01"},
+            {"name": "net-c", "vlan": 20},
+            {"name": "net-c", "cni-args": {"vlan": 4094}}
         ]"#;
         let expected = vec![
             PodNetwork { ips: vec!["198.19.0.5".into(), "2001:db8::5".into()], ..plain("net-a", "net1") },
             PodNetwork { mac: "02:23:45:67:89:01".into(), ..plain("net-b", "data") },
+            PodNetwork { vlan: Some(20), ..plain("net-c", "net3") },
+            PodNetwork { vlan: Some(4094), ..plain("net-c", "net4") },
         ];
         assert_eq!(networks(Some(text), None), Ok(expected));
     }
@@ -219,6 +252,11 @@ mod tests {
             (r#"[{"name": "a", "mac": "5"}]"#, "mac \"5\", a MAC address"),
             (r#"[{"name": "a", "ips": ["x/24"]}]"#, "ips \"x/24\", an address"),
             (r#"[{"name": "a", "default-route": ["198.19.0.1"]}]"#, "unknown field `default-route`"),
+            (r#"[{"name": "a", "vlan": 0}]"#, "vlan 0, a VLAN id of 1 to 4094 expected"),
+            (r#"[{"name": "a", "cni-args": {"vlan": 4095}}]"#, "vlan 4095, a VLAN id"),
+            (r#"[{"name": "a", "vlan": 2, "cni-args": {"vlan": 3}}]"#, "vlan 2 and cni-args.vlan 3, one of"),
+            (r#"[{"name": "a", "cni-args": {"vlann": 3}}]"#, "unknown field `vlann`"),
+            (r#"[{"name": "a", "vlan": "20"}]"#, "invalid type: string \"20\", expected u32"),
             ("[{", "\"[{\": EOF"),
         ] {
             let wrong = networks(Some(text), None).unwrap_err();

@@ -18,7 +18,8 @@ use crate::wish;
 pub async fn run(environment: &Environment, document: &Document) -> Result<(), Failure> {
     let access: Access = document.read()?;
     let settings: StatusSettings = document.read()?;
-    let request = outcome::expected(environment, document, wish::network(&settings.network)?)?;
+    let request =
+        outcome::expected(environment, document, wish::network(&settings.network)?, wish::vlan(document)?)?;
     delegate(environment, document)?;
     let answer = daemon::call(&access, Duration::ZERO, |mut client| {
         let request = request.clone();

@@ -56,6 +56,7 @@ fn request(
     Ok(AttachRequest {
         key: Some(AttachmentKey { container_id, interface: network.interface }),
         network: network.network,
+        vlan: network.vlan,
         netns: first.netns.clone(),
         r#type: first.r#type,
         mac: network.mac,

@@ -16,7 +16,8 @@ use crate::wish;
 pub async fn run(environment: &Environment, document: &Document) -> Result<(), Failure> {
     let access: Access = document.read()?;
     let settings: StatusSettings = document.read()?;
-    let request = EndpointStatusRequest { network: wish::network(&settings.network)? };
+    let request =
+        EndpointStatusRequest { network: wish::network(&settings.network)?, vlan: wish::vlan(document)? };
     let answer = daemon::call(&access, Duration::ZERO, |mut client| {
         let request = request.clone();
         async move { client.status(request).await }

@@ -112,7 +112,7 @@ fn check(version: &str, previous: Value) -> Result<CheckRequest, Failure> {
     ];
     let get = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
     let environment = Environment::read(get).unwrap();
-    expected(&environment, &document(version, Operation::Check, previous), "front".into())
+    expected(&environment, &document(version, Operation::Check, previous), "front".into(), 0)
 }
 
 #[test]

@@ -46,6 +46,23 @@ fn the_least_configuration_asks_for_a_veth_with_addresses_of_the_pools() {
 }
 
 #[test]
+fn a_vlan_is_of_the_configuration_or_asked_for_this_container() {
+    let vlan = |configuration: Value| wish(&configuration).map(|wish| wish.request.vlan);
+    assert_eq!(vlan(json!({})).unwrap(), 0);
+    assert_eq!(vlan(json!({ "vlan": 20 })).unwrap(), 20);
+    assert_eq!(vlan(json!({ "VLAN": 4094 })).unwrap(), 4094);
+    assert_eq!(vlan(json!({ "vlan": 20, "args": { "cni": { "vlan": 30 } } })).unwrap(), 30);
+    for (configuration, message, details) in [
+        (json!({ "vlan": 4095 }), "vlan is wrong", "4095 is not a VLAN id, 1 to 4094 expected"),
+        (json!({ "args": { "cni": { "vlan": 0 } } }), "args.cni.vlan is wrong", "0 is not a VLAN id"),
+        (json!({ "vlan": "20" }), "vlan", "expected u32"),
+    ] {
+        let failure = vlan(configuration).unwrap_err();
+        assert!(failure.message.contains(message) && failure.details.contains(details), "{failure:?}");
+    }
+}
+
+#[test]
 fn every_field_of_the_configuration_is_used() {
     let wish = wish(&json!({
         "portType": "tap", "mtu": 1400, "mac": "02:00:00:00:00:01", "defaultRoute": false,
@@ -261,7 +278,7 @@ proptest! {
         if let Ok(document) = Document::parse(bytes, Operation::Check) {
             // Whether it is taken or refused is the other tests' business.
             let _ = Wish::read(&environment, &document);
-            let _ = crate::outcome::expected(&environment, &document, String::new());
+            let _ = crate::outcome::expected(&environment, &document, String::new(), 0);
         }
     }
 }

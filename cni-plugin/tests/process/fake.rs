@@ -116,6 +116,7 @@ fn attached(request: &AttachRequest, number: usize) -> AttachmentState {
         configuration: request.configuration.clone(),
         owner: request.owner.clone(),
         created: None,
+        vlan: request.vlan,
     }
 }
 

@@ -13,6 +13,7 @@ use weft_proto::v1::endpoints_server::Endpoints;
 
 use super::fabric::{WAIT, blocking};
 use super::{Node, fabric};
+use crate::ipam::Usage;
 use crate::model::{Endpoint, Kind, Name, ObjectRef};
 use crate::reconcile::Marks;
 use crate::status::Report;
@@ -233,10 +234,17 @@ impl Endpoints for EndpointsService {
         &self,
         request: Request<v1::EndpointStatusRequest>,
     ) -> Result<Response<v1::EndpointStatusResponse>, Status> {
-        let network = request.into_inner().network;
+        let v1::EndpointStatusRequest { network, vlan } = request.into_inner();
+        let vlan = request::vlan(vlan)?;
         let trouble = self.trouble(&network).await;
-        let pools = Name::new(&network).map(|name| self.node.store.pools(&name)).unwrap_or_default();
-        let full = pools.iter().filter(|pool| pool.is_exhausted()).map(|pool| pool.prefix.to_string());
+        let fabric = self.node.store.fabric();
+        let name = Name::new(&network).ok().filter(|name| fabric.networks.contains_key(name));
+        let pools = name.as_ref().map(|name| self.node.store.pools(name)).unwrap_or_default();
+        let subnets = name.iter().flat_map(|name| &fabric.networks[name].spec.subnets);
+        let asked: Vec<_> = subnets.filter(|it| vlan.is_none_or(|vlan| vlan.get() == it.vlan)).collect();
+        let asked = |pool: &&Usage| asked.iter().any(|subnet| subnet.prefix == pool.prefix);
+        let full = pools.iter().filter(|pool| pool.is_exhausted()).filter(asked);
+        let full = full.map(|pool| pool.prefix.to_string());
         Ok(Response::new(v1::EndpointStatusResponse {
             ready: trouble.is_none(),
             message: trouble.unwrap_or_default(),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use weft_proto::v1;
+use weft_stack::config::UNTAGGED;
 
 use super::change::{Draft, Outcome, check_outcome};
 use super::{Adoptable, Picture};
@@ -17,8 +18,10 @@ use crate::ipam::{Asked, Ledger};
 use crate::model::nat::Families;
 use crate::model::{
     AddressRange, Endpoint, Fabric, InterfaceAddress, Kind, Name, Namespace, Network, Object, ObjectRef,
-    Port, PortMapping, Violation, fnv1a,
+    Port, PortMapping, Violation, VlanId, fnv1a,
 };
+
+mod vlan;
 
 /// The label of a Port or Namespace that was made for a container: its name at its runtime.
 pub const CONTAINER_LABEL: &str = "weft.dev/container-id";
@@ -35,11 +38,13 @@ pub struct AttachWish {
     pub endpoint: Endpoint,
     /// The Network.
     pub network: Name,
+    /// The VLAN of it; `None`: the one that goes without saying.
+    pub vlan: Option<VlanId>,
     /// Where the container's namespace is.
     pub netns: PathBuf,
     /// The Namespace that the daemon has made there, if it has.
     pub made_namespace: Option<Name>,
-    /// The Port, but for what follows from the rest: Network, Namespace, device, addresses, endpoint.
+    /// The Port, but for what follows from the rest: Network, VLAN, Namespace, device, addresses, endpoint.
     pub port: v1::PortSpec,
     /// Where its addresses come from.
     pub addresses: AddressSource,
@@ -105,12 +110,16 @@ pub(super) fn attach(
     let network = before.fabric.networks.get(&wish.network).filter(|it| it.metadata.deleting.is_none());
     let missing = || Error::NotFound(vec![ObjectRef::new(Kind::Network, wish.network.clone())]);
     let network = &network.ok_or_else(missing)?.spec;
+    let vlan = vlan::chosen(&before.fabric, &wish.network, network, wish.vlan)?;
     let mut draft = Draft::of(before, now);
     let namespace = namespace(before, wish, &mut draft)?;
     let addresses = match &wish.addresses {
-        AddressSource::Given(given) => given.clone(),
+        AddressSource::Given(given) => {
+            vlan::check_given(given, vlan, &wish.network, network)?;
+            given.clone()
+        }
         AddressSource::Pools { wanted, ranges } => {
-            let asked = Asked { owner: &wish.endpoint.owner, port: Some(&name), wanted, ranges };
+            let asked = Asked { owner: &wish.endpoint.owner, vlan, port: Some(&name), wanted, ranges };
             let chosen = ledger.choose(&wish.network, network, &asked, now)?;
             chosen
                 .iter()
@@ -127,6 +136,7 @@ pub(super) fn attach(
             .unwrap_or_else(|| leads_out(network, &addresses) && !has_way_out(before, &namespace)),
         addresses,
         endpoint: Some(message(&wish.endpoint)),
+        vlan: u32::from(vlan),
         ..wish.port.clone()
     };
     draft.put(object, port_resource(&name, wish, spec), None)?;
@@ -210,6 +220,15 @@ fn is_same(before: &Picture, port: &Object<Port>, wish: &AttachWish) -> Result<b
         space.is_some_and(|space| space.spec == Namespace::Adopt(wish.netns.clone()) || is_made(space, wish));
     if same_place && port.spec.network != wish.network {
         return taken(format!("{} is on Network/{} already", endpoint.interface, port.spec.network));
+    }
+    let on = port.spec.switching.vlans.own();
+    if let Some(vlan) = wish.vlan.filter(|vlan| same_place && on != Some(vlan.get())) {
+        let (network, on) = (&port.spec.network, on.filter(|on| *on != UNTAGGED));
+        let on = on.map_or_else(|| "untagged".to_owned(), |on| format!("on VLAN {on}"));
+        return taken(format!(
+            "{} is {on} of Network/{network} already, not on VLAN {vlan}",
+            endpoint.interface
+        ));
     }
     Ok(same_place)
 }

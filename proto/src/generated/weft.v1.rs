@@ -3521,6 +3521,11 @@ pub struct AttachRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The VLAN of the Network that it is on, 1 to 4094: one of a subnet, of a Tunnel, or of an uplink or host Port. The
+    /// device itself sees no tags. Default: untagged; where the Network has no subnet that is untagged (or, without
+    /// subnets, nothing else that is), its only VLAN, and with several of them an error.
+    #[prost(uint32, tag = "16")]
+    pub vlan: u32,
     /// How it gets addresses.
     #[prost(oneof = "attach_request::AddressSource", tags = "7, 8")]
     pub address_source: ::core::option::Option<attach_request::AddressSource>,
@@ -3538,7 +3543,7 @@ pub mod attach_request {
         Given(super::GivenAddresses),
     }
 }
-/// One address of each subnet that has a pool, at most one of each family.
+/// One address of each subnet of the attachment's VLAN that has a pool, at most one of each family.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3556,7 +3561,7 @@ pub struct PoolAddresses {
 #[serde(rename_all = "camelCase")]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GivenAddresses {
-    /// With prefix length, inside a subnet of the Network; none: the container is not to have any.
+    /// With prefix length, inside a subnet of the attachment's VLAN; none: the container is not to have any.
     #[prost(string, repeated, tag = "1")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -3631,6 +3636,10 @@ pub struct AttachmentState {
         with = "crate::encoding::timestamp"
     )]
     pub created: ::core::option::Option<::prost_types::Timestamp>,
+    /// The VLAN of the Network that it is on; 0: untagged.
+    #[prost(uint32, tag = "15")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -3688,6 +3697,9 @@ pub struct CheckRequest {
     #[prost(message, repeated, tag = "6")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub routes: ::prost::alloc::vec::Vec<PortRoute>,
+    #[prost(uint32, tag = "7")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -3726,6 +3738,10 @@ pub struct EndpointStatusRequest {
     #[prost(string, tag = "1")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub network: ::prost::alloc::string::String,
+    /// One VLAN of it; default: all of the Network.
+    #[prost(uint32, tag = "2")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub vlan: u32,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -3739,7 +3755,7 @@ pub struct EndpointStatusResponse {
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub message: ::prost::alloc::string::String,
-    /// Subnets of the Network whose pool has no address left now.
+    /// Subnets of the Network, or of the one VLAN, whose pool has no address left now.
     #[prost(string, repeated, tag = "3")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub exhausted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,

@@ -332,7 +332,10 @@ mod tests {
         ]);
         let Event::Declared(declared) = &events[1] else { panic!() };
         assert_eq!(declared[0].id(), "Network/blue");
-        assert_eq!((declared[0].generation, declared[0].uplink.as_deref()), (2, Some("eth1")));
+        assert_eq!(
+            (declared[0].generation, &declared[0].uplink),
+            (2, &Some(serde_json::json!({"device": "eth1"})))
+        );
         assert_eq!(declared[0].spec, serde_json::json!({"mtu": 1400}));
         assert!(matches!(&events[2], Event::Nodes(nodes) if nodes.len() == 1));
         assert_eq!(events[3], Event::Silent(BTreeSet::from(["one".to_owned()])), "no lease of it is there");

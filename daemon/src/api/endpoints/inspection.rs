@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use weft_host::link::{Link, Netlink};
 use weft_host::netns::NetNs;
+use weft_stack::config::UNTAGGED;
 use weft_stack::{MacAddr, Prefix};
 
-use crate::model::{Fabric, InterfaceAddress, Name, Port};
+use crate::model::{Fabric, InterfaceAddress, Name, Port, VlanId};
 use crate::reconcile::Folders;
 
 /// What must be so; `None`: as the Port was made.
@@ -18,6 +19,8 @@ use crate::reconcile::Folders;
 pub struct Expected {
     /// The Network that it is on.
     pub network: Option<String>,
+    /// The VLAN of it.
+    pub vlan: Option<VlanId>,
     /// The path of its namespace.
     pub netns: Option<PathBuf>,
     /// The device's MAC address.
@@ -33,6 +36,11 @@ pub fn inspect(fabric: &Fabric, folders: &Folders, name: &Name, expected: &Expec
     let port = fabric.ports.get(name).map(|port| &port.spec).ok_or_else(|| format!("Port/{name} is gone"))?;
     if let Some(network) = expected.network.as_ref().filter(|network| *network != port.network.as_str()) {
         return Err(format!("Port/{name} is on Network/{}, not on Network/{network}", port.network));
+    }
+    let on = port.switching.vlans.own().unwrap_or(UNTAGGED);
+    if let Some(vlan) = expected.vlan.filter(|vlan| vlan.get() != on) {
+        let on = if on == UNTAGGED { "untagged".to_owned() } else { format!("on VLAN {on}") };
+        return Err(format!("Port/{name} is {on} of Network/{}, not on VLAN {vlan}", port.network));
     }
     let space = port.attachment.namespace().ok_or_else(|| format!("Port/{name} has no namespace"))?;
     let namespace = fabric.namespaces.get(space).ok_or_else(|| format!("Namespace/{space} is gone"))?;

@@ -11,7 +11,7 @@ use weft_stack::{MacAddr, Prefix};
 use super::inspection::Expected;
 use crate::api::answer::wrong_field;
 use crate::api::{Node, fabric};
-use crate::model::{DeviceName, Endpoint, Name, parse};
+use crate::model::{DeviceName, Endpoint, Name, VlanId, parse};
 use crate::store::endpoint::{AddressSource, AttachWish};
 
 /// The longest name of a configuration or an owner, in octets.
@@ -25,6 +25,7 @@ pub fn wish(request: v1::AttachRequest, node: &Node) -> Result<AttachWish, Statu
         return Err(wrong_field("network", "not given, the name of a Network expected"));
     }
     let network = Name::new(&request.network).map_err(|error| wrong_field("network", error))?;
+    let vlan = vlan(request.vlan)?;
     for (field, text) in [("owner", &request.owner), ("configuration", &request.configuration)] {
         if text.len() > MAX_NAME || text.chars().any(char::is_control) {
             let description =
@@ -53,6 +54,7 @@ pub fn wish(request: v1::AttachRequest, node: &Node) -> Result<AttachWish, Statu
             namespace_inode: id.inode,
         },
         network,
+        vlan,
         netns,
         made_namespace,
         port: v1::PortSpec {
@@ -92,6 +94,7 @@ pub fn expected(request: &v1::CheckRequest) -> Result<Expected, Status> {
     }
     Ok(Expected {
         network: given(&request.network),
+        vlan: vlan(request.vlan)?,
         netns: given(&request.netns).map(PathBuf::from),
         mac: mac.transpose()?,
         addresses: (!addresses.is_empty()).then_some(addresses),
@@ -113,6 +116,12 @@ pub fn check_container(id: &str) -> Result<(), Status> {
     }
     let expected = "1 to 253 letters, digits, '_', '.' and '-', beginning with a letter or digit, expected";
     Err(wrong_field("key.containerId", format_args!("{id:?} is not a container's name, {expected}")))
+}
+
+/// A VLAN that is asked for; 0 stands for none.
+pub fn vlan(given: u32) -> Result<Option<VlanId>, Status> {
+    let vlan = (given != 0).then(|| VlanId::new(given));
+    vlan.transpose().map_err(|error| wrong_field("vlan", error))
 }
 
 fn netns(text: &str) -> Result<PathBuf, Status> {

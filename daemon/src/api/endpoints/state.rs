@@ -50,6 +50,7 @@ pub fn of(node: &Node, name: &Name) -> Option<v1::AttachmentState> {
         configuration: endpoint.configuration.clone(),
         owner: endpoint.owner.clone(),
         created: Some(object.metadata.created.into()),
+        vlan: port.switching.vlans.own().map_or(0, u32::from),
     })
 }
 

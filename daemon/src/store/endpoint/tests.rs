@@ -11,13 +11,17 @@ fn any_path(_: &Path) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn store(folder: &Folder) -> Store {
+pub fn store(folder: &Folder) -> Store {
     let store = folder.open();
     store.apply(Wish { resources: resources(BASE), ..Wish::default() }, &any_path).unwrap();
     store
 }
 
-fn wish(container: &str, interface: &str) -> AttachWish {
+pub fn apply(store: &Store, yaml: &str) {
+    store.apply(Wish { resources: resources(yaml), ..Wish::default() }, &any_path).unwrap();
+}
+
+pub fn wish(container: &str, interface: &str) -> AttachWish {
     AttachWish {
         endpoint: Endpoint {
             container_id: container.to_owned(),
@@ -28,6 +32,7 @@ fn wish(container: &str, interface: &str) -> AttachWish {
             namespace_inode: 7,
         },
         network: Name::new("front").unwrap(),
+        vlan: None,
         netns: PathBuf::from(format!("/run/netns/{container}")),
         made_namespace: None,
         port: v1::PortSpec { r#type: v1::PortType::Veth as i32, ..Default::default() },
@@ -37,7 +42,7 @@ fn wish(container: &str, interface: &str) -> AttachWish {
     }
 }
 
-fn attach(store: &Store, wish: &AttachWish) -> Attached {
+pub fn attach(store: &Store, wish: &AttachWish) -> Attached {
     store.attach(wish, &any_path).unwrap_or_else(|error| panic!("{error}"))
 }
 
