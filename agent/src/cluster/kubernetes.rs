@@ -4,9 +4,6 @@
 //! answer, as kube's watcher does: what is known stays in force meanwhile. Of Nodes only this one is watched: the
 //! others' heartbeats would be most of what the API server has to send. [`writer`] writes what this node says, and
 //! [`claim`] takes blocks of pools for it.
-//!
-//! Pools are watched always: that there are none costs nothing, and where there are some, either all nodes take their
-//! pods' addresses from them or they are for a Network that all nodes have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -23,8 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Declared, Event, Line, NodeRecord, OwnNode, Pool, Told};
-use crate::crd::{IPPool, WeftNode};
+use super::{Declared, Event, Line, NodeRecord, OwnNode, Told};
+use crate::crd::WeftNode;
 use crate::error::chain;
 use crate::pods::Counter;
 use crate::underlay;
@@ -33,6 +30,7 @@ mod claim;
 mod client;
 mod known;
 mod pods;
+mod pools;
 mod reach;
 mod report;
 mod spread;
@@ -65,7 +63,8 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
     tokio::spawn(reconnect(connected, own_node.clone()));
     tokio::spawn(listener.clone().own_node(name.to_owned(), own));
     tokio::spawn(listener.clone().nodes(name.to_owned(), record));
-    tokio::spawn(listener.clone().pools());
+    let (read, found) = mpsc::channel(16);
+    tokio::spawn(listener.clone().pools(name.to_owned(), found));
     tokio::spawn(listener.clone().declared());
     if let Some(counter) = counter {
         tokio::spawn(listener.clone().pods(name.to_owned(), counter.pods.clone()));
@@ -77,6 +76,7 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
         tellings: tellings.clone(),
         own_node: own_node.clone(),
         known: known.clone(),
+        read,
     };
     tokio::spawn(claimer.run());
     let sources = writer::Sources { tellings, own_node, own_record, known };
@@ -192,15 +192,6 @@ impl Listener {
             }
             false
         });
-    }
-
-    async fn pools(self) {
-        let (mut list, mut known) = (List::default(), BTreeMap::new());
-        self.follow(Api::<IPPool>::all, watcher::Config::default(), "ippools", |event| {
-            list.take(event)?.note(&mut known);
-            Some(Event::Pools(known.values().filter_map(pool_of).collect()))
-        })
-        .await;
     }
 
     /// All kinds that users declare; told of when all were listed.
@@ -367,11 +358,6 @@ fn record_of(node: &WeftNode) -> Option<NodeRecord> {
     let name = node.name_any();
     let record = node.spec.record(&name);
     record.inspect_err(|error| tracing::warn!("WeftNode/{name}: {error}; the node is left out")).ok()
-}
-
-fn pool_of(pool: &IPPool) -> Option<Pool> {
-    let told = |error: &String| tracing::warn!("IPPool/{}: {error}; it is left out", pool.name_any());
-    pool.pool().inspect_err(told).ok()
 }
 
 fn declared_of(kind: &str, object: &DynamicObject) -> Declared {

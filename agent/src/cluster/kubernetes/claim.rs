@@ -9,12 +9,13 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::known::Known;
+use super::pools::pool_of;
 use super::writer::{FIRST_PAUSE, LONGEST_PAUSE};
-use super::{Listener, pool_of, spread};
+use super::{Listener, spread};
 use crate::cluster::{Pool, Told, block};
 use crate::crd::IPPool;
 use crate::error::{Error, Result};
@@ -31,6 +32,8 @@ pub(super) struct Claimer {
     pub tellings: watch::Receiver<Told>,
     pub own_node: watch::Receiver<Option<Node>>,
     pub known: watch::Receiver<Known>,
+    /// Hears of every pool that was read.
+    pub read: mpsc::Sender<IPPool>,
 }
 
 impl Claimer {
@@ -71,6 +74,8 @@ impl Claimer {
             let Some((mut object, known)) = found.and_then(|it| pool_of(&it).map(|known| (it, known))) else {
                 return Ok(());
             };
+            // Who listens ends with the agent.
+            let _ = self.read.send(object.clone()).await;
             if !block::owned(&known, &self.name).is_empty() {
                 return Ok(());
             }
@@ -83,7 +88,8 @@ impl Claimer {
             blocks.insert(block, self.name.clone());
             object.status = Some(object.status.unwrap_or_default().with(&blocks));
             match api.replace_status(pool, &PostParams::default(), &object).await {
-                Ok(_) => {
+                Ok(written) => {
+                    let _ = self.read.send(written).await;
                     tracing::info!(pool, %block, "claimed a block for this node");
                     return Ok(());
                 }

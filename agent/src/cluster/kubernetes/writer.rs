@@ -245,7 +245,7 @@ fn taint_removal(index: usize) -> json_patch::Patch {
 }
 
 /// By the runtime's clock, which the pauses go by.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
