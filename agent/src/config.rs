@@ -160,6 +160,10 @@ pub struct EtcdConfig {
     pub cert_file: PathBuf,
     /// Its key, PEM.
     pub key_file: PathBuf,
+    /// Who the agent is to etcd, where that wants a name and a password.
+    pub username: String,
+    /// The file of its password.
+    pub password_file: PathBuf,
     /// Seconds after which a node counts as silent that is not heard of; 5 or more.
     pub lease_seconds: u32,
     /// Pools that the first node declares.
@@ -232,6 +236,8 @@ impl Default for EtcdConfig {
             ca_file: PathBuf::new(),
             cert_file: PathBuf::new(),
             key_file: PathBuf::new(),
+            username: String::new(),
+            password_file: PathBuf::new(),
             lease_seconds: 60,
             pools: Vec::new(),
         }
@@ -320,6 +326,9 @@ impl Config {
         if etcd.cert_file.as_os_str().is_empty() != etcd.key_file.as_os_str().is_empty() {
             return Err("etcd.key_file: it and etcd.cert_file go together, both or none expected".into());
         }
+        if etcd.username.is_empty() != etcd.password_file.as_os_str().is_empty() {
+            return Err("etcd.password_file: it and etcd.username go together, both or none expected".into());
+        }
         if etcd.prefix.trim_end_matches('/').is_empty() {
             return Err(format!("etcd.prefix: \"{}\", a name such as /weft expected", etcd.prefix));
         }
@@ -374,6 +383,7 @@ mod tests {
             ),
             ("cluster = \"etcd\"\n[etcd]\nendpoints = [\"https://192.0.2.1:2379\"]", "etcd.ca_file: empty"),
             ("cluster = \"etcd\"\n[etcd]\ncert_file = \"x\"", "etcd.key_file: it and"),
+            ("cluster = \"etcd\"\n[etcd]\nusername = \"x\"", "etcd.password_file: it and"),
             ("cluster = \"etcd\"\n[etcd]\nlease_seconds = 4", "etcd.lease_seconds: 4 is out of range"),
             (
                 "cluster = \"etcd\"\n[etcd]\npools = [\"198.18.0.1/16\"]",

@@ -8,4 +8,5 @@ mod etcd {
     pub mod loss;
     pub mod members;
     pub mod names;
+    pub mod users;
 }

@@ -30,6 +30,7 @@ mod api;
 mod client;
 mod key;
 mod life;
+mod login;
 mod mirror;
 mod tls;
 mod transaction;

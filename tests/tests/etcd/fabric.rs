@@ -30,6 +30,10 @@ pub struct Setup {
     pub lease: u32,
     /// etcd has a certificate and wants one.
     pub secure: bool,
+    /// The agents log in with a name and a password.
+    pub login: bool,
+    /// Further options of etcd.
+    pub options: &'static str,
     /// Agents that run from the beginning, on the first hosts.
     pub agents: usize,
 }
@@ -58,7 +62,17 @@ pub struct Pings(Vec<Process>);
 impl Setup {
     /// So many hosts, with one etcd and WireGuard.
     pub fn hosts(hosts: usize) -> Setup {
-        Setup { hosts, members: 1, pools: POOLS, mode: "wireguard", lease: 5, secure: false, agents: hosts }
+        Setup {
+            hosts,
+            members: 1,
+            pools: POOLS,
+            mode: "wireguard",
+            lease: 5,
+            secure: false,
+            login: false,
+            options: "",
+            agents: hosts,
+        }
     }
 
     /// Runs a test with this.
@@ -71,7 +85,7 @@ impl Setup {
             for number in 0..self.hosts {
                 fabric.configure(number, &format!("node-{number}"))?;
             }
-            if !self.secure {
+            if !self.secure && !self.login {
                 fabric.start_etcd()?;
             }
             for number in 0..self.agents {
@@ -126,6 +140,7 @@ impl Fabric<'_> {
                 all.join(",")
             );
         }
+        line += self.setup.options;
         if self.setup.secure {
             line += &format!(
                 " --client-cert-auth --trusted-ca-file {TLS}/etcd-trusts.pem --cert-file {TLS}/server.pem \
@@ -165,15 +180,16 @@ impl Fabric<'_> {
 
     /// Writes the configuration of a host's agent.
     pub fn configure(&self, number: usize, name: &str) -> Result<()> {
-        let Setup { members, pools, mode, lease, secure, .. } = self.setup;
+        let Setup { members, pools, mode, lease, secure, login, .. } = self.setup;
         // Nobody listens at the first endpoint. Hosts with a member begin with their own.
         let mut endpoints = vec![self.setup.endpoint(0).replace(":2379", ":2378")];
         endpoints.extend((0..members).map(|step| self.setup.endpoint((number + step) % members)));
         // Plain routes want an address of each family, and the wire is no default route by which one would be found.
         let at = &self.nodes[number].at;
         let addresses = if mode == "routes" { vec![at.v4.to_string(), at.v6.to_string()] } else { vec![] };
+        let level = if login { "debug" } else { "info" };
         let mut text = format!(
-            "cluster = \"etcd\"\nnode_name = \"{name}\"\nstate_dir = \"/run/lab/agent\"\n\
+            "log_level = \"{level}\"\ncluster = \"etcd\"\nnode_name = \"{name}\"\nstate_dir = \"/run/lab/agent\"\n\
              [tunnel]\nmode = \"{mode}\"\n\
              [addresses]\nsource = \"pools\"\nnode = {addresses:?}\n\
              [cni]\nconf_dir = \"/run/lab/cni\"\nsecondary_networks = false\n\
@@ -183,6 +199,9 @@ impl Fabric<'_> {
             text += &format!(
                 "ca_file = \"{TLS}/ca.pem\"\ncert_file = \"{TLS}/agent.pem\"\nkey_file = \"{TLS}/agent.key\"\n"
             );
+        }
+        if login {
+            text += "username = \"agent\"\npassword_file = \"/run/lab/password\"\n";
         }
         fs::write(self.nodes[number].path("/run/lab/agent.toml"), text).context("the agent's configuration")
     }

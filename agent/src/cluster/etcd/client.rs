@@ -1,12 +1,12 @@
 //! etcd's client: the first endpoint that answers, and calls of it with a deadline.
 
 use std::error::Error as _;
-use std::future::Future;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
 use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -18,6 +18,7 @@ use super::api::etcdserverpb::{
     TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse, watch_request,
 };
 use super::api::mvccpb::KeyValue;
+use super::login::{Login, Token};
 use super::tls;
 use crate::config::EtcdConfig;
 use crate::error::{Error, Result, chain};
@@ -41,13 +42,17 @@ pub struct Endpoints {
     first: usize,
 }
 
+/// What calls go through.
+type Link = InterceptedService<Channel, Token>;
+
 /// A connection to one of them.
 #[derive(Debug, Clone)]
 pub struct Connection {
     endpoint: String,
-    kv: KvClient<Channel>,
-    watch: WatchClient<Channel>,
-    lease: LeaseClient<Channel>,
+    login: Login,
+    kv: KvClient<Link>,
+    watch: WatchClient<Link>,
+    lease: LeaseClient<Link>,
 }
 
 /// Changes as they come.
@@ -95,17 +100,28 @@ impl Endpoints {
             Ok(connected) => connected.map_err(|error| told(chain(&error)))?,
             Err(_) => return Err(format!("no connection in {} s", CONNECT.as_secs())),
         };
+        let login = Login::new(&self.config, channel.clone());
+        let token = login.token();
+        let kv = KvClient::with_interceptor(channel.clone(), token.clone());
+        let watch = WatchClient::with_interceptor(channel.clone(), token.clone());
         let connection = Connection {
             endpoint: text.trim_end_matches('/').to_owned(),
-            kv: KvClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS),
-            watch: WatchClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_OCTETS),
-            lease: LeaseClient::new(channel),
+            login,
+            kv: kv.max_decoding_message_size(MAX_MESSAGE_OCTETS),
+            watch: watch.max_decoding_message_size(MAX_MESSAGE_OCTETS),
+            lease: LeaseClient::with_interceptor(channel, token),
         };
         // A key that we may read.
         let key = (self.config.prefix.trim_end_matches('/').to_owned() + "/").into_bytes();
-        let mut kv = connection.kv.clone();
-        match timeout(CALL, kv.range(RangeRequest { key, ..Default::default() })).await {
-            Ok(answer) => answer.map(|_| connection).map_err(|status| told(message(&status))),
+        let probe = async {
+            connection.login.enter().await.map_err(|error| chain(&error))?;
+            let mut kv = connection.kv.clone();
+            let answer = kv.range(RangeRequest { key, ..Default::default() }).await;
+            answer.map_err(|status| message(&status))
+        };
+        match timeout(CALL, probe).await {
+            Ok(Ok(_)) => Ok(connection),
+            Ok(Err(error)) => Err(told(error)),
             Err(_) => Err(format!("no answer in {} s", CALL.as_secs())),
         }
     }
@@ -152,32 +168,39 @@ impl Connection {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<((Vec<KeyValue>, bool), ResponseHeader)> {
-        let answer = self.call(self.kv.clone().range(request)).await?;
+        let answer = self.call(&self.kv, request, async |mut kv, request| kv.range(request).await).await?;
         Ok(((answer.kvs, answer.more), answer.header.unwrap_or_default()))
     }
 
     /// Writes a key, which goes away with a lease unless that is 0.
     pub async fn put(&self, key: Vec<u8>, value: Vec<u8>, lease: i64) -> Result<()> {
-        self.call(self.kv.clone().put(PutRequest { key, value, lease })).await.map(drop)
+        let request = PutRequest { key, value, lease };
+        self.call(&self.kv, request, async |mut kv, request| kv.put(request).await).await.map(drop)
     }
 
     /// A transaction.
     pub async fn transact(&self, request: TxnRequest) -> Result<TxnResponse> {
-        self.call(self.kv.clone().txn(request)).await
+        self.call(&self.kv, request, async |mut kv, request| kv.txn(request).await).await
     }
 
     /// Keeps a lease alive; a new one of so many seconds if there is none or it is gone.
     pub async fn renew(&self, lease: Option<i64>, seconds: i64) -> Result<i64> {
         if let Some(id) = lease {
             let request = LeaseKeepAliveRequest { id };
-            let mut answers = self.call(self.lease.clone().lease_keep_alive(stream::iter([request]))).await?;
+            let ask = async |mut lease: LeaseClient<Link>, request| {
+                lease.lease_keep_alive(stream::iter([request])).await
+            };
+            let mut answers = self.call(&self.lease, request, ask).await?;
             let answer = timeout(CALL, answers.message()).await.map_err(|_| self.silent())?;
             if answer.map_err(|status| self.wrong(&status))?.is_some_and(|answer| answer.ttl > 0) {
                 return Ok(id);
             }
         }
         let request = LeaseGrantRequest { ttl: seconds, id: 0 };
-        Ok(self.call(self.lease.clone().lease_grant(request)).await?.id)
+        Ok(self
+            .call(&self.lease, request, async |mut lease, request| lease.lease_grant(request).await)
+            .await?
+            .id)
     }
 
     /// Changes of the keys from `start` to before `end`, those of this revision and later.
@@ -190,11 +213,14 @@ impl Connection {
         };
         let request =
             WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
-        // The call lasts as long as its requests do.
-        let mut request = Request::new(stream::iter([request]).chain(stream::pending()));
-        // A member that has lost the others says so, instead of nothing.
-        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-        let stream = self.call(self.watch.clone().watch(request)).await?;
+        let ask = async |mut watch: WatchClient<Link>, request| {
+            // The call lasts as long as its requests do.
+            let mut request = Request::new(stream::iter([request]).chain(stream::pending()));
+            // A member that has lost the others says so, instead of nothing.
+            request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+            watch.watch(request).await
+        };
+        let stream = self.call(&self.watch, request, ask).await?;
         Ok(Changes { endpoint: self.endpoint.clone(), stream })
     }
 
@@ -203,8 +229,22 @@ impl Connection {
         &self.endpoint
     }
 
-    async fn call<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
-        let answer = timeout(CALL, call).await.map_err(|_| self.silent())?;
+    /// A call of one of the services; where the token has ended, once more with a new one.
+    async fn call<C: Clone, R: Clone, T>(
+        &self,
+        service: &C,
+        request: R,
+        ask: impl AsyncFn(C, R) -> Result<Response<T>, Status>,
+    ) -> Result<T> {
+        let once = async || {
+            let answer = timeout(CALL, ask(service.clone(), request.clone()));
+            answer.await.map_err(|_| self.silent())
+        };
+        let mut answer = once().await?;
+        if answer.as_ref().is_err_and(|status| self.login.has_ended(status)) {
+            timeout(CALL, self.login.enter()).await.map_err(|_| self.silent())??;
+            answer = once().await?;
+        }
         answer.map(Response::into_inner).map_err(|status| self.wrong(&status))
     }
 
