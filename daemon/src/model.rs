@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use weft_stack::config::{
     AdvertisementSpec, BandwidthSpec, DhcpSpec, Hop, MulticastSpec, PortVlans, RouteAction, StaticNeighbors,
-    StormLimits,
+    StormLimits, VlanSet,
 };
 use weft_stack::{MacAddr, Prefix};
 
@@ -242,6 +242,17 @@ impl Default for Switching {
             storm: StormLimits::default(),
             mirror: None,
             coalesce: false,
+        }
+    }
+}
+
+impl Switching {
+    /// Whether frames without a tag are the Port's, and the VLANs of those with one that are.
+    pub fn on_the_wire(&self) -> (bool, VlanSet) {
+        match &self.vlans {
+            PortVlans::Access(_) => (true, VlanSet::default()),
+            PortVlans::Tunnel(_) => (true, (0..=u16::MAX).collect()),
+            PortVlans::Trunk { native, allowed } => (native.is_some(), (**allowed).clone()),
         }
     }
 }

@@ -25,6 +25,7 @@ pub use observe::kernel::{Session, id_at};
 pub use place::{Folders, Marks, host_end};
 
 mod agenda;
+mod card;
 mod error;
 #[cfg(test)]
 mod fixture;

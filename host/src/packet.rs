@@ -16,8 +16,10 @@ use crate::descriptor::{checked, owned, write};
 use crate::socket::{grow_buffer, option, set_option, set_structure};
 use crate::{Error, Result};
 
+pub use filter::Tags;
 use vlan::{Tag, put_back};
 
+mod filter;
 mod group;
 #[cfg(test)]
 mod tests;

@@ -222,6 +222,67 @@ fn a_network_of_several_vlans_has_pods_on_the_one_that_they_name() {
     });
 }
 
+/// A Network that is a VLAN of `eth1`, with subnets of both families.
+fn one_vlan(vlan: u16) -> Value {
+    let prefixes = [format!("198.19.{vlan}.0/24"), format!("fd00:{vlan}::/64")];
+    json!({"uplink": {"device": "eth1", "vlan": vlan}, "subnets": prefixes.map(|prefix| json!({"prefix": prefix}))})
+}
+
+#[test]
+fn networks_that_are_vlans_of_one_device_reach_the_other_nodes_pods_and_not_each_other() {
+    Cluster::test(2, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        join_by_eth1(cluster)?;
+        declare_on_uplinks(cluster, &[("blue", one_vlan(20)), ("green", one_vlan(30))])?;
+        let mut pods = Vec::new();
+        for (node, pod, network) in
+            [(0, "blue-1", "blue"), (1, "blue-2", "blue"), (0, "green-1", "green"), (1, "green-2", "green")]
+        {
+            declare_pod(cluster, &format!("node-{}", node + 1), pod, STANDARD, network)?;
+            let made = cluster.nodes[node].pod(pod)?;
+            ensure!(further(&made).len() == 2, "{made:?}");
+            pods.push(made);
+        }
+        let line = "tcpdump --immediate-mode -l -n -e -i eth1 ip and icmp or vlan";
+        let mut watcher = cluster.nodes[1].node.node().spawn(line)?;
+        watcher.wait_for("listening on")?;
+        reaches_by_net1(cluster, (0, "blue-1"), &further(&pods[1]))?;
+        watcher.wait_for("vlan 20,")?;
+        reaches_by_net1(cluster, (1, "green-2"), &further(&pods[2]))?;
+        watcher.wait_for("vlan 30,")?;
+        let place = cluster.nodes[0].node.container("blue-1");
+        for address in further(&pods[2]).iter().chain(&further(&pods[3])) {
+            ensure!(!place.run(&format!("ping -n -c 1 -W 1 -I net1 {address}"))?.success(), "{address}");
+        }
+        declare_pod(cluster, "node-1", "other", OWN, r#"[{"name": "blue", "vlan": 30}]"#)?;
+        let error = cluster.nodes[0].pod("other").err().context("it started")?;
+        ensure!(
+            format!("{error:#}").contains("30 is no VLAN of Network/blue, one of 20 expected"),
+            "{error:#}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_vlan_that_another_network_has_is_refused_and_told() {
+    Cluster::test(1, "[tunnel]\nmode = \"wireguard\"\n", |cluster| {
+        cluster.settle()?;
+        let first = json!({"uplink": {"device": "eth1", "vlan": 20}});
+        for name in ["amber", "blue"] {
+            cluster.api.apply(&json!({
+                "apiVersion": "weft.dev/v1", "kind": "Network", "metadata": {"name": name}, "spec": first,
+            }))?;
+        }
+        retry_until(SOON, "the condition", || {
+            let blue = cluster.api.get("/apis/weft.dev/v1/networks/blue")?;
+            let told = blue["status"]["conditions"][0]["message"].as_str().context("no message")?.to_owned();
+            ensure!(told.contains("\"eth1\" is taken by Port/amber-uplink with VLAN 20"), "{told}");
+            Ok(())
+        })
+    });
+}
+
 /// Whether a pod reaches these addresses by `net1`.
 fn reaches_by_net1(cluster: &Cluster, (node, pod): (usize, &str), addresses: &[String]) -> Result<()> {
     let place = cluster.nodes[node].node.container(pod);

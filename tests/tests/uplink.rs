@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_testkit::frame;
 use weft_testkit::raw::{Capture, send};
 use weft_testkit::topology::{self, A_MAC, A4};
 use weft_testkit::wait::retry_until;
@@ -151,6 +152,71 @@ fn the_daemon_takes_its_card_over_again_after_sigkill_and_gives_it_back_when_nob
             retry_until(SOON, "traffic", || lab.container("a").reaches(OUTSIDE4))?;
         }
         lab.weft(&["delete", "port", "wan"])?.ok()?;
+        retry_until(SOON, "the card to be as before", || {
+            let after = card(lab)?;
+            ensure!(after == before, "before:\n{before}\nafter:\n{after}");
+            Ok(())
+        })
+    });
+}
+
+/// Networks `n10` and `n20` on a VLAN of the card each, with a container that has the same name.
+fn two_on_the_card() -> Manifest {
+    [10_u8, 20].into_iter().fold(Manifest::new(), |manifest, vlan| {
+        let name = format!("n{vlan}");
+        let subnet = json!({ "prefix": format!("198.18.{vlan}.0/24"), "vlan": vlan });
+        let container = json!({
+            "network": name, "namespace": name, "type": "veth", "vlan": vlan,
+            "addresses": [format!("198.18.{vlan}.1/24")], "sourceCheck": false,
+        });
+        let trunk = json!({ "allowed": [vlan] });
+        let wan = json!({ "network": name, "type": "uplink", "device": "nic0", "trunk": trunk });
+        manifest
+            .network(&name, json!({ "subnets": [subnet] }))
+            .namespace(&name)
+            .port(&name, container)
+            .port(&format!("wan{vlan}"), wan)
+    })
+}
+
+/// A frame to all with the tag of a VLAN, as it is on the wire; and as a Port of that VLAN gets it.
+fn greeting(vlan: u8) -> (Vec<u8>, Vec<u8>) {
+    let plain = frame::ethernet(frame::BROADCAST, [2, 0, 0, 0, 0, vlan], 0x88b5, &[vlan; 46]);
+    (frame::tagged(&plain, vlan.into()), plain)
+}
+
+#[test]
+fn networks_share_a_card_by_vlans_and_the_last_gives_it_back() {
+    Lab::test(|lab| {
+        plug(lab)?;
+        let before = card(lab)?;
+        lab.apply(&two_on_the_card())?;
+        let hears = |lab: &Lab, vlan: u8, other: u8| -> Result<()> {
+            let place = lab.container(&format!("n{vlan}"));
+            let inside = Capture::start(&place, "eth0")?;
+            let at_host = Capture::start(&lab.container("outside"), "eth0")?;
+            let (tagged, plain) = greeting(vlan);
+            send(&lab.container("outside"), "eth0", &[greeting(other).0, tagged])?;
+            inside.wait_for("the frame without its tag", |frame| frame == plain)?;
+            let stranger = inside.frames().iter().any(|frame| frame.ends_with(&[other; 46]));
+            ensure!(!stranger, "VLAN {vlan} heard VLAN {other}");
+            let from_here = frame::ethernet(frame::BROADCAST, [2, 0, 0, 0, 1, vlan], 0x88b6, &[vlan; 46]);
+            send(&place, "eth0", std::slice::from_ref(&from_here))?;
+            let wanted = frame::tagged(&from_here, vlan.into());
+            at_host.wait_for("the frame with its tag", |frame| frame == wanted).map(drop)
+        };
+        hears(lab, 10, 20)?;
+        hears(lab, 20, 10)?;
+        for port in ["wan10", "wan20"] {
+            ensure!(lab.drops(port, "vlan_not_allowed")? == 0, "{port} heard frames of the other");
+        }
+        lab.kill_daemon();
+        lab.restart()?;
+        lab.wait_for_state("port", "wan20", true, None)?;
+        hears(lab, 20, 10)?;
+        lab.weft(&["delete", "port", "wan10"])?.ok()?;
+        hears(lab, 20, 10)?;
+        lab.weft(&["delete", "port", "wan20"])?.ok()?;
         retry_until(SOON, "the card to be as before", || {
             let after = card(lab)?;
             ensure!(after == before, "before:\n{before}\nafter:\n{after}");

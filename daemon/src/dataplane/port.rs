@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use weft_host::packet::PacketSocket;
+use weft_host::packet::{PacketSocket, Tags};
 use weft_host::tap::TapQueue;
 use weft_stack::batch::{BATCH, Batch};
 use weft_stack::packet::Packet;
@@ -124,6 +124,14 @@ impl PortIo {
         // A device that is gone tells nothing, and one that was made anew counts from zero.
         losses.since = losses.since.max(now.unwrap_or(0).saturating_sub(losses.before));
         losses.since
+    }
+
+    /// Hears frames with these tags alone; `None`: all. A TAP hears what its user sends.
+    pub fn admit(&self, tags: Option<&Tags>) -> io::Result<()> {
+        match &self.ends {
+            Ends::Tap(_) => Ok(()),
+            Ends::Packet(sockets) => sockets.iter().try_for_each(|socket| socket.admit(tags)),
+        }
     }
 
     /// What to wait on for a queue.

@@ -11,6 +11,7 @@ use weft_host::tap::Tap;
 use weft_stack::config::{ConfigError, FabricSpec};
 
 use super::agenda::News;
+use super::card;
 use super::error::{StepError, told};
 use super::nat::{NodeNat, Wish};
 use super::node_routes::NodeRoutes;
@@ -262,6 +263,20 @@ impl Reconciliation {
                     settled.failures.entry(subject).or_default().push(error);
                 }
             }
+        }
+        self.part_cards(scope);
+    }
+
+    /// Uplinks that share a card hear what is theirs alone.
+    fn part_cards(&mut self, scope: &Scope) {
+        let fabric = Arc::clone(&self.fabric);
+        for name in &scope.ports {
+            let Some(port) = fabric.ports.get(name).filter(|port| lives(port) && is_uplink(&port.spec))
+            else {
+                continue;
+            };
+            let shared = card::sharing(&fabric, name, &port.spec).next().is_some();
+            self.sockets.admit(name, shared.then(|| card::tags(&port.spec)));
         }
     }
 

@@ -102,6 +102,15 @@ pub enum Action {
         /// The node has begun to use it: it stays up.
         used: bool,
     },
+    /// Mark a network card that was taken for another Port, which goes, as this one's.
+    Inherit {
+        /// Its name.
+        device: String,
+        /// The Port that it was taken for.
+        from: Name,
+        /// How it was before that.
+        before: Before,
+    },
     /// Take a device down.
     Down(String),
     /// Set a device's attributes.
@@ -207,7 +216,7 @@ impl Standing<'_> {
 pub fn standing<'a>(observed: &'a Observed, name: &'a Name, port: &Port) -> Option<Standing<'a>> {
     let view = observed.view(&Place::of(port))?;
     if is_uplink(port) {
-        let device = uplink::card(view, name, port)?;
+        let device = uplink::card(view, port)?;
         return Some(Standing { namespace: view.id, device, end: None, ends: None });
     }
     if !is_veth(port) {
@@ -292,7 +301,11 @@ impl<'a> Planner<'a> {
             for device in view.devices.values() {
                 let Some(owner) = &device.owner else { continue };
                 let known = (view.id, device.index);
-                if !self.kept.contains(&known) && self.is_stray(owner) && seen.insert(known) {
+                if !self.kept.contains(&known)
+                    && self.is_stray(owner)
+                    && seen.insert(known)
+                    && !self.inherit(owner, place, device)
+                {
                     self.remove(owner, place, device);
                 }
             }

@@ -88,6 +88,9 @@ impl Run<'_> {
             (Action::Release { index, name, before, used }, Subject::Port(port)) => {
                 self.release(place, port, (*index, name), before, *used)
             }
+            (Action::Inherit { device, from, before }, Subject::Port(heir)) => {
+                self.inherit(place, (from, heir), device, before)
+            }
             (Action::Up(device), _) => self.bring_up(place, device),
             (Action::Down(device), _) => self.take_down(place, device),
             (Action::Change(device, change), _) => self.change(place, device, change),

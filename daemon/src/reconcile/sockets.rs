@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 
 use weft_host::ingress::drop_at_ingress;
 use weft_host::netns::NetNsId;
-use weft_host::packet::{PacketOptions, PacketSocket};
+use weft_host::packet::{PacketOptions, PacketSocket, Tags};
 use weft_host::tap::Tap;
 use weft_stack::config::Offloads;
 
 use super::error::StepError;
 use super::observe::kernel::Kernel;
 use super::place::Place;
-use super::plan::Standing;
+use super::plan::{Standing, Subject};
 use crate::dataplane::PortIo;
 use crate::model::{Fabric, Name, Port};
 
@@ -43,6 +43,8 @@ pub struct OpenPort {
     pub terms: Terms,
     /// The device that it is the end of.
     device: (NetNsId, u32),
+    /// What it hears, where that is not all.
+    admitted: Option<Tags>,
 }
 
 impl OpenPort {
@@ -94,6 +96,18 @@ impl Sockets {
         };
         let mtu = Some(standing.device.mtu);
         std::mem::replace(&mut open.terms.mtu, mtu) != mtu
+    }
+
+    /// Makes the end of a Port hear these tags alone; `None`: all.
+    pub fn admit(&mut self, port: &Name, tags: Option<Tags>) {
+        let Some(open) = self.open.get_mut(port).filter(|open| open.admitted != tags) else { return };
+        match open.io.admit(tags.as_ref()) {
+            Ok(()) => open.admitted = tags,
+            // The stack drops what is not this Port's.
+            Err(error) => {
+                tracing::warn!(object = %Subject::Port(port.clone()), "hears frames of others: {error}")
+            }
+        }
     }
 
     /// Takes an end out; it is closed when the last that uses it lets go.
@@ -187,7 +201,7 @@ fn packet(
     let _entered = session.namespace.enter()?;
     let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default())?;
     let io = Arc::new(PortIo::packet(sockets));
-    Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: None }, device })
+    Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: None }, device, admitted: None })
 }
 
 /// Opens a network card. What the card itself cannot take the kernel does on the way there.
@@ -199,7 +213,12 @@ fn uplink(kernel: &mut Kernel, standing: &Standing<'_>, queues: u32) -> Result<O
     drop_at_ingress(device.1)?;
     let options = PacketOptions { promiscuous: true, queueing: true };
     let io = Arc::new(PortIo::packet(PacketSocket::bind_group(device.1, queues as usize, options)?));
-    Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: Some(standing.device.mtu) }, device })
+    Ok(OpenPort {
+        io,
+        terms: Terms { offloads: ALL, mtu: Some(standing.device.mtu) },
+        device,
+        admitted: None,
+    })
 }
 
 fn attach(kernel: &mut Kernel, fabric: &Fabric, port: &Port, queues: u32) -> Result<Tap, StepError> {
@@ -222,5 +241,6 @@ fn tap_port(tap: Tap, new: bool, device: (NetNsId, u32)) -> OpenPort {
         io: Arc::new(PortIo::tap(tap.queues, new)),
         terms: Terms { offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso }, mtu: None },
         device,
+        admitted: None,
     }
 }

@@ -474,7 +474,7 @@ pub struct PortSpec {
     )]
     pub r#type: i32,
     /// Device name, 1 to 15 bytes; default eth0 for tap and veth, the Port's name for host. Of an uplink: the device
-    /// to take. Required there.
+    /// to take; uplinks of other Networks can have it too, with other VLANs. Required there.
     #[prost(string, tag = "4")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub device: ::prost::alloc::string::String,

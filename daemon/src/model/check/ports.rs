@@ -25,7 +25,7 @@ type Mapped<'a> = (&'a PortMapping, Families, ObjectRef);
 struct Taken<'a> {
     macs: HashMap<(&'a Name, MacAddr), ObjectRef>,
     addresses: HashMap<(&'a Name, IpAddr), ObjectRef>,
-    devices: BTreeMap<(Place<'a>, &'a DeviceName), ObjectRef>,
+    devices: BTreeMap<(Place<'a>, &'a DeviceName), Vec<(ObjectRef, &'a Port)>>,
     routes: BTreeMap<(Place<'a>, Prefix), ObjectRef>,
     mappings: BTreeMap<(Protocol, u16), Vec<Mapped<'a>>>,
 }
@@ -208,10 +208,11 @@ impl<'a> Taken<'a> {
                 report(&format!("spec.addresses[{index}]"), description);
             }
         }
-        if let Some(other) = self.devices.insert((place, &port.device), object.clone()) {
-            let description = format!("\"{}\" is taken by {other} in {}", port.device, shown(place));
-            report("spec.device", description);
+        let there = self.devices.entry((place, &port.device)).or_default();
+        if let Some(description) = there.iter().find_map(|(other, theirs)| clash(other, theirs, port)) {
+            report("spec.device", format!("{description} in {}", shown(place)));
         }
+        there.push((object.clone(), port));
         for route in &port.routes {
             if let Some(other) = self.routes.insert((place, route.prefix), object.clone()) {
                 let description =
@@ -236,6 +237,23 @@ impl<'a> Taken<'a> {
             taken.push((mapping, families, object.clone()));
         }
     }
+}
+
+/// Why two Ports cannot have one device. Uplinks of different Networks can, when their frames can be told apart by
+/// their tags.
+fn clash(other: &ObjectRef, theirs: &Port, port: &Port) -> Option<String> {
+    let device = &port.device;
+    let cards = [theirs, port].iter().all(|it| it.attachment == Attachment::Uplink);
+    if !cards || theirs.network == port.network {
+        return Some(format!("\"{device}\" is taken by {other}"));
+    }
+    let (one, two) = (port.switching.on_the_wire(), theirs.switching.on_the_wire());
+    let what = match (one.0 && two.0, one.1.iter().find(|id| two.1.contains(*id))) {
+        (true, _) => "frames without a tag".to_owned(),
+        (false, Some(id)) => format!("VLAN {id}"),
+        (false, None) => return None,
+    };
+    Some(format!("\"{device}\" is taken by {other} with {what}, other VLANs of it expected (spec.trunk)"))
 }
 
 fn shown(place: Place<'_>) -> String {

@@ -17,6 +17,43 @@ fn a_right_fabric_has_no_findings() {
 }
 
 #[test]
+fn uplinks_of_different_networks_share_a_card_when_their_tags_differ() {
+    let uplink = |name: &str, network: &str, trunk: &str| {
+        object("Port", name, &format!("  network: {network}\n  type: uplink\n  device: lan0\n{trunk}"))
+    };
+    let trunk = |ids: &str| format!("  trunk: {{allowed: {ids}}}");
+    let third = object("Network", "third", "");
+    let right = [
+        uplink("a", "front", &trunk("[10, 20-29]")),
+        uplink("b", "back", &trunk("[11, 30]")),
+        uplink("c", "third", ""),
+        third.clone(),
+    ];
+    assert_eq!(wrong(&right.concat()), "");
+    let of = "spec.device: \"lan0\" is taken by Port/a";
+    let here = "in the daemon's own namespace";
+    let others = "other VLANs of it expected (spec.trunk)";
+    for (a, b, expected) in [
+        (trunk("[10, 20-29]"), trunk("[29-31]"), format!("Port/b: {of} with VLAN 29, {others} {here}")),
+        (String::new(), String::new(), format!("Port/b: {of} with frames without a tag, {others} {here}")),
+        (
+            trunk("[10]").replace('}', ", native: 0}"),
+            String::new(),
+            format!("Port/b: {of} with frames without a tag, {others} {here}"),
+        ),
+        (
+            trunk("[10]"),
+            "  vlanTunnel: true".to_owned(),
+            format!("Port/b: {of} with VLAN 10, {others} {here}"),
+        ),
+    ] {
+        assert_eq!(wrong(&(uplink("a", "front", &a) + &uplink("b", "back", &b))), expected);
+    }
+    let same = uplink("a", "front", &trunk("[10]")) + &uplink("b", "front", &trunk("[11]"));
+    assert_eq!(wrong(&same), format!("Port/b: {of} {here}"));
+}
+
+#[test]
 fn references_must_lead_somewhere() {
     assert_eq!(
         wrong(&object("Network", "n", "  router: none")),

@@ -1,10 +1,13 @@
 //! Network cards: `uplink` Ports. The card is somebody else's: it is taken and given back, and never made,
 //! renamed, moved or removed.
+//!
+//! Several Ports can share a card, each with VLANs of its own. It carries the mark of one of them; when that one goes,
+//! another is its heir, and the card is given back after the last.
 
 use super::{Action, Operation, Planner, Refusal, Subject};
 use crate::model::{Name, Port};
 use crate::reconcile::observe::{Device, PlaceView};
-use crate::reconcile::place::Place;
+use crate::reconcile::place::{Place, is_uplink};
 
 impl Planner<'_> {
     /// Plans for an `uplink` Port.
@@ -13,14 +16,18 @@ impl Planner<'_> {
         // The daemon's own namespace always exists; nothing can be there when it could not be read.
         let Some(view) = self.ground(&place)? else { return Ok(()) };
         let wanted = view.named(port.device.as_str());
-        let result = wanted.ok_or_else(|| missing(name, port)).and_then(|device| usable(name, device));
+        let result = wanted.ok_or_else(|| missing(name, port)).and_then(usable);
         let kept = result.as_ref().ok().map(|device| device.index);
         for device in view.owned_by(name).filter(|device| Some(device.index) != kept) {
             // Also when the Port is refused: an address that was given to the card is the node's to use.
             self.remove(name, &place, device);
         }
         let device = result?;
-        self.kept.insert((view.id, device.index));
+        let held = device.owner.as_ref().is_none_or(|owner| self.is_uplink_of(owner, device));
+        // Whoever comes first takes a card that others share.
+        if held && !self.kept.insert((view.id, device.index)) {
+            return Ok(());
+        }
         if device.taken.is_none() {
             self.configure_uplink(name, &place, Action::Take(device.name.clone()));
         }
@@ -30,15 +37,33 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether a Port that lives is this card.
+    fn is_uplink_of(&self, name: &Name, device: &Device) -> bool {
+        let port = self.fabric.ports.get(name).filter(|port| port.metadata.deleting.is_none());
+        port.is_some_and(|port| is_uplink(&port.spec) && port.spec.device == *device.name)
+    }
+
+    /// Hands a card whose Port goes on to another Port that shares it; whether there is one.
+    pub(super) fn inherit(&mut self, from: &Name, place: &Place, device: &Device) -> bool {
+        let Some(before) = device.taken.clone() else { return false };
+        let refused = |name: &Name| self.refusals.contains_key(&Subject::Port(name.clone()));
+        let mut heirs =
+            self.fabric.ports.keys().filter(|name| self.is_uplink_of(name, device) && !refused(name));
+        let Some(heir) = heirs.next().cloned() else { return false };
+        let action = Action::Inherit { device: device.name.clone(), from: from.clone(), before };
+        self.configure_uplink(&heir, place, action);
+        true
+    }
+
     fn configure_uplink(&mut self, name: &Name, place: &Place, action: Action) {
         let subject = Subject::Port(name.clone());
         self.configuring.push(Operation { subject, place: place.clone(), action });
     }
 }
 
-/// The card that was taken for the Port.
-pub(super) fn card<'a>(view: &'a PlaceView, name: &'a Name, port: &Port) -> Option<&'a Device> {
-    view.owned_by(name).find(|device| device.taken.is_some() && device.name == port.device.as_str())
+/// The card that was taken for the Port, or for one that shares it.
+pub(super) fn card<'a>(view: &'a PlaceView, port: &Port) -> Option<&'a Device> {
+    view.named(port.device.as_str()).filter(|device| device.taken.is_some())
 }
 
 fn missing(name: &Name, port: &Port) -> Refusal {
@@ -50,8 +75,8 @@ fn missing(name: &Name, port: &Port) -> Refusal {
     Refusal { reason: "DeviceMissing", message }
 }
 
-/// The device, unless the node or another Port needs it.
-fn usable<'a>(name: &Name, device: &'a Device) -> Result<&'a Device, Refusal> {
+/// The device, unless the node or a Port of another kind needs it.
+fn usable(device: &Device) -> Result<&Device, Refusal> {
     let in_use = |why: String| {
         let message =
             format!("{} is in use: {why}; what arrives there would be lost to the node", device.name);
@@ -59,7 +84,6 @@ fn usable<'a>(name: &Name, device: &'a Device) -> Result<&'a Device, Refusal> {
     };
     match (&device.owner, &device.used_for) {
         (Some(owner), _) if device.taken.is_none() => in_use(format!("it was made for Port/{owner}")),
-        (Some(owner), _) if owner != name => in_use(format!("it is Port/{owner}'s")),
         (_, Some(used_for)) => in_use(used_for.to_string()),
         _ if device.mac.is_none() => {
             let message = format!("{} is no Ethernet device", device.name);

@@ -19,7 +19,32 @@ impl Run<'_> {
         let link = netlink.link_by_name(device)?;
         let link = link.ok_or_else(|| StepError::DeviceGone(device.to_owned()))?;
         let before = Before { up: link.up, alias: link.alias };
-        let mark = self.kernel.marks.uplink(port, &before);
+        self.mark(place, port, device, &before)?;
+        let result = self.seize(place, link.index, device);
+        if result.is_err() {
+            self.set(place, device, &alias(before.alias))?;
+        }
+        result
+    }
+
+    /// Marks a card that carries the mark of another Port, which goes, as the heir's.
+    pub(super) fn inherit(
+        &mut self,
+        place: &Place,
+        (from, heir): (&Name, &Name),
+        device: &str,
+        before: &Before,
+    ) -> Result<(), StepError> {
+        let mark = self.kernel.marks.uplink(from, before);
+        let link = self.session(place)?.netlink.link_by_name(device)?;
+        match link.filter(|link| link.alias.as_ref() == Some(&mark)) {
+            Some(_) => self.mark(place, heir, device, before),
+            None => Ok(()),
+        }
+    }
+
+    fn mark(&mut self, place: &Place, port: &Name, device: &str, before: &Before) -> Result<(), StepError> {
+        let mark = self.kernel.marks.uplink(port, before);
         if mark.len() > Marks::MAX_LENGTH {
             let message = format!(
                 "the alias of {device} is too long to be kept beside Weft's mark: {} bytes less expected",
@@ -27,12 +52,7 @@ impl Run<'_> {
             );
             return Err(StepError::Refused(Refusal { reason: "AliasTooLong", message }));
         }
-        self.set(place, device, &alias(Some(mark)))?;
-        let result = self.seize(place, link.index, device);
-        if result.is_err() {
-            self.set(place, device, &alias(before.alias))?;
-        }
-        result
+        self.set(place, device, &alias(Some(mark)))
     }
 
     fn seize(&mut self, place: &Place, index: u32, device: &str) -> Result<(), StepError> {

@@ -308,6 +308,39 @@ fn a_card_is_taken_and_given_back_as_it_was() {
 }
 
 #[test]
+fn a_card_that_ports_share_is_taken_once_inherited_and_given_back_after_the_last() {
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, card(5, "lan0"));
+    let before = kernel.view(&Place::Own).clone();
+    let mut fabric = fabric(&[], vec![port("blue", Uplink, "lan0"), port("green", Uplink, "lan0")]);
+    let whole = |fabric: &Fabric| Scope::everything(fabric);
+    assert_eq!(actions(&all(&kernel, &fabric)), [&Action::Take("lan0".into()), &Action::Up("lan0".into())]);
+    settle(&mut kernel, &fabric, &whole(&fabric));
+    let owner = |kernel: &mut Kernel| kernel.device(&Place::Own, "lan0").owner.clone().unwrap();
+    assert_eq!(owner(&mut kernel), name("blue"));
+    for (uplink, object) in &fabric.ports {
+        assert!(standing(&kernel.observed, uplink, &object.spec).is_some(), "{uplink}");
+    }
+    delete(fabric.ports.get_mut("blue").unwrap());
+    let plan = all(&kernel, &fabric);
+    assert!(matches!(actions(&plan)[..], [Action::Inherit { .. }]) && plan.uprooted().next().is_none());
+    settle(&mut kernel, &fabric, &whole(&fabric));
+    assert_eq!(owner(&mut kernel), name("green"));
+    fabric.ports.insert(name("blue"), Arc::new(port("blue", Uplink, "lan0")));
+    assert_eq!(actions(&all(&kernel, &fabric)), [] as [&Action; 0]);
+    kernel.device(&Place::Own, "lan0").used_for = Some(Use::PortOf("br0".into()));
+    let (plan, _) = settle(&mut kernel, &fabric, &whole(&fabric));
+    assert_eq!((plan.refusals.len(), kernel.device(&Place::Own, "lan0").owner.clone()), (2, None));
+    kernel.device(&Place::Own, "lan0").used_for = None;
+    settle(&mut kernel, &fabric, &whole(&fabric));
+    fabric.ports.values_mut().for_each(delete);
+    kernel.device(&Place::Own, "lan0").up = true;
+    settle(&mut kernel, &fabric, &whole(&fabric));
+    assert_eq!(kernel.view(&Place::Own).devices.keys().count(), before.devices.keys().count());
+    assert!(kernel.device(&Place::Own, "lan0").taken.is_none());
+}
+
+#[test]
 fn a_card_is_left_alone_when_another_is_named() {
     let mut kernel = Kernel::new();
     kernel.add_device(&Place::Own, card(5, "lan0"));

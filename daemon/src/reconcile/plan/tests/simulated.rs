@@ -97,6 +97,12 @@ impl Kernel {
                 (device.owner, device.taken) =
                     (Some(port.clone()), Some(Before { up: device.up, alias: None }));
             }
+            Action::Inherit { device: name, from, before } => {
+                let Subject::Port(heir) = &operation.subject else { panic!("{operation:?}") };
+                let device = self.device(place, name);
+                assert_eq!((device.owner.as_ref(), device.taken.as_ref()), (Some(from), Some(before)));
+                device.owner = Some(heir.clone());
+            }
             Action::Release { name, before, used, .. } => {
                 let device = self.device(place, name);
                 assert_eq!(device.taken.take().as_ref(), Some(before));

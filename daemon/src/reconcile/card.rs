@@ -1,0 +1,32 @@
+//! Network cards that several `uplink` Ports share, each with VLANs of its own.
+
+use std::ops::RangeInclusive;
+
+use weft_host::packet::Tags;
+
+use super::place::is_uplink;
+use crate::model::{Fabric, Name, Port};
+
+/// The other Ports that live and are the card that `port` is.
+pub fn sharing<'a>(fabric: &'a Fabric, name: &'a Name, port: &'a Port) -> impl Iterator<Item = &'a Name> {
+    let others = fabric.ports.iter().filter(move |(other, there)| {
+        *other != name
+            && there.metadata.deleting.is_none()
+            && is_uplink(&there.spec)
+            && there.spec.device == port.device
+    });
+    others.map(|(other, _)| other)
+}
+
+/// The tags on the wire that are this Port's.
+pub fn tags(port: &Port) -> Tags {
+    let (untagged, vlans) = port.switching.on_the_wire();
+    let mut ids: Vec<RangeInclusive<u16>> = Vec::new();
+    for id in vlans.iter() {
+        match ids.last_mut().filter(|run| run.end() + 1 == id) {
+            Some(run) => *run = *run.start()..=id,
+            None => ids.push(id..=id),
+        }
+    }
+    Tags { untagged, ids }
+}

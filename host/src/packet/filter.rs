@@ -1,0 +1,174 @@
+//! Which frames a packet socket hears, by their VLAN tag: a program of the classic BPF, which the kernel runs.
+//!
+//! The numbers are those of `linux/filter.h` and `linux/bpf_common.h`. The kernel has taken the tag out of a frame by
+//! then: programs read it beside the frame (SKF_AD_VLAN_TAG).
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
+
+use libc::sock_filter;
+
+use super::PacketSocket;
+use crate::socket::{set_option, set_structure};
+
+/// `ld [k]`.
+const LOAD: u16 = 0x20;
+/// `and #k`.
+const AND: u16 = 0x54;
+/// `jeq #k`, `jgt #k`, `jge #k`.
+const IF_EQUAL: u16 = 0x15;
+const IF_GREATER: u16 = 0x25;
+const IF_NOT_LESS: u16 = 0x35;
+/// `ret #k`: so many octets are heard.
+const RETURN: u16 = 0x06;
+
+/// SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT, and SKF_AD_VLAN_TAG.
+const TAG_IS_THERE: u32 = 0xffff_f000 + 48;
+const TAG: u32 = 0xffff_f000 + 44;
+const ID: u32 = 0xfff;
+/// BPF_MAXINSNS.
+const LONGEST: usize = 4096;
+
+/// What a socket hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags {
+    /// Frames without a tag, or with one of priority alone.
+    pub untagged: bool,
+    /// Frames with a tag of one of these VLANs.
+    pub ids: Vec<RangeInclusive<u16>>,
+}
+
+impl PacketSocket {
+    /// Hears frames with these tags alone from now on; `None`: all. What has come before is still received. More ids
+    /// than the kernel takes (2,000 apart from each other) are not told apart: all frames are heard.
+    pub fn admit(&self, tags: Option<&Tags>) -> io::Result<()> {
+        let program = tags.map(program).unwrap_or_default();
+        if program.is_empty() || program.len() > LONGEST {
+            return match set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+                other => other,
+            };
+        }
+        // At most LONGEST; the kernel copies the program and keeps no pointer to it.
+        let description = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        set_structure(self.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &description)
+    }
+}
+
+fn program(tags: &Tags) -> Vec<sock_filter> {
+    let heard = step(RETURN, u32::MAX);
+    let not_heard = step(RETURN, 0);
+    let without_tag = if tags.untagged { heard } else { not_heard };
+    let mut program = vec![
+        step(LOAD, TAG_IS_THERE),
+        branch(IF_EQUAL, 0, 0, 1),
+        without_tag,
+        step(LOAD, TAG),
+        step(AND, ID),
+        branch(IF_EQUAL, 0, 0, 1),
+        without_tag,
+    ];
+    for range in &tags.ids {
+        let (first, last) = (u32::from(*range.start()), u32::from(*range.end()));
+        match first == last {
+            true => program.extend([branch(IF_EQUAL, first, 0, 1), heard]),
+            false => {
+                program.extend([branch(IF_GREATER, last, 2, 0), branch(IF_NOT_LESS, first, 0, 1), heard]);
+            }
+        }
+    }
+    program.push(not_heard);
+    program
+}
+
+fn step(code: u16, k: u32) -> sock_filter {
+    branch(code, k, 0, 0)
+}
+
+/// Skips `jt` steps when it is so, `jf` when it is not.
+fn branch(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::NetNs;
+    use crate::tap::VNET_HEADER_LEN;
+    use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, set_up, veth_up};
+
+    /// A frame that says its number, behind a tag with this TCI if there is one.
+    fn frame(number: u8, tci: Option<u16>) -> Vec<u8> {
+        let mut bytes = vec![0; VNET_HEADER_LEN];
+        bytes.extend(MAC_A);
+        bytes.extend(MAC_B);
+        bytes.extend(tci.into_iter().flat_map(|tci| [[0x81, 0x00], tci.to_be_bytes()].concat()));
+        bytes.extend([0x88, 0xb5]);
+        bytes.extend([number; 46]);
+        bytes
+    }
+
+    /// The numbers of what is heard up to frame 255, which always is.
+    fn heard(socket: &PacketSocket) -> Vec<u8> {
+        let (mut heard, end) = (Vec::new(), std::time::Instant::now() + DEADLINE);
+        while heard.last() != Some(&255) {
+            assert!(std::time::Instant::now() < end, "{heard:?}");
+            let mut buffer = [0; 2048];
+            if let Ok(length) = socket.recv(&mut buffer) {
+                heard.push(buffer[length - 1]);
+            }
+        }
+        heard
+    }
+
+    #[test]
+    fn the_tag_decides_and_all_is_heard_again_without_a_filter() {
+        let (_entered, _here) = own_namespace();
+        let there = NetNs::create_anonymous().unwrap();
+        let index = veth_up("h1", "eth0", &there);
+        let far_index = set_up("eth0", &there);
+        let far = {
+            let _entered = there.enter().unwrap();
+            PacketSocket::bind(far_index).unwrap()
+        };
+        let frames = [
+            (1, None),
+            (2, Some(0x6000)),
+            (3, Some(20)),
+            (4, Some(0x6000 | 20)),
+            (5, Some(29)),
+            (6, Some(30)),
+            (7, Some(39)),
+            (8, Some(40)),
+            (9, Some(4094)),
+            (255, Some(100)),
+        ];
+        let socket = PacketSocket::bind(index).unwrap();
+        let tagged = Tags { untagged: false, ids: vec![20..=20, 30..=39, 100..=100] };
+        let plain = Tags { untagged: true, ids: vec![100..=100] };
+        for (tags, expected) in [
+            (Some(&tagged), &[3, 4, 6, 7, 255][..]),
+            (Some(&plain), &[1, 2, 255]),
+            (None, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 255]),
+            (None, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 255]),
+        ] {
+            socket.admit(tags).unwrap();
+            for (number, tci) in frames {
+                far.send(&frame(number, tci)).unwrap();
+            }
+            assert_eq!(heard(&socket), expected, "{tags:?}");
+        }
+    }
+
+    #[test]
+    fn more_ids_than_a_program_holds_are_heard_with_all_others() {
+        let (_entered, _here) = own_namespace();
+        let there = NetNs::create_anonymous().unwrap();
+        let socket = PacketSocket::bind(veth_up("h1", "eth0", &there)).unwrap();
+        let tags = |count: u16| Tags { untagged: true, ids: (1..=count).map(|n| 2 * n..=2 * n).collect() };
+        assert!(program(&tags(2000)).len() <= LONGEST && program(&tags(2047)).len() > LONGEST);
+        socket.admit(Some(&tags(2000))).unwrap();
+        socket.admit(Some(&tags(2047))).unwrap();
+    }
+}
