@@ -45,6 +45,8 @@ pub struct Config {
     pub cni: CniConfig,
     /// Keys of the mesh.
     pub keys: KeyConfig,
+    /// What `weft connectivity` tries.
+    pub connectivity: ConnectivityConfig,
     /// etcd, for clusters without Kubernetes.
     pub etcd: EtcdConfig,
 }
@@ -146,6 +148,14 @@ pub struct KeyConfig {
     pub rotate_hours: u32,
 }
 
+/// What `weft connectivity` tries.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConnectivityConfig {
+    /// The name server that pods use; empty: the Service kube-dns in kube-system, where there is Kubernetes.
+    pub dns: String,
+}
+
 /// etcd, for clusters without Kubernetes.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -186,6 +196,7 @@ impl Default for Config {
             addresses: AddressConfig::default(),
             cni: CniConfig::default(),
             keys: KeyConfig::default(),
+            connectivity: ConnectivityConfig::default(),
             etcd: EtcdConfig::default(),
         }
     }
@@ -302,6 +313,10 @@ impl Config {
                 return Err(format!("{field}: \"{address}\", ADDRESS:PORT expected"));
             }
         }
+        let dns = &self.connectivity.dns;
+        if !dns.is_empty() && dns.parse::<IpAddr>().is_err() {
+            return Err(format!("connectivity.dns: \"{dns}\", an IP address expected"));
+        }
         if self.cluster == Keeper::Etcd {
             self.check_etcd()?;
         }
@@ -376,6 +391,7 @@ mod tests {
             ("[tunnel]\nmtu = 100", "tunnel.mtu: 100 is out of range"),
             ("[cni]\nconf_name = \"../x\"", "cni.conf_name: \"../x\", a file name"),
             ("http_address = \"here\"", "http_address: \"here\", ADDRESS:PORT expected"),
+            ("[connectivity]\ndns = \"here\"", "connectivity.dns: \"here\", an IP address expected"),
             ("cluster = \"etcd\"", "addresses.source: \"node\" is for Kubernetes"),
             (
                 "cluster = \"etcd\"\n[etcd]\nendpoints = [\"192.0.2.1:2379\"]",

@@ -20,12 +20,14 @@ use crate::status::Status;
 pub mod dns;
 pub mod echo;
 pub mod finding;
+pub mod name_server;
 pub mod pod;
 pub mod query;
 pub mod target;
 
 use echo::Heard;
 use finding::{Attempt, Check, Finding, Report};
+use name_server::NameServer;
 use pod::Pod;
 pub use query::Query;
 use target::{Target, Terms};
@@ -55,14 +57,20 @@ pub struct Surveyor {
     status: watch::Receiver<Status>,
     /// What is tried as outside when nothing else is named.
     outside: Option<String>,
+    /// Who knows the name server when none is named.
+    name_server: NameServer,
     turn: Arc<Semaphore>,
 }
 
 impl Surveyor {
-    /// Starts to answer other nodes. Without a query's `outside`, this one is tried.
-    pub fn start(status: watch::Receiver<Status>, outside: Option<String>) -> io::Result<Surveyor> {
+    /// Starts to answer other nodes. Without a query's `outside` and `dns`, these are tried.
+    pub fn start(
+        status: watch::Receiver<Status>,
+        outside: Option<String>,
+        name_server: NameServer,
+    ) -> io::Result<Surveyor> {
         let pod = Pod::start(Path::new(NAMESPACES).join(PROBE))?;
-        Ok(Surveyor { pod, status, outside, turn: Arc::new(Semaphore::new(1)) })
+        Ok(Surveyor { pod, status, outside, name_server, turn: Arc::new(Semaphore::new(1)) })
     }
 
     /// Tries all that the query asks for.
@@ -93,7 +101,7 @@ impl Surveyor {
         let tries = stream::iter(targets).map(|target| self.try_node(target, &terms));
         findings.extend(tries.buffered(AT_A_TIME).collect::<Vec<_>>().await.into_iter().flatten());
         findings.extend(self.try_outside(query, &terms, families).await);
-        findings.extend(self.try_dns(query, &terms).await);
+        findings.extend(self.try_dns(query, &terms, families).await);
         let (node, mtu) = (terms.from, terms.mtu);
         Ok(Report { node, mtu, known: status.nodes.len(), tried: chosen.len(), findings })
     }
@@ -148,13 +156,28 @@ impl Surveyor {
         findings
     }
 
-    async fn try_dns(&self, query: &Query, terms: &Terms) -> Option<Finding> {
-        let server = query.dns?;
-        let attempt = Attempt::new(&terms.from, Check::Dns, &query.name, Some(server));
-        let (name, timeout) = (query.name.clone(), query.timeout);
-        let asked = self.pod.run(async move { dns::ask(server, &name, timeout).await }).await.ok()?;
-        let hint = "see whether the name server's pods run and pods reach their nodes";
-        Some(attempt.end(asked.map(|()| String::new()).map_err(|why| format!("{why}; {hint}"))))
+    async fn try_dns(&self, query: &Query, terms: &Terms, families: Families) -> Vec<Finding> {
+        let attempt = |server| Attempt::new(&terms.from, Check::Dns, &query.name, server);
+        let servers = match query.dns {
+            Some(server) => vec![server],
+            None => match self.name_server.addresses().await {
+                Ok(found) => found.into_iter().filter(|address| families.has(*address)).collect(),
+                Err(why) => {
+                    return vec![attempt(None).end(Err(format!("{why}; name a server (connectivity.dns)")))];
+                }
+            },
+        };
+        let mut findings = Vec::new();
+        for server in servers {
+            let attempt = attempt(Some(server));
+            let (name, timeout) = (query.name.clone(), query.timeout);
+            let Ok(asked) = self.pod.run(async move { dns::ask(server, &name, timeout).await }).await else {
+                continue;
+            };
+            let hint = "see whether the name server's pods run and pods reach their nodes";
+            findings.push(attempt.end(asked.map(|()| String::new()).map_err(|why| format!("{why}; {hint}"))));
+        }
+        findings
     }
 }
 

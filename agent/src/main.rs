@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use weft_agent::cluster::{etcd, kubernetes};
 use weft_agent::config::{Config, Keeper, LogFormat};
 use weft_agent::connectivity::Surveyor;
+use weft_agent::connectivity::name_server::NameServer;
 use weft_agent::crd;
 use weft_agent::http::{self, Desk};
 use weft_agent::pods::Counter;
@@ -132,7 +133,8 @@ async fn work(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let (sender, commands) = mpsc::channel(8);
     if !config.http_address.is_empty() {
         let address: SocketAddr = config.http_address.parse().context("http_address")?;
-        let surveyor = Surveyor::start(watched.clone(), api_server(&config)).context("the probe's thread")?;
+        let surveyor = Surveyor::start(watched.clone(), api_server(&config), NameServer::of(&config))
+            .context("the probe's thread")?;
         http::serve(address, Desk { status: watched.clone(), commands: sender, surveyor }).await?;
     }
     if !config.metrics_address.is_empty() {

@@ -17,7 +17,7 @@ const NAMES: [&str; 2] = ["one", "two"];
 struct Cluster<'a> {
     nodes: &'a [Node],
     // They end with the test.
-    _server: ApiServer,
+    server: ApiServer,
     _agents: Vec<Process>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> Cluster<'a> {
         let agents = agents
             .map(|(node, name)| agent(&node.lab, name, mode, &server, name == confined))
             .collect::<Result<_>>()?;
-        let cluster = Cluster { nodes: &nodes.nodes, _server: server, _agents: agents };
+        let cluster = Cluster { nodes: &nodes.nodes, server, _agents: agents };
         for (node, other) in cluster.nodes.iter().zip([NAMES[1], NAMES[0]]) {
             retry_until(SOON, "a node that is ready and knows the other", || {
                 let text = node.weft(&["status", "-o", "json"])?.ok()?;
@@ -202,6 +202,42 @@ fn the_outside_and_a_name_server_are_tried_when_they_are_named() {
             findings.iter().any(|it| it["check"] == "pod-to-outside" && it["to"] == *outside),
             "{findings:#?}"
         );
+        Ok(())
+    });
+}
+
+/// Answers every question over UDP with no error and no records.
+const NAME_SERVER: &str = "
+import socket
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind(('::', 53))
+print('ready', flush=True)
+while True:
+    question, client = server.recvfrom(4096)
+    server.sendto(question[:2] + bytes([0x81, 0x80]) + question[4:], client)
+";
+
+#[test]
+fn the_name_server_of_the_cluster_is_found_and_tried() {
+    on_two_nodes("wireguard", |cluster, _| {
+        cluster.all_is_well()?;
+        let dns = |number: usize| -> Result<Vec<Value>> {
+            let (findings, _) = cluster.tried(number, &[])?;
+            Ok(findings.into_iter().filter(|finding| finding["check"] == "dns").collect())
+        };
+        ensure!(dns(1)?.is_empty(), "there is none");
+        let addresses = Family::BOTH.map(|family| cluster.nodes[0].address(family));
+        cluster.server.apply(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "kube-dns", "namespace": "kube-system" },
+            "spec": { "clusterIP": addresses[0], "clusterIPs": addresses },
+        }))?;
+        let silent = dns(1)?;
+        ensure!(failed(&silent) == [("dns", "ipv4"), ("dns", "ipv6")], "nobody listens: {silent:#?}");
+        let mut server = cluster.nodes[0].node().spawn_with_input(&["python3", "-c", NAME_SERVER], None)?;
+        server.wait_for("ready")?;
+        let found = dns(1)?;
+        ensure!(found.len() == 2 && failed(&found).is_empty(), "{found:#?}");
+        ensure!(found[0]["to"] == "kubernetes.default.svc.cluster.local", "{found:#?}");
         Ok(())
     });
 }

@@ -11,7 +11,7 @@ const USUAL_NAME: &str = "kubernetes.default.svc.cluster.local";
 pub struct Query {
     /// Something outside of the cluster that listens on TCP: HOST:PORT.
     pub outside: Option<String>,
-    /// A name server that pods use.
+    /// A name server that pods use; none: what the agent knows of.
     pub dns: Option<IpAddr>,
     /// The name that it is asked for.
     pub name: String,

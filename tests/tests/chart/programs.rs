@@ -146,6 +146,8 @@ fn the_agents_values_are_in_its_configuration() {
         secondary_networks = false
         [keys]
         rotate_hours = 168
+        [connectivity]
+        dns = "192.0.2.53"
     "#
     .parse()
     .unwrap();

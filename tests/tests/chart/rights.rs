@@ -90,6 +90,22 @@ fn the_agents_role_is_this_and_no_more() {
 }
 
 #[test]
+fn of_services_the_agent_may_read_the_name_servers_alone_unless_it_is_told() {
+    let rendered = newest("default", &["--set", "serviceAccount.name=other"]).unwrap();
+    let (role, binding) = (only(&rendered, "Role").unwrap(), only(&rendered, "RoleBinding").unwrap());
+    let expected = json!([
+        {"apiGroups": [""], "resources": ["services"], "resourceNames": ["kube-dns"], "verbs": ["get"]},
+    ]);
+    assert_eq!(role["rules"], expected);
+    for object in [role, binding] {
+        assert_eq!(object["metadata"]["namespace"], "kube-system");
+    }
+    let subjects = json!([{"kind": "ServiceAccount", "name": "other", "namespace": "kube-system"}]);
+    assert_eq!((&binding["subjects"], &binding["roleRef"]["name"]), (&subjects, &role["metadata"]["name"]));
+    assert!(only(&newest("everything", &[]).unwrap(), "Role").is_err());
+}
+
+#[test]
 fn the_role_is_bound_to_the_account_that_the_pods_have() {
     for (options, account) in [(&[][..], "weft"), (&["--set", "serviceAccount.name=other"][..], "other")] {
         let rendered = newest("default", options).unwrap();
