@@ -113,7 +113,7 @@ impl Cluster {
         Ok(at)
     }
 
-    /// The last node that was lost comes back, with nothing of what it had but its name and its addresses.
+    /// A node that was lost comes back where it was, with nothing of what it had but its name and its addresses.
     pub fn return_empty(&mut self, index: usize, at: Plug, config: &str) -> Result<()> {
         let options = LabOptions { name: format!("node-{}", index + 1), ..LabOptions::default() };
         let lab = Lab::start_with(&options)?;

@@ -7,5 +7,4 @@ mod fabric {
     pub mod reach;
     pub mod server;
     pub mod services;
-    pub mod traffic;
 }

@@ -10,7 +10,6 @@ use weft_testkit::agent::{Cluster, Runtime, SOON};
 use weft_testkit::wait::retry_until;
 
 use super::server::{self, Server, all_reach_all, all_reach_all_soon, mode, start_all};
-use super::traffic::Traffic;
 
 /// Longest time until all nodes know a key that a node has announced.
 const FOLLOWED: Duration = Duration::from_secs(1);
@@ -34,7 +33,7 @@ fn a_node_that_died_comes_back_with_another_key_and_others_follow_within_a_secon
     server::test(3, &mode("wireguard"), |cluster| {
         let pods = start_all(cluster, &[0, 1, 2])?;
         all_reach_all(cluster, &pods)?;
-        let traffic = Traffic::start(cluster, &pods[0], &pods[1])?;
+        let traffic = pods[0].talk_to(cluster, &pods[1])?;
         let before = key(cluster, "node-3")?;
         let at = cluster.lose(2)?;
         cluster.return_empty(2, at, &mode("wireguard"))?;
@@ -62,8 +61,8 @@ fn streams_of_pods_outlive_a_change_of_their_nodes_address() {
     server::test(3, &mode("wireguard"), |cluster| {
         let pods = start_all(cluster, &[0, 1, 2])?;
         all_reach_all(cluster, &pods)?;
-        let elsewhere = Traffic::start(cluster, &pods[0], &pods[2])?;
-        let mut there = Traffic::start(cluster, &pods[2], &pods[1])?;
+        let elsewhere = pods[0].talk_to(cluster, &pods[2])?;
+        let mut there = pods[2].talk_to(cluster, &pods[1])?;
         let moved = cluster.wire.readdress(&cluster.nodes[1].node, &cluster.nodes[1].node.at)?;
         let addresses: Vec<IpAddr> = Family::BOTH.map(|family| moved.address(family)).to_vec();
         cluster.nodes[1].node.at = moved;
@@ -93,7 +92,7 @@ fn nothing_is_lost_while_the_api_server_is_away_and_pods_can_be_made() {
             ensure!(heard.contains(&uid), "{heard}");
             Ok(())
         })?;
-        let traffic = Traffic::start(cluster, &pods[0], &pods[1])?;
+        let traffic = pods[0].talk_to(cluster, &pods[1])?;
         cluster.api.kill();
         pods.push(Server::start_declared(cluster, 2, "late", uid)?);
         all_reach_all(cluster, &pods)?;

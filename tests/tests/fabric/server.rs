@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use weft_testkit::Place;
 use weft_testkit::agent::{Cluster, Runtime, SOON};
 use weft_testkit::runtimes::Pod;
 use weft_testkit::runtimes::cri::PodSandboxConfig;
 use weft_testkit::wait::retry_until;
+use weft_testkit::{Place, Traffic};
 
 /// The port of servers.
 pub const PORT: u16 = 80;
@@ -105,6 +105,11 @@ impl Server {
     /// Its network.
     pub fn place<'a>(&self, cluster: &'a Cluster) -> Place<'a> {
         cluster.nodes[self.node].place(&self.pod)
+    }
+
+    /// Traffic from here to another pod that goes on.
+    pub fn talk_to(&self, cluster: &Cluster, other: &Server) -> Result<Traffic> {
+        Traffic::start(&self.place(cluster), &other.place(cluster), &other.pod.addresses)
     }
 
     /// Its addresses, of both families.

@@ -2,9 +2,10 @@
 //! agent, which reaches the API server by the ServiceAccount's files.
 
 use anyhow::{Context, Result, ensure};
+use weft_testkit::Traffic;
 use weft_testkit::agent::{Cluster, Member, Runtime, SOON};
 use weft_testkit::process::Process;
-use weft_testkit::runtimes::Containerd;
+use weft_testkit::runtimes::Pod;
 use weft_testkit::wait::retry_until;
 
 use super::daemonset::{API_ACCESS, DaemonSet};
@@ -46,13 +47,31 @@ fn reach_the_api(cluster: &Cluster, node: &Member) -> Result<Process> {
     Ok(front)
 }
 
+/// Runs a test with an ordinary node and, on the second one, the chart's pod.
+fn test(test: impl FnOnce(&Cluster, Release<'_>) -> Result<()>) {
+    Cluster::test_with(Runtime::Containerd, 1, "", |cluster| {
+        cluster.settle()?;
+        let node = cluster.add(2, "")?;
+        node.start_runtime(Runtime::Containerd)?;
+        node.node.stop_daemon()?;
+        node.node.node().exec(&["sh", "-c", BARE])?.ok()?;
+        let node = &cluster.nodes[1];
+        let _front = reach_the_api(cluster, node)?;
+        import(&node.node, node.containerd()?)?;
+        ensure!(!node.has_conflist(), "pods could come before there is a network");
+        let release = deploy(node)?;
+        cluster.settle()?;
+        test(cluster, release)
+    });
+}
+
 /// Runs the chart's pod on a node, and waits until the kubelet would find it ready.
-fn deploy<'a>(node: &'a Member, containerd: &'a Containerd) -> Result<Release<'a>> {
+fn deploy(node: &Member) -> Result<Release<'_>> {
+    let containerd = node.containerd()?;
     let daemonset = DaemonSet::new(&node.node, &node.name, &VALUES)?;
     let release = Release::new(&node.node, containerd, daemonset)?;
     release.finish(release.daemonset.container("install-cni")?)?;
     release.serve()?;
-    ensure!(!node.has_conflist(), "pods could come before the agent");
     release.start(release.daemonset.container("agent")?)?;
     let url = release.daemonset.readiness("agent")?;
     let ask = ["timeout", "5", "busybox", "wget", "-q", "-O", "-", &url];
@@ -62,29 +81,36 @@ fn deploy<'a>(node: &'a Member, containerd: &'a Containerd) -> Result<Release<'a
     Ok(release)
 }
 
+/// A pod on each node.
+fn pods(cluster: &Cluster) -> Result<[Pod; 2]> {
+    let pod = |node: usize, name: &str| cluster.nodes[node].containerd()?.pod(name);
+    Ok([pod(0, "there")?, pod(1, "here")?])
+}
+
 #[test]
 fn the_whole_pod_of_the_chart_makes_a_node_of_the_cluster() {
-    Cluster::test_with(Runtime::Containerd, 1, "", |cluster| {
-        cluster.settle()?;
-        let node = cluster.add(2, "")?;
-        node.start_runtime(Runtime::Containerd)?;
-        node.node.stop_daemon()?;
-        node.node.node().exec(&["sh", "-c", BARE])?.ok()?;
-        let node = &cluster.nodes[1];
-        let _front = reach_the_api(cluster, node)?;
-        let containerd = node.containerd()?;
-        import(&node.node, containerd)?;
-        let release = deploy(node, containerd)?;
-        cluster.settle()?;
+    test(|cluster, release| {
         let taints = cluster.api.get("/api/v1/nodes/node-2")?["spec"]["taints"].clone();
         ensure!(taints.as_array().is_none_or(Vec::is_empty), "{taints}");
-        let [near, far] = [containerd, cluster.nodes[0].containerd()?];
-        let (here, there) = (near.pod("here")?, far.pod("there")?);
-        near.pings(&here, &there.addresses)?;
-        far.pings(&there, &here.addresses)?;
+        let [there, here] = pods(cluster)?;
+        cluster.nodes[0].containerd()?.pings(&there, &here.addresses)?;
+        cluster.nodes[1].containerd()?.pings(&here, &there.addresses)?;
         for name in ["daemon", "agent"] {
             ensure!(!release.said(name).contains(" WARN "), "{}", release.said(name));
         }
         Ok(())
+    });
+}
+
+#[test]
+fn an_update_of_the_charts_pod_cuts_no_stream() {
+    test(|cluster, release| {
+        let [there, here] = pods(cluster)?;
+        let [ordinary, node] = [&cluster.nodes[0], &cluster.nodes[1]];
+        let mut traffic = Traffic::start(&ordinary.place(&there), &node.place(&here), &here.addresses)?;
+        node.containerd()?.remove(&release.sandbox)?;
+        let _release = deploy(node)?;
+        traffic.goes_on()?;
+        node.containerd()?.pings(&here, &there.addresses)
     });
 }

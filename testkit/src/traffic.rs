@@ -1,14 +1,19 @@
-//! Traffic from one pod to another that goes on while something happens.
+//! Traffic from one place to another that goes on while something happens.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_testkit::agent::{Cluster, SOON};
-use weft_testkit::iperf3;
-use weft_testkit::process::Process;
-use weft_testkit::wait::retry_until;
 
-use super::server::Server;
+use crate::iperf3;
+use crate::lab::Place;
+use crate::process::Process;
+use crate::wait::retry_until;
 
-/// A ping of both families and a TCP stream, which run until they are asked what they lost.
+/// Longest time until a stream that stood still goes on: TCP asks ever more rarely.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Pings and a TCP stream, which run until they are asked what they lost.
+#[derive(Debug)]
 pub struct Traffic {
     pings: Vec<Process>,
     client: Process,
@@ -16,16 +21,15 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts them, and returns when they flow.
-    pub fn start(cluster: &Cluster, from: &Server, to: &Server) -> Result<Traffic> {
-        let (client, server) = (from.place(cluster), to.place(cluster));
+    /// Starts pings to each of these addresses of `server`, and a stream to the last, and returns when they flow.
+    pub fn start(client: &Place<'_>, server: &Place<'_>, addresses: &[String]) -> Result<Traffic> {
         let listener = server.spawn("iperf3 --server --one-off")?;
         server.wait_for_listener(iperf3::PORT)?;
-        let address = &to.pod.addresses[1];
+        let address = addresses.last().context("an address")?;
         let options = "--time 80 --bitrate 2M --length 4K --interval 0.5 --forceflush";
         let mut stream = client.spawn(&format!("iperf3 --client {address} {options}"))?;
         let ping = |address: &String| client.spawn(&format!("ping -n -i 0.02 {address}"));
-        let mut pings = to.pod.addresses.iter().map(ping).collect::<Result<Vec<_>>>()?;
+        let mut pings = addresses.iter().map(ping).collect::<Result<Vec<_>>>()?;
         for ping in &mut pings {
             ping.wait_for("icmp_seq=5 ")?;
         }
@@ -74,4 +78,28 @@ fn nothing_is_missing(report: &str) -> Result<()> {
     ensure!(answered.iter().copied().eq(1..=answered.len() as u64), "some answers are missing");
     ensure!(answered.len() as u64 + 1 >= asked, "{asked} questions, {} answers", answered.len());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_is_seen_and_one_that_is_still_under_way_is_not() {
+        let report = |answered: &[u32], asked: u32| {
+            let lines: String =
+                answered.iter().map(|it| format!("64 bytes: icmp_seq={it} ttl=64\n")).collect();
+            format!("{lines}\n--- ping statistics ---\n{asked} packets transmitted, x received\n")
+        };
+        nothing_is_missing(&report(&[1, 2, 3], 3)).unwrap();
+        nothing_is_missing(&report(&[1, 2, 3], 4)).unwrap();
+        assert!(nothing_is_missing(&report(&[1, 3], 3)).is_err());
+        assert!(nothing_is_missing(&report(&[1, 2], 4)).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_stands_still_says_so() {
+        assert!(moved("[  5]   0.00-0.50   sec   128 KBytes  2.10 Mbits/sec    0    320 KBytes"));
+        assert!(!moved("[  5]   0.50-1.00   sec  0.00 Bytes  0.00 bits/sec    1   1.41 KBytes"));
+    }
 }
