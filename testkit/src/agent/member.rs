@@ -146,10 +146,11 @@ impl Member {
         fs::read_to_string(self.node.path("/run/lab/agent.log")).unwrap_or_default()
     }
 
-    /// What the agent and containerd have said, for whoever looks for an error.
+    /// What the agent and containerd have said, and what the daemon dropped, for whoever looks for an error.
     pub(super) fn said(&mut self) -> String {
         let containerd = self.containerd.as_mut().map(Containerd::said).unwrap_or_default();
-        format!("--- {}\n{}{containerd}", self.name, self.log())
+        let drops = self.node.weft(&["counters", "--drops"]).map(|output| output.text()).unwrap_or_default();
+        format!("--- {}\n{}{containerd}\n{drops}", self.name, self.log())
     }
 
     /// Asks the agent, by its HTTP interface: `GET /status`.
