@@ -48,7 +48,7 @@ fn pods_on_nodes_networks_are_as_the_nodes(cluster: &Cluster, pods: &[Server]) -
         for family in Family::BOTH {
             let address = cluster.nodes[1].node.address(family);
             let place = pod.place(cluster);
-            place.reaches(&address.to_string())?;
+            server::pings(&place, address)?;
             let (name, _) = server::ask(&place, address, NODE_PORT)
                 .with_context(|| format!("{} to the node at {address}", pod.name))?;
             ensure!(name == host.name, "{address} is {name}");
@@ -66,7 +66,7 @@ fn the_outside_sees_the_node(cluster: &Cluster, pods: &[Server], outside: &Node)
     for pod in pods {
         for family in Family::BOTH {
             let (place, address) = (pod.place(cluster), outside.address(family));
-            place.reaches(&address.to_string())?;
+            server::pings(&place, address)?;
             let (_, seen) =
                 server::ask(&place, address, PORT).with_context(|| format!("{} to {address}", pod.name))?;
             let node: IpAddr = cluster.nodes[pod.node].node.address(family);

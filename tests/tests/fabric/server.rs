@@ -139,7 +139,7 @@ impl Server {
 pub fn ask(client: &Place<'_>, address: IpAddr, port: u16) -> Result<(String, IpAddr)> {
     let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
     let url = format!("http://{host}:{port}/cgi-bin/who");
-    let said = client.exec(&["timeout", "5", "busybox", "wget", "-q", "-O", "-", &url])?.ok()?;
+    let said = client.exec(&["timeout", "15", "busybox", "wget", "-q", "-O", "-", &url])?.ok()?;
     let (name, seen) = said.trim().split_once(' ').with_context(|| format!("{url} says {said:?}"))?;
     let seen = seen.trim_matches(['[', ']']).trim_start_matches("::ffff:");
     Ok((name.to_owned(), seen.parse().with_context(|| seen.to_owned())?))
@@ -166,12 +166,19 @@ pub fn all_reach_all(cluster: &Cluster, pods: &[Server]) -> Result<()> {
     })
 }
 
+/// Wants an answer to each of three pings. They are sent at once: as soon as one is answered, ping waits for the others no
+/// longer than its pause, which a busy machine may well overrun.
+pub fn pings(place: &Place<'_>, address: IpAddr) -> Result<()> {
+    let output = place.run(&format!("ping -n -c 3 -l 3 -i 5 -W 5 {address}"))?;
+    ensure!(output.stdout.contains("3 received"), "{address} is not reached: {output}");
+    Ok(())
+}
+
 fn reaches_all(cluster: &Cluster, pod: &Server, others: &[Server]) -> Result<()> {
     let place = pod.place(cluster);
     for other in others.iter().filter(|other| other.name != pod.name) {
         for address in other.addresses()? {
-            let reached = place
-                .reaches(&address.to_string())
+            let reached = pings(&place, address)
                 .and_then(|()| other.answers(&place, address, PORT, pod.address_like(address)?));
             reached.with_context(|| format!("{} to {} at {address}", pod.name, other.name))?;
         }
