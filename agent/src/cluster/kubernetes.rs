@@ -181,7 +181,7 @@ impl Listener {
         .await;
     }
 
-    /// Notes names of nodes, which nobody waits for.
+    /// Notes names of nodes. That one is gone may change what others say.
     fn learn_names(&self, heard: &Heard<WeftNode>) {
         self.learn.send_if_modified(|known| {
             let names = known.nodes.get_or_insert_default();
@@ -190,7 +190,7 @@ impl Listener {
                 Heard::One(node) => drop(names.insert(node.name_any())),
                 Heard::Gone(name) => drop(names.remove(name)),
             }
-            false
+            matches!(heard, Heard::Gone(_) | Heard::All(_))
         });
     }
 

@@ -39,6 +39,10 @@ fn gre() -> Value {
     json!({"router": "lab", "gre": {"remote": "192.0.2.1"}})
 }
 
+fn subnet(vlan: u16) -> Value {
+    json!({"prefix": "198.18.1.0/24", "vlan": vlan})
+}
+
 /// One object with fields of another.
 fn with(mut object: Value, fields: Value) -> Value {
     json_patch::merge(&mut object, &fields);
@@ -55,6 +59,10 @@ fn taken() -> Vec<Example> {
         change("IPPool", json!({"cidr": "198.18.0.0/16"}), json!({"cidr": "198.18.0.0/16", "blockSize": 24})),
         example("Network", json!({"multicast": {"snooping": true, "querier": true}})),
         example("Network", json!({"multicast": {}})),
+        example(
+            "Network",
+            json!({"uplink": {"device": "eth1", "vlan": 5}, "subnets": [subnet(5), {"prefix": "192.0.2.0/24"}]}),
+        ),
         named("Network", &"n".repeat(63), json!({})),
         example("Router", json!({"routes": routes, "tables": [{"name": "other", "routes": routes}]})),
         example("Tunnel", vxlan()),
@@ -84,6 +92,17 @@ fn refused() -> Vec<(&'static str, Example)> {
             change("IPPool", json!({"cidr": "198.18.0.0/16"}), json!({"cidr": "198.18.0.0/17"})),
         ),
         ("querier needs snooping", example("Network", json!({"multicast": {"querier": true}}))),
+        (
+            "uplink.vlan is for all of the Network: subnets with that VLAN, or none, expected",
+            example(
+                "Network",
+                json!({"uplink": {"device": "eth1", "vlan": 5}, "subnets": [subnet(5), subnet(6)]}),
+            ),
+        ),
+        (
+            "either vlan or vlans expected",
+            example("Network", json!({"uplink": {"device": "eth1", "vlan": 5, "vlans": ["5"]}})),
+        ),
         (NAMES, named("Network", "blue.net", json!({}))),
         (NAMES, named("Router", &"n".repeat(64), json!({}))),
         (NAMES, named("Tunnel", "blue.net", vxlan())),
@@ -223,12 +242,16 @@ fn judged(example: &Example) -> Vec<(Rule, bool)> {
     found
 }
 
-/// Every rule below a schema, with how often it may have to be evaluated for one object.
+/// Every rule below a schema, with how often it, or a step of what it walks, may have to be
+/// evaluated for one object.
 fn all_rules(path: &str, schema: &Value, times: u64, found: &mut Vec<(Rule, u64)>) {
     for rule in rules_of(path, schema) {
         let bounded = schema["type"] != "string" || schema["maxLength"].is_u64();
         assert!(bounded, "{path} has a rule and no bound");
-        found.push((rule, times));
+        let walks = ["all", "exists", "exists_one", "filter", "map"].map(|walk| format!(".{walk}("));
+        let walks = walks.iter().any(|walk| rule.rule.contains(walk));
+        let steps = if walks { times.saturating_mul(longest(schema)) } else { times };
+        found.push((rule, steps));
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         all_rules(&format!("{path}.{name}"), property, times, found);
@@ -238,6 +261,15 @@ fn all_rules(path: &str, schema: &Value, times: u64, found: &mut Vec<(Rule, u64)
         let most = schema["maxItems"].as_u64().unwrap_or(DEAREST_RULE);
         all_rules(&format!("{path}[]"), &schema["items"], times.saturating_mul(most), found);
     }
+}
+
+/// Items of the longest list below a schema.
+fn longest(schema: &Value) -> u64 {
+    let below = schema["properties"].as_object().into_iter().flatten().map(|(_, property)| longest(property));
+    let items = schema
+        .get("items")
+        .map_or(1, |items| schema["maxItems"].as_u64().unwrap_or(DEAREST_RULE).max(longest(items)));
+    below.max().unwrap_or(1).max(items)
 }
 
 #[test]

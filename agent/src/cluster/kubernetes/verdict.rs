@@ -2,9 +2,10 @@
 //! has trouble.
 //!
 //! What stands is seen in the watch, and nothing is asked for. Two nodes that write at once are told apart by the
-//! object's version: the later one is refused, hears what stands now, and judges anew.
+//! object's version: the later one is refused, hears what stands now, and judges anew. A node that is gone has no say
+//! any more, and one that has no WeftNode has none yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -55,7 +56,8 @@ impl Verdicts {
         let (mut ready, mut later) = (Vec::new(), None::<Instant>);
         for (id, (generation, readiness)) in results {
             let standing = known.declared.get(id);
-            let condition = standing.and_then(|it| verdict(&self.node, it, *generation, readiness));
+            let nodes = known.nodes.as_ref();
+            let condition = standing.and_then(|it| verdict(&self.node, it, *generation, readiness, nodes));
             let (Some(standing), Some(condition)) = (standing, condition) else {
                 self.due.remove(id);
                 continue;
@@ -63,7 +65,7 @@ impl Verdicts {
             if self.told.get(id) == Some(&standing.version) {
                 continue;
             }
-            let nodes = known.nodes.as_ref().map_or(1, |nodes| nodes.len());
+            let nodes = nodes.map_or(1, BTreeSet::len);
             let wait = || spread::wait_of_one(&format!("{} {id} {generation}", self.node), nodes);
             let (about, at) = self.due.entry(id.clone()).or_insert_with(|| (*generation, now + wait()));
             if about != generation {
@@ -108,7 +110,13 @@ pub(super) fn is_gone(status: &kube::core::Status, name: &str) -> bool {
 }
 
 /// The condition that `node` has to write; none: what stands is as good, or tells of a later generation.
-fn verdict(node: &str, standing: &Standing, generation: i64, readiness: &Readiness) -> Option<Condition> {
+fn verdict(
+    node: &str,
+    standing: &Standing,
+    generation: i64,
+    readiness: &Readiness,
+    nodes: Option<&BTreeSet<String>>,
+) -> Option<Condition> {
     if standing.generation.is_some_and(|now| now != generation) {
         // This node has not looked at what is wished for now.
         return None;
@@ -124,7 +132,10 @@ fn verdict(node: &str, standing: &Standing, generation: i64, readiness: &Readine
             let is_good = stands.is_some_and(|stands| match &*stands.status {
                 "True" => readiness.ready,
                 // Of several nodes that have trouble one speaks; nobody speaks for it that has none.
-                "False" => !stands.message.starts_with(&prefix) || stands.message == message,
+                "False" => match speaker(&stands.message) {
+                    Some(speaker) if speaker != node => nodes.is_none_or(|nodes| nodes.contains(speaker)),
+                    _ => stands.message == message,
+                },
                 _ => false,
             });
             if is_good {
@@ -145,6 +156,11 @@ fn verdict(node: &str, standing: &Standing, generation: i64, readiness: &Readine
     })
 }
 
+/// The node whose trouble a message tells of.
+fn speaker(message: &str) -> Option<&str> {
+    message.strip_prefix("node ")?.split_once(": ").map(|(node, _)| node)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -161,6 +177,12 @@ mod tests {
 
     fn standing(generation: i64, ready: Option<Condition>) -> Standing {
         Standing { uid: Some("u".into()), generation: Some(generation), version: Some("7".into()), ready }
+    }
+
+    /// That of a node in a cluster of three.
+    fn verdict(node: &str, standing: &Standing, generation: i64, readiness: &Readiness) -> Option<Condition> {
+        let nodes = ["one", "two", "three"].map(str::to_owned).into();
+        super::verdict(node, standing, generation, readiness, Some(&nodes))
     }
 
     /// What a node says of a generation on which nothing stands.
@@ -196,6 +218,14 @@ mod tests {
         assert_eq!(verdict("three", &told, 3, &broken()), None, "one that has trouble too");
         assert_eq!(verdict("two", &told, 3, &broken()), None);
         assert_eq!(verdict("two", &told, 3, &fine()).unwrap().status, "True");
+    }
+
+    #[test]
+    fn trouble_of_a_node_that_is_gone_is_over() {
+        let told = standing(3, Some(said("four", 3, &broken())));
+        assert_eq!(verdict("one", &told, 3, &fine()).unwrap().status, "True");
+        assert_eq!(verdict("two", &told, 3, &broken()).unwrap().message, "node two: no eth1");
+        assert_eq!(super::verdict("one", &told, 3, &fine(), None), None, "nodes are not known yet");
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Writer {
         let node = self.sources.own_node.borrow_and_update().clone();
         let stored = self.sources.own_record.borrow_and_update().clone();
         let Some(node) = node else { return rest };
+        let is_known = stored.as_ref().is_some_and(Option::is_some);
         if let Some(stored) = stored {
             let written = self.write_own(&told, stored, &node, &mut rest).await;
             rest.note(written);
@@ -116,7 +117,9 @@ impl Writer {
         if told.ready.as_ref().is_some_and(|ready| ready.ready) {
             rest.note(self.admit_pods(&node).await);
         }
-        self.write_verdicts(&told, &mut rest).await;
+        if is_known {
+            self.write_verdicts(&told, &mut rest).await;
+        }
         rest
     }
 
