@@ -108,7 +108,7 @@ impl Surveyor {
 
     /// Why nothing can be tried from a pod.
     async fn missing(&self, status: &Status) -> Option<String> {
-        match self.pod.run(async {}).await {
+        match self.pod.wait().await {
             Err(why) if status.ready => Some(why),
             Err(_) => Some(format!("this node is not ready: {}", status.message)),
             Ok(()) => None,

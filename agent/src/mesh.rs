@@ -57,6 +57,10 @@ pub const MESH: &str = "mesh";
 /// The Network of the nodes' routers, where VXLAN connects them.
 pub const OVERLAY: &str = "overlay";
 
+/// What pods cannot do without, by kind and name.
+pub const PARTS: [(&str, &str); 5] =
+    [("Router", ROUTER), ("Network", PODS), ("Port", NODE_PORT), ("Tunnel", MESH), ("Network", OVERLAY)];
+
 /// Names that users cannot give to what they declare.
 pub const RESERVED: [&str; 5] = [ROUTER, PODS, NODE_PORT, OVERLAY, MESH];
 

@@ -32,7 +32,20 @@ pub struct Program {
     known: Option<BTreeMap<String, Resource>>,
     /// The daemon's revision that `known` is a picture of.
     revision: u64,
+    /// Objects that the daemon has not brought about, by kind and name, and why.
+    unready: BTreeMap<String, String>,
     done: Done,
+}
+
+/// What an object that the daemon told of means to a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Nothing new.
+    Same,
+    /// It has come about, or is in trouble now.
+    State,
+    /// Somebody else changed it: the daemon is asked anew what it has.
+    Foreign,
 }
 
 /// What was done so far.
@@ -60,7 +73,7 @@ pub struct Seen {
 impl Program {
     /// One for the objects with these labels, of which every object carries all.
     pub fn new(client: Client, labels: BTreeMap<String, String>) -> Program {
-        Program { client, labels, known: None, revision: 0, done: Done::default() }
+        Program { client, labels, known: None, revision: 0, unready: BTreeMap::new(), done: Done::default() }
     }
 
     /// What was done so far.
@@ -73,13 +86,16 @@ impl Program {
         self.known = None;
     }
 
-    /// Takes note of an object as the daemon has it now. True: somebody else changed it, and the daemon is asked anew
-    /// what it has.
-    pub fn note(&mut self, seen: &Seen) -> bool {
+    /// Why an object has not come about; none: it has, as far as is known.
+    pub fn trouble_of(&self, id: &str) -> Option<&str> {
+        self.unready.get(id).map(String::as_str)
+    }
+
+    /// Takes note of an object as the daemon has it now.
+    pub fn note(&mut self, seen: &Seen) -> Noted {
         let resource = &seen.resource;
-        let Some(known) = self.known.as_ref().and_then(|known| known.get(&resource.id())) else {
-            return false;
-        };
+        let known = self.known.as_ref().and_then(|known| known.get(&resource.id()));
+        let Some(known) = known else { return Noted::Same };
         let other = if seen.gone {
             seen.revision > self.revision
         } else {
@@ -88,8 +104,19 @@ impl Program {
         };
         if other {
             self.known = None;
+            return Noted::Foreign;
         }
-        other
+        if !seen.gone && self.note_state(resource) { Noted::State } else { Noted::Same }
+    }
+
+    /// Takes note of whether an object has come about. True: that is other than before.
+    fn note_state(&mut self, resource: &Resource) -> bool {
+        let id = resource.id();
+        let trouble = resource.ready_condition().filter(|condition| !condition.status);
+        match trouble.map(|condition| format!("{}: {}", condition.reason, condition.message)) {
+            None => self.unready.remove(&id).is_some(),
+            Some(why) => self.unready.insert(id, why.clone()) != Some(why),
+        }
     }
 
     /// What the daemon has, by kind and name.
@@ -122,6 +149,7 @@ impl Program {
         if let Some(known) = &mut self.known {
             if gone {
                 known.retain(|id, _| names.contains(id));
+                self.unready.retain(|id, _| names.contains(id));
             }
             known.extend(wished.iter().map(|wish| (wish.id(), wish.clone())));
         }
@@ -138,6 +166,9 @@ impl Program {
         match answer {
             Ok(applied) => {
                 self.revision = applied.revision;
+                for resource in applied.results.iter().filter_map(|result| result.resource.as_ref()) {
+                    self.note_state(resource);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -153,8 +184,13 @@ impl Program {
         let request = v1::ListRequest { kind: v1::Kind::Unspecified.into(), labels: self.labels.clone() };
         let answer = in_time(self.client.fabric.list(request)).await?;
         self.revision = answer.revision;
-        let found = answer.resources.into_iter().filter(|resource| !is_deleting(resource));
-        Ok(found.map(|resource| (resource.id(), as_wished(resource))).collect())
+        let found: Vec<Resource> =
+            answer.resources.into_iter().filter(|resource| !is_deleting(resource)).collect();
+        self.unready.clear();
+        for resource in &found {
+            self.note_state(resource);
+        }
+        Ok(found.into_iter().map(|resource| (resource.id(), as_wished(resource))).collect())
     }
 
     /// The daemon.
@@ -204,17 +240,41 @@ mod tests {
     async fn what_somebody_else_changed_is_asked_for_anew() {
         let seen = |resource, gone, revision| Seen { resource, gone, revision };
         for (what, seen, other) in [
-            ("its own change", seen(router(7, "192.0.2.0/24"), false, 7), false),
-            ("one of before", seen(router(5, "198.18.0.0/16"), false, 6), false),
-            ("a status", seen(router(5, "192.0.2.0/24"), false, 9), false),
-            ("the same again", seen(router(8, "192.0.2.0/24"), false, 8), false),
-            ("another route", seen(router(8, "198.18.0.0/16"), false, 8), true),
-            ("gone, and made again since", seen(router(5, "192.0.2.0/24"), true, 6), false),
-            ("gone", seen(router(5, "192.0.2.0/24"), true, 8), true),
+            ("its own change", seen(router(7, "192.0.2.0/24"), false, 7), Noted::Same),
+            ("one of before", seen(router(5, "198.18.0.0/16"), false, 6), Noted::Same),
+            ("figures", seen(router(5, "192.0.2.0/24"), false, 9), Noted::Same),
+            ("the same again", seen(router(8, "192.0.2.0/24"), false, 8), Noted::Same),
+            ("another route", seen(router(8, "198.18.0.0/16"), false, 8), Noted::Foreign),
+            ("gone, and made again since", seen(router(5, "192.0.2.0/24"), true, 6), Noted::Same),
+            ("gone", seen(router(5, "192.0.2.0/24"), true, 8), Noted::Foreign),
         ] {
             let mut program = program();
             assert_eq!(program.note(&seen), other, "{what}");
-            assert_eq!(program.known.is_none(), other, "{what}");
+            assert_eq!(program.known.is_none(), other == Noted::Foreign, "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn trouble_is_told_once_and_so_is_its_end() {
+        let mut program = program();
+        let mut note = |status| {
+            let mut resource = router(5, "192.0.2.0/24");
+            let Some(v1::resource::Kind::Router(router)) = &mut resource.kind else { panic!() };
+            let ready = v1::Condition {
+                r#type: "Ready".into(),
+                status,
+                reason: "RouteMissing".into(),
+                message: "words".into(),
+                changed: None,
+            };
+            router.status = Some(v1::RouterStatus { conditions: vec![ready], ..Default::default() });
+            let noted = program.note(&Seen { resource, gone: false, revision: 9 });
+            (noted, program.trouble_of("Router/cluster").map(str::to_owned))
+        };
+        let trouble = Some("RouteMissing: words".to_owned());
+        assert_eq!(note(false), (Noted::State, trouble.clone()));
+        assert_eq!(note(false), (Noted::Same, trouble));
+        assert_eq!(note(true), (Noted::State, None));
+        assert_eq!(note(true), (Noted::Same, None));
     }
 }

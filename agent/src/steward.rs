@@ -22,7 +22,7 @@ use crate::declared::Realizer;
 use crate::error::{Error, Result, chain};
 use crate::http::Command;
 use crate::mesh::{MESH, Part, Settings};
-use crate::program::{Program, in_time};
+use crate::program::{Noted, Program, in_time};
 use crate::rotation::Rotation;
 use crate::status::Status;
 use crate::underlay;
@@ -217,12 +217,12 @@ impl Steward {
                 changed
             }
             Heard::Object(seen) => {
-                let other = self.mesh.note(&seen) || self.declared.note(&seen);
-                if other {
+                let noted = [self.mesh.note(&seen), self.declared.note(&seen)];
+                if noted.contains(&Noted::Foreign) {
                     let object = seen.resource.id();
                     tracing::warn!(object, "somebody else changed what is the agent's: putting it back");
                 }
-                other
+                noted != [Noted::Same; 2]
             }
             Heard::Down(why) => {
                 tracing::warn!(

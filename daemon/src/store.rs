@@ -94,8 +94,10 @@ impl Store {
     pub fn open(state_dir: &Path, run_dir: &Path) -> Result<Store> {
         let mut mirror = Mirror::of(run_dir);
         let (records, loaded, rebuilt) = open_or_rebuild(state_dir, run_dir, &mirror)?;
-        rebuild::keep_instance(state_dir, &loaded.instance);
         mirror.agree(state_dir, &loaded);
+        for folder in [state_dir, run_dir] {
+            rebuild::keep_instance(folder, &loaded.instance);
+        }
         let mut fabric = parse::fabric(&loaded.resources, loaded.revision).map_err(|found| {
             let first = found.into_iter().next();
             let (object, reason) = first.map(|wrong| (wrong.field, wrong.description)).unwrap_or_default();

@@ -140,3 +140,70 @@ fn a_key_is_not_changed_by_command_before_the_cluster_knows_the_present_one() {
         cluster.all_reach_all(&pods)
     });
 }
+
+/// The condition of something that users declared.
+fn condition(cluster: &Cluster, path: &str) -> Result<Value> {
+    let object = cluster.api.get(&format!("/apis/weft.dev/v1/{path}"))?;
+    Ok(object["status"]["conditions"][0].clone())
+}
+
+#[test]
+fn a_network_on_a_device_that_a_node_lacks_is_not_ready_until_it_comes() {
+    pair(|cluster| {
+        let plug = |node: usize| -> Result<()> {
+            cluster.nodes[node].node.must("ip link add lan0 type veth peer name lan0-far")?;
+            cluster.nodes[node].node.must("ip link set lan0-far up").map(drop)
+        };
+        plug(1)?;
+        cluster.api.apply(&json!({
+            "apiVersion": "weft.dev/v1", "kind": "Network", "metadata": {"name": "office"},
+            "spec": {"uplink": {"device": "lan0"}},
+        }))?;
+        retry_until(SOON, "the device to be missed", || {
+            let ready = condition(cluster, "networks/office")?;
+            let message = ready["message"].as_str().unwrap_or_default();
+            ensure!(
+                ready["status"] == "False"
+                    && message.starts_with("node node-1: Port/office-uplink: DeviceMissing"),
+                "{ready:#}"
+            );
+            Ok(())
+        })?;
+        plug(0)?;
+        retry_until(SOON, "the Network to be ready", || {
+            let ready = condition(cluster, "networks/office")?;
+            ensure!(ready["status"] == "True", "{ready:#}");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn a_node_whose_tunnel_cannot_have_its_port_takes_no_pods_until_it_can() {
+    Cluster::test(0, "", |cluster| {
+        let config = "[tunnel]\nmode = \"wireguard\"\n";
+        cluster.join(1, config)?;
+        cluster.settle()?;
+        let node = &mut cluster.nodes[0];
+        node.stop_agent()?;
+        node.node.kill_daemon();
+        node.node.must("rm -rf /run/lab/agent /run/lab/net.d")?;
+        let bind = "import socket,time;s=socket.socket(2,2);s.bind(('',51820));print('bound',flush=True);time.sleep(600)";
+        let mut taken = node.node.node().spawn_with_input(&["python3", "-c", bind], None)?;
+        taken.wait_for("bound")?;
+        node.node.restart()?;
+        node.start_agent()?;
+        retry_until(SOON, "the node to say what is wrong", || {
+            let status = node.status()?;
+            let message = status["message"].as_str().unwrap_or_default();
+            ensure!(status["ready"] == false && message.contains("Tunnel/mesh: PortInUse"), "{status:#}");
+            Ok(())
+        })?;
+        ensure!(!node.has_conflist(), "runtimes are told to make pods");
+        taken.kill();
+        retry_until(SOON, "the node to serve", || {
+            ensure!(node.has_conflist(), "{:#}", node.status()?);
+            node.ask("GET", "/readyz").map(drop)
+        })
+    });
+}

@@ -15,7 +15,7 @@ use weft_proto::v1::{
 use weft_testkit::Manifest;
 use weft_testkit::endpoints::{Runtime, key, wish};
 use weft_testkit::lab::DETACH_QUEUE;
-use weft_testkit::wait::wait_until;
+use weft_testkit::wait::{retry_until, wait_until};
 
 /// A Network for containers with both families.
 fn pods() -> Manifest {
@@ -152,9 +152,12 @@ fn detaching_succeeds_however_little_is_left() {
         ensure!(runtime.detach("one", "eth0")? == [key("one", "eth0")]);
         ensure!(runtime.detach("one", "eth0")?.is_empty());
         ensure!(runtime.ports()?.is_empty());
-        let ends = runtime.lab.node().run("nsenter --net=/run/weft/netns/ports ip -o link show")?.ok()?;
-        ensure!(!ends.contains(&attachment.host_device), "{ends}");
-        Ok(())
+        // The kernel removes pairs later.
+        retry_until(Duration::from_secs(10), "the host's end to go", || {
+            let ends = runtime.lab.node().run("nsenter --net=/run/weft/netns/ports ip -o link show")?.ok()?;
+            ensure!(!ends.contains(&attachment.host_device), "{ends}");
+            Ok(())
+        })
     });
 }
 

@@ -13,7 +13,7 @@ use std::{fs, io, thread};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::echo;
 
@@ -38,6 +38,14 @@ impl Pod {
         let live = move || runtime.block_on(live(&path, incoming, &told));
         thread::Builder::new().name("probe".into()).spawn(live)?;
         Ok(Pod { work, state })
+    }
+
+    /// Waits until the thread is in the namespace, which it may be about to enter. Errors: why it is not there.
+    pub async fn wait(&self) -> Result<(), String> {
+        let mut state = self.state.clone();
+        // Too late, or the thread is gone: the state says why.
+        let _ = timeout(LOOK + LOOK / 2, state.wait_for(Result::is_ok)).await;
+        self.state.borrow().clone()
     }
 
     /// Runs something in the probe's namespace. Errors: why the thread is not there. What is dropped before it ends is

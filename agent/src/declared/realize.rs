@@ -10,7 +10,7 @@ use super::{Outcome, there, wish};
 use crate::cluster::{Readiness, Results, View};
 use crate::error::{Error, Result, chain};
 use crate::mesh::Part;
-use crate::program::{Done, Program, Seen};
+use crate::program::{Done, Noted, Program, Seen};
 
 /// What the daemon has of what users declared.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Realizer {
         self.program.forget();
     }
 
-    /// Takes note of an object. True: somebody else changed it.
-    pub fn note(&mut self, seen: &Seen) -> bool {
+    /// Takes note of an object as the daemon has it now.
+    pub fn note(&mut self, seen: &Seen) -> Noted {
         self.program.note(seen)
     }
 
@@ -57,7 +57,7 @@ impl Realizer {
         let all: Vec<Resource> = all.collect();
         let results = match answered(self.program.realize(&all, complete).await)? {
             Ok(()) => {
-                let said = |outcome: Outcome| outcome.map_or_else(refused, |_| realized());
+                let said = |outcome: Outcome| outcome.map_or_else(refused, |all| self.standing(&all));
                 wished.into_iter().map(|(id, generation, it)| (id, (generation, said(it)))).collect()
             }
             Err(_) => self.one_by_one(wished, &known, complete).await?,
@@ -86,8 +86,9 @@ impl Realizer {
             };
             let readiness = match tried {
                 Ok(tried) => {
+                    let ready = self.standing(&tried[accepted.len()..]);
                     accepted = tried;
-                    realized()
+                    ready
                 }
                 Err(message) => {
                     accepted.extend(there(known, &id));
@@ -102,6 +103,22 @@ impl Realizer {
         }
         Ok(results)
     }
+
+    /// Whether objects that the daemon took have come about on this node.
+    fn standing(&self, resources: &[Resource]) -> Readiness {
+        let trouble = |resource: &Resource| {
+            let id = resource.id();
+            self.program.trouble_of(&id).map(|why| format!("{id}: {why}"))
+        };
+        match resources.iter().find_map(trouble) {
+            Some(message) => Readiness { ready: false, reason: "NotReady", message },
+            None => Readiness {
+                ready: true,
+                reason: "Realized",
+                message: "all nodes that said something have it".into(),
+            },
+        }
+    }
 }
 
 /// What the daemon said to a wish. Errors: it said nothing.
@@ -110,10 +127,6 @@ fn answered(outcome: Result<Vec<String>>) -> Result<Result<()>> {
         Err(error @ Error::DaemonAway(_)) => Err(error),
         said => Ok(said.map(drop)),
     }
-}
-
-fn realized() -> Readiness {
-    Readiness { ready: true, reason: "Realized", message: "all nodes that said something have it".into() }
 }
 
 fn refused(message: String) -> Readiness {

@@ -39,7 +39,11 @@ impl Steward {
         self.status.send_modify(|status| status.mtu = wish.mtu);
         match self.realize(&wish, pods).await {
             Ok((record, results, failed)) => {
-                let ready = Some(readiness(record.as_ref()));
+                let ready = self.readiness(record.as_ref());
+                if ready.ready {
+                    self.write_conflist();
+                }
+                let ready = Some(ready);
                 self.say(Told { record, ready, unreached, claims, results });
                 failed.map_or(Ok(()), Err)
             }
@@ -98,11 +102,7 @@ impl Steward {
         if failed.is_none() {
             self.daemon_away = None;
         }
-        let record = self.record(pods);
-        if record.is_some() {
-            self.write_conflist();
-        }
-        Ok((record, results, failed))
+        Ok((self.record(pods), results, failed))
     }
 
     /// How others reach this node; none before its key is known.
@@ -119,6 +119,22 @@ impl Steward {
             public_key: keys.public,
             previous_public_keys: keys.previous,
         })
+    }
+
+    /// Whether pods have a network: all that it is made of has come about. The probe is for looking at it only.
+    fn readiness(&self, record: Option<&NodeRecord>) -> Readiness {
+        let trouble = |id: String| self.mesh.trouble_of(&id).map(|why| format!("weftd: {id}: {why}"));
+        if let Some(message) = mesh::PARTS.iter().find_map(|(kind, name)| trouble(format!("{kind}/{name}"))) {
+            return not_ready("NotReady", message);
+        }
+        match record {
+            Some(_) => Readiness {
+                ready: true,
+                reason: "Serving",
+                message: "pods on this node have a network".into(),
+            },
+            None => not_ready("NoKey", "weftd has not told the node's key yet".into()),
+        }
     }
 
     /// The daemon is away for longer than it takes to be started anew.
@@ -161,15 +177,6 @@ impl Steward {
             tracing::warn!(node, "its pods are not reached: {why}");
         }
         self.warned.clone_from(unreached);
-    }
-}
-
-fn readiness(record: Option<&NodeRecord>) -> Readiness {
-    match record {
-        Some(_) => {
-            Readiness { ready: true, reason: "Serving", message: "pods on this node have a network".into() }
-        }
-        None => not_ready("NoKey", "weftd has not told the node's key yet".into()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::model::parse::{self, Resources};
 use crate::model::{Fabric, Kind, ObjectRef};
 use crate::reconcile::Marks;
 
-/// A copy of the instance's id beside the state file.
+/// A copy of the instance's id beside the state file, and one in the run folder, which lasts as long as devices do.
 const INSTANCE_FILE: &str = "instance";
 
 /// What a state lacks that its mirror has, in words; `None`: it is as new as the mirror.
@@ -30,9 +30,9 @@ pub(super) fn lost(state: &Loaded, mirrored: &Mirrored) -> Option<String> {
     Some(format!("it lacks the last {missing} changes, though they had been written"))
 }
 
-/// Puts down the instance's id beside the state file.
-pub(super) fn keep_instance(state_dir: &Path, instance: &str) {
-    let path = state_dir.join(INSTANCE_FILE);
+/// Puts down the instance's id in a folder.
+pub(super) fn keep_instance(folder: &Path, instance: &str) {
+    let path = folder.join(INSTANCE_FILE);
     if std::fs::read_to_string(&path).is_ok_and(|there| there.trim_end() == instance) {
         return;
     }
@@ -161,16 +161,18 @@ fn instance(state_dir: &Path, run_dir: &Path, mirrored: Option<String>) -> Resul
     }
 }
 
-/// The id, from beside the state file or from the mark of the namespace of veth host ends.
+/// The id, from beside the state file, from the run folder, or from the mark of the namespace of veth host ends.
 fn known_instance(state_dir: &Path, run_dir: &Path) -> Option<String> {
     let is_id = |text: &String| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_hexdigit());
-    let beside = || std::fs::read_to_string(state_dir.join(INSTANCE_FILE)).ok();
-    let beside = || beside().map(|text| text.trim_end().to_owned()).filter(is_id);
+    let kept = |folder: &Path| {
+        let text = std::fs::read_to_string(folder.join(INSTANCE_FILE)).ok()?;
+        Some(text.trim_end().to_owned()).filter(is_id)
+    };
     let marked = || {
         let ports = NetNs::open(&run_dir.join("netns").join("ports")).ok()?;
         Marks::instance_of_ports(&ports.mark().ok()??).map(str::to_owned)
     };
-    beside().or_else(marked)
+    kept(state_dir).or_else(|| kept(run_dir)).or_else(marked)
 }
 
 /// A time as a part of a file's name, such as 20260131T235959Z.

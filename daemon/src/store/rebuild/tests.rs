@@ -148,6 +148,16 @@ fn without_a_mirror_the_state_begins_anew_under_the_same_instance() {
 }
 
 #[test]
+fn devices_of_this_boot_are_known_when_all_of_the_state_is_gone() {
+    let (folder, instance) = written();
+    fs::remove_dir_all(folder.run().join("state")).unwrap();
+    fs::remove_file(folder.path().join(INSTANCE_FILE)).unwrap();
+    fs::remove_file(state_file(&folder)).unwrap();
+    let store = folder.open();
+    assert_eq!((store.instance(), store.revision()), (&*instance, 0));
+}
+
+#[test]
 fn a_second_damaged_file_does_not_replace_the_first() {
     let (folder, _) = written();
     for _ in 0..3 {
