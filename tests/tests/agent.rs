@@ -112,6 +112,14 @@ fn a_daemon_that_stays_away_is_told_to_probes_at_once_and_to_the_cluster_soon() 
             ensure!(ready["status"] == "False" && ready["reason"] == "DaemonAway", "{ready:#}");
             Ok(())
         })?;
+        // What the cluster says meanwhile does not make it better.
+        cluster.join(3, "[tunnel]\nmode = \"wireguard\"\n")?;
+        retry_until(SOON, "the other node to be heard of", || {
+            let peers = cluster.nodes[1].status()?["nodes"].as_object().map_or(0, serde_json::Map::len);
+            ensure!(peers == 2, "{peers}");
+            Ok(())
+        })?;
+        ensure!(ready(cluster)?["reason"] == "DaemonAway", "{:#}", ready(cluster)?);
         cluster.nodes[0].node.restart()?;
         retry_until(SOON, "the cluster to be told again", || {
             ensure!(ready(cluster)?["status"] == "True", "{:#}", ready(cluster)?);

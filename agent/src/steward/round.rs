@@ -16,7 +16,8 @@ use crate::status::Peer;
 impl Steward {
     /// Tells the daemon and the cluster what they shall know.
     pub(super) async fn round(&mut self) -> Result<()> {
-        if !self.knows_enough() {
+        // A daemon that comes back is a reason for a round.
+        if !self.status.borrow().daemon_answers || !self.knows_enough() {
             return Ok(());
         }
         self.status.send_modify(|status| status.work.rounds += 1);
