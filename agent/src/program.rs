@@ -10,8 +10,10 @@ use weft_proto::v1::{self, Resource};
 
 use crate::error::{Error, Result};
 
-/// How long the daemon is waited for. It answers within seconds; what takes longer is stuck.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// How long the daemon is waited for. It waits up to 30 s for the kernel before it answers.
+const LONGEST_CALL: Duration = Duration::from_secs(40);
+/// The daemon's reason of objects that it has not looked at since it started.
+const PENDING: &str = "Pending";
 
 /// A call of the daemon, given up when no answer comes.
 pub async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
@@ -112,6 +114,9 @@ impl Program {
     /// Takes note of whether an object has come about. True: that is other than before.
     fn note_state(&mut self, resource: &Resource) -> bool {
         let id = resource.id();
+        if resource.ready_condition().is_some_and(|condition| condition.reason == PENDING) {
+            return false;
+        }
         let trouble = resource.ready_condition().filter(|condition| !condition.status);
         match trouble.map(|condition| format!("{}: {}", condition.reason, condition.message)) {
             None => self.unready.remove(&id).is_some(),
@@ -186,7 +191,7 @@ impl Program {
         self.revision = answer.revision;
         let found: Vec<Resource> =
             answer.resources.into_iter().filter(|resource| !is_deleting(resource)).collect();
-        self.unready.clear();
+        self.unready.retain(|id, _| found.iter().any(|resource| resource.id() == *id));
         for resource in &found {
             self.note_state(resource);
         }
@@ -276,5 +281,17 @@ mod tests {
         assert_eq!(note(false), (Noted::Same, trouble));
         assert_eq!(note(true), (Noted::State, None));
         assert_eq!(note(true), (Noted::Same, None));
+    }
+
+    #[tokio::test]
+    async fn what_the_daemon_has_not_looked_at_yet_is_no_news() {
+        let mut program = program();
+        program.unready.insert("Router/cluster".into(), "RouteMissing: words".into());
+        let mut resource = router(5, "192.0.2.0/24");
+        let Some(v1::resource::Kind::Router(router)) = &mut resource.kind else { panic!() };
+        let pending = v1::Condition { r#type: "Ready".into(), reason: PENDING.into(), ..Default::default() };
+        router.status = Some(v1::RouterStatus { conditions: vec![pending], ..Default::default() });
+        assert_eq!(program.note(&Seen { resource, gone: false, revision: 9 }), Noted::Same);
+        assert_eq!(program.trouble_of("Router/cluster"), Some("RouteMissing: words"));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::block;
 use crate::config::KeyConfig;
 use crate::daemon::Keys;
 use crate::error::chain;
@@ -38,10 +39,15 @@ struct Known {
 
 impl Rotation {
     /// What is known of it from before.
-    pub fn load(folder: &Path, config: &KeyConfig) -> Rotation {
+    ///
+    /// Of nodes that came at once, each changes its key a little sooner than the configuration says, by up to an eighth:
+    /// all others follow every change.
+    pub fn load(folder: &Path, config: &KeyConfig, node: &str) -> Rotation {
         let known = fs::read(folder.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let every =
             (config.rotate_hours > 0).then(|| Duration::from_secs(3600 * u64::from(config.rotate_hours)));
+        let sooner = |every: Duration| every / 8 * u32::from(block::seed(node) as u16) / u32::from(u16::MAX);
+        let every = every.map(|every| every - sooner(every));
         Rotation { folder: folder.to_owned(), every, known, doubled: None }
     }
 
@@ -94,16 +100,20 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let config = KeyConfig { rotate_hours: 1 };
         let keys = Keys { public: "first".into(), previous: vec![] };
-        let mut rotation = Rotation::load(&folder, &config);
+        let mut rotation = Rotation::load(&folder, &config, "one");
         assert!(!rotation.is_due(), "no key is known");
         rotation.note(&keys);
         assert!(!rotation.is_due());
         let old = Known { public_key: "first".into(), since: now() - 3601 };
         fs::write(folder.join(FILE), serde_json::to_vec(&old).unwrap()).unwrap();
-        let mut rotation = Rotation::load(&folder, &config);
+        let mut rotation = Rotation::load(&folder, &config, "one");
         rotation.note(&keys);
         assert!(rotation.is_due());
-        assert!(!Rotation::load(&folder, &KeyConfig { rotate_hours: 0 }).is_due());
+        assert!(!Rotation::load(&folder, &KeyConfig { rotate_hours: 0 }, "one").is_due());
+        let every = |node| Rotation::load(&folder, &config, node).every.unwrap();
+        let (shortest, longest) = (Duration::from_secs(3150), Duration::from_secs(3600));
+        assert!(["one", "two"].iter().all(|node| (shortest..=longest).contains(&every(node))));
+        assert_ne!(every("one"), every("two"));
         rotation.note(&Keys { public: "second".into(), previous: vec!["first".into()] });
         assert!(!rotation.is_due(), "one is under way");
         fs::remove_dir_all(&folder).unwrap();

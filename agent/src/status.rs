@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::cluster::{NodeRecord, Readiness};
 
-/// How long the agent's work may stand still before it counts as stuck.
-const STUCK: Duration = Duration::from_secs(60);
+/// How long the agent's work may stand still before it counts as stuck: some calls of a slow daemon are not that.
+const STUCK: Duration = Duration::from_secs(180);
 
 /// The agent's state, as `/status` gives it.
 #[derive(Debug, Clone, Serialize)]

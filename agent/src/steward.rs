@@ -16,7 +16,7 @@ use weft_proto::v1;
 use crate::cache::Cache;
 use crate::cluster::{Event, Told, View};
 use crate::cni::Conflist;
-use crate::config::{Config, Mode};
+use crate::config::{AddressSource, Config, Mode};
 use crate::daemon::{Heard, Keys};
 use crate::declared::Realizer;
 use crate::error::{Error, Result, chain};
@@ -99,7 +99,7 @@ impl Steward {
             conflist: Conflist::of(&config),
             mesh: Program::new(client.clone(), Part::Mesh.labels()),
             declared: Realizer::new(client.clone()),
-            rotation: Rotation::load(&config.state_dir, &config.keys),
+            rotation: Rotation::load(&config.state_dir, &config.keys, &config.node_name),
             config,
             view,
             cache,
@@ -195,7 +195,8 @@ impl Steward {
 
     /// Whether the cluster has said since the start what this node and all others are.
     fn has_heard(&self) -> bool {
-        self.view.heard.own && self.view.heard.nodes
+        let heard = self.view.heard;
+        heard.own && heard.nodes && (heard.pools || self.config.addresses.source == AddressSource::Node)
     }
 
     fn hear(&mut self, heard: Heard) -> bool {
@@ -206,6 +207,7 @@ impl Steward {
                     status.daemon_answers = true;
                     status.begun = true;
                 });
+                self.daemon_away = None;
                 self.mesh.forget();
                 self.declared.forget();
                 true

@@ -16,7 +16,7 @@ use weft_proto::v1;
 use crate::error::{Error, Result};
 use crate::ipam::{Ledger, ReleasedChanges, Usage};
 use crate::model::parse::{self, Resources};
-use crate::model::{Endpoint, Fabric, Kind, Name, ObjectRef, Survivors};
+use crate::model::{Endpoint, Fabric, Kind, Name, ObjectRef, Survivors, VlanId};
 
 use change::Outcome;
 pub use change::{Applied, Change};
@@ -96,7 +96,7 @@ impl Store {
         let (records, loaded, rebuilt) = open_or_rebuild(state_dir, run_dir, &mirror)?;
         mirror.agree(state_dir, &loaded);
         for folder in [state_dir, run_dir] {
-            rebuild::keep_instance(folder, &loaded.instance);
+            rebuild::keep_instance(folder, &loaded.instance, state_dir);
         }
         let mut fabric = parse::fabric(&loaded.resources, loaded.revision).map_err(|found| {
             let first = found.into_iter().next();
@@ -234,6 +234,21 @@ impl Store {
     /// How full the pools of a Network are, in the order of its subnets.
     pub fn pools(&self, network: &Name) -> Vec<Usage> {
         self.lock().ledger.usage(network)
+    }
+
+    /// How full the pools are that an attachment to a Network with this VLAN gets its addresses of; `None`: there is no
+    /// such Network. Errors: it could not be attached with that VLAN, or has to name one.
+    pub fn usage_for(&self, network: &Name, vlan: Option<VlanId>) -> Option<Result<Vec<Usage>>> {
+        let fabric = self.fabric();
+        let object = fabric.networks.get(network)?;
+        let vlan = match endpoint::chosen_vlan(&fabric, network, &object.spec, vlan) {
+            Ok(vlan) => vlan,
+            Err(error) => return Some(Err(error)),
+        };
+        let of_it = |pool: &Usage| {
+            object.spec.subnets.iter().any(|subnet| subnet.vlan == vlan && subnet.prefix == pool.prefix)
+        };
+        Some(Ok(self.pools(network).into_iter().filter(of_it).collect()))
     }
 
     fn commit(&self, files: &mut Files, outcome: Outcome) -> Result<u64> {

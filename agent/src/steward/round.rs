@@ -13,11 +13,22 @@ use crate::mesh::{self, NotYet, Own, Wish};
 use crate::pools;
 use crate::status::Peer;
 
+/// Reasons of the daemon's for which something of a node does not work, and all else does: another node that is
+/// declared wrongly must not make this one useless.
+const BEARABLE: [&str; 2] = ["NodeRouteRefused", "NodeNatUnavailable"];
+
 impl Steward {
     /// Tells the daemon and the cluster what they shall know.
     pub(super) async fn round(&mut self) -> Result<()> {
         // A daemon that comes back is a reason for a round.
-        if !self.status.borrow().daemon_answers || !self.knows_enough() {
+        if !self.status.borrow().daemon_answers {
+            return Ok(());
+        }
+        if !self.knows_enough() {
+            if self.is_patience_over() {
+                let told = self.told.borrow().clone();
+                self.say(Told { ready: Some(not_ready("Waiting", self.unheard())), ..told });
+            }
             return Ok(());
         }
         self.status.send_modify(|status| status.work.rounds += 1);
@@ -31,14 +42,19 @@ impl Steward {
             Ok(wish) => wish,
             Err(not_yet) => {
                 let ready = Some(not_ready("Waiting", not_yet.to_string()));
-                self.say(Told { claims, ready, ..Told::default() });
+                let record = self.withdrawal(&not_yet);
+                self.say(Told { record, claims, ready, ..Told::default() });
                 return Ok(());
             }
         };
         let unreached = wish.unreached();
         self.warn_of(&unreached);
         self.status.send_modify(|status| status.mtu = wish.mtu);
-        match self.realize(&wish, pods).await {
+        let realized = self.realize(&wish, pods).await;
+        if !matches!(realized, Err(Error::DaemonAway(_)) | Ok((_, _, Some(_)))) {
+            self.daemon_away = None;
+        }
+        match realized {
             Ok((record, results, failed)) => {
                 let ready = self.readiness(record.as_ref());
                 if ready.ready {
@@ -67,6 +83,23 @@ impl Steward {
         let something = (view.heard.own || !view.own.addresses.is_empty())
             && (view.heard.nodes || !view.nodes.is_empty());
         something && (self.has_heard() || self.is_patience_over())
+    }
+
+    /// What the cluster has not told, in words.
+    fn unheard(&self) -> String {
+        let what = match self.view.heard.own || !self.view.own.addresses.is_empty() {
+            true => "of the other nodes".to_owned(),
+            false => format!("of this node, \"{}\"", self.config.node_name),
+        };
+        format!("the cluster has not told {what} yet: the agent's log says why")
+    }
+
+    /// Takes back what others know of this node's prefixes, when it has lost them.
+    fn withdrawal(&self, not_yet: &NotYet) -> Option<NodeRecord> {
+        let known = self.view.nodes.get(&self.config.node_name)?;
+        let lost = matches!(not_yet, NotYet::NoPrefix | NotYet::NoBlock) && !known.pods.is_empty();
+        let record = NodeRecord { pods: Vec::new(), ..known.clone() };
+        ((lost || known.pods.is_empty()) && self.has_heard()).then_some(record)
     }
 
     fn wish(&self, pods: &[IpNet]) -> Result<Wish, NotYet> {
@@ -100,9 +133,6 @@ impl Steward {
             // The daemon waits to be given another one.
             self.rotate(false).await?;
         }
-        if failed.is_none() {
-            self.daemon_away = None;
-        }
         Ok((self.record(pods), results, failed))
     }
 
@@ -125,17 +155,19 @@ impl Steward {
     /// Whether pods have a network: all that it is made of has come about. The probe is for looking at it only.
     fn readiness(&self, record: Option<&NodeRecord>) -> Readiness {
         let trouble = |id: String| self.mesh.trouble_of(&id).map(|why| format!("weftd: {id}: {why}"));
-        if let Some(message) = mesh::PARTS.iter().find_map(|(kind, name)| trouble(format!("{kind}/{name}"))) {
+        let ids = mesh::PARTS.iter().map(|(kind, name)| format!("{kind}/{name}"));
+        let (bearable, grave): (Vec<_>, Vec<_>) = ids
+            .filter_map(trouble)
+            .partition(|why| BEARABLE.iter().any(|reason| why.contains(&format!(" {reason}: "))));
+        if let Some(message) = grave.into_iter().next() {
             return not_ready("NotReady", message);
         }
-        match record {
-            Some(_) => Readiness {
-                ready: true,
-                reason: "Serving",
-                message: "pods on this node have a network".into(),
-            },
-            None => not_ready("NoKey", "weftd has not told the node's key yet".into()),
+        if record.is_none() {
+            return not_ready("NoKey", "weftd has not told the node's key yet".into());
         }
+        let serving = "pods on this node have a network".to_owned();
+        let message = bearable.first().map_or(serving.clone(), |why| format!("{serving}; {why}"));
+        Readiness { ready: true, reason: "Serving", message }
     }
 
     /// The daemon is away for longer than it takes to be started anew.

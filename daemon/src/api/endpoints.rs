@@ -13,7 +13,6 @@ use weft_proto::v1::endpoints_server::Endpoints;
 
 use super::fabric::{WAIT, blocking};
 use super::{Node, fabric};
-use crate::ipam::Usage;
 use crate::model::{Endpoint, Kind, Name, ObjectRef};
 use crate::reconcile::Marks;
 use crate::status::Report;
@@ -236,19 +235,22 @@ impl Endpoints for EndpointsService {
     ) -> Result<Response<v1::EndpointStatusResponse>, Status> {
         let v1::EndpointStatusRequest { network, vlan } = request.into_inner();
         let vlan = request::vlan(vlan)?;
-        let trouble = self.trouble(&network).await;
-        let fabric = self.node.store.fabric();
-        let name = Name::new(&network).ok().filter(|name| fabric.networks.contains_key(name));
-        let pools = name.as_ref().map(|name| self.node.store.pools(name)).unwrap_or_default();
-        let subnets = name.iter().flat_map(|name| &fabric.networks[name].spec.subnets);
-        let asked: Vec<_> = subnets.filter(|it| vlan.is_none_or(|vlan| vlan.get() == it.vlan)).collect();
-        let asked = |pool: &&Usage| asked.iter().any(|subnet| subnet.prefix == pool.prefix);
-        let full = pools.iter().filter(|pool| pool.is_exhausted()).filter(asked);
-        let full = full.map(|pool| pool.prefix.to_string());
+        let mut trouble = self.trouble(&network).await;
+        let name = Name::new(&network).ok();
+        let full = match name.and_then(|name| self.node.store.usage_for(&name, vlan)) {
+            Some(Ok(pools)) => {
+                pools.iter().filter(|pool| pool.is_exhausted()).map(|it| it.prefix.to_string()).collect()
+            }
+            Some(Err(error)) => {
+                trouble.get_or_insert_with(|| error.to_string());
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
         Ok(Response::new(v1::EndpointStatusResponse {
             ready: trouble.is_none(),
             message: trouble.unwrap_or_default(),
-            exhausted: full.collect(),
+            exhausted: full,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
     }

@@ -23,6 +23,8 @@ use crate::model::{
 
 mod vlan;
 
+pub(super) use vlan::chosen as chosen_vlan;
+
 /// The label of a Port or Namespace that was made for a container: its name at its runtime.
 pub const CONTAINER_LABEL: &str = "weft.dev/container-id";
 /// The label of a Port that was made for a pod: NAMESPACE/NAME.

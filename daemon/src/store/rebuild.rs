@@ -17,7 +17,8 @@ use crate::model::parse::{self, Resources};
 use crate::model::{Fabric, Kind, ObjectRef};
 use crate::reconcile::Marks;
 
-/// A copy of the instance's id beside the state file, and one in the run folder, which lasts as long as devices do.
+/// A copy of the instance's id beside the state file, and one in the run folder, which lasts as long as devices do. A
+/// second line has the state folder that it is of.
 const INSTANCE_FILE: &str = "instance";
 
 /// What a state lacks that its mirror has, in words; `None`: it is as new as the mirror.
@@ -31,12 +32,13 @@ pub(super) fn lost(state: &Loaded, mirrored: &Mirrored) -> Option<String> {
 }
 
 /// Puts down the instance's id in a folder.
-pub(super) fn keep_instance(folder: &Path, instance: &str) {
+pub(super) fn keep_instance(folder: &Path, instance: &str, state_dir: &Path) {
     let path = folder.join(INSTANCE_FILE);
-    if std::fs::read_to_string(&path).is_ok_and(|there| there.trim_end() == instance) {
+    let text = format!("{instance}\n{}\n", state_dir.display());
+    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
         return;
     }
-    if let Err(error) = std::fs::write(&path, format!("{instance}\n")) {
+    if let Err(error) = std::fs::write(&path, text) {
         tracing::warn!("{} cannot be written: {error}", path.display());
     }
 }
@@ -166,13 +168,18 @@ fn known_instance(state_dir: &Path, run_dir: &Path) -> Option<String> {
     let is_id = |text: &String| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_hexdigit());
     let kept = |folder: &Path| {
         let text = std::fs::read_to_string(folder.join(INSTANCE_FILE)).ok()?;
-        Some(text.trim_end().to_owned()).filter(is_id)
+        let mut lines = text.lines().map(str::to_owned);
+        Some((lines.next().filter(is_id)?, lines.next()))
     };
+    let beside = || kept(state_dir).map(|(instance, _)| instance);
+    // Of another state folder it is another daemon's.
+    let ours = |(_, state): &(String, Option<String>)| *state == Some(state_dir.display().to_string());
+    let in_run = || kept(run_dir).filter(ours).map(|(instance, _)| instance);
     let marked = || {
         let ports = NetNs::open(&run_dir.join("netns").join("ports")).ok()?;
         Marks::instance_of_ports(&ports.mark().ok()??).map(str::to_owned)
     };
-    kept(state_dir).or_else(|| kept(run_dir)).or_else(marked)
+    beside().or_else(in_run).or_else(marked)
 }
 
 /// A time as a part of a file's name, such as 20260131T235959Z.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use weft_testkit::lab::DETACH_QUEUE;
 use weft_testkit::node::{Node, Nodes};
+use weft_testkit::traffic;
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Output, Process, binaries, wire::Wire};
 
@@ -107,13 +108,7 @@ impl Pings {
     pub fn all_answered(self) -> Result<()> {
         for ping in self.0 {
             ping.signal("INT")?;
-            let said = ping.wait()?;
-            let answers = said.stdout.lines().filter(|line| line.contains("bytes from"));
-            let numbers = answers.filter_map(|line| line.split_once("icmp_seq=")?.1.split(' ').next());
-            let answered: BTreeSet<usize> = numbers.map(str::parse).collect::<Result<_, _>>()?;
-            let (sent, _) = said.stdout.split_once(" packets transmitted").context("what was sent")?;
-            let sent: usize = sent.lines().last().unwrap_or_default().parse()?;
-            ensure!((1..sent).all(|number| answered.contains(&number)), "{said}");
+            traffic::all_answered(&ping.wait()?.stdout)?;
         }
         Ok(())
     }

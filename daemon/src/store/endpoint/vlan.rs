@@ -14,7 +14,12 @@ use crate::model::{Attachment, Fabric, InterfaceAddress, Name, Network, Violatio
 ///
 /// # Errors
 /// When the Network does not have the one that was asked for, or has several and none was.
-pub(super) fn chosen(fabric: &Fabric, name: &Name, network: &Network, asked: Option<VlanId>) -> Result<u16> {
+pub(in crate::store) fn chosen(
+    fabric: &Fabric,
+    name: &Name,
+    network: &Network,
+    asked: Option<VlanId>,
+) -> Result<u16> {
     let with_subnets: BTreeSet<u16> = network.subnets.iter().map(|subnet| subnet.vlan).collect();
     match asked.map(VlanId::get) {
         Some(vlan) if with_subnets.contains(&vlan) => Ok(vlan),

@@ -155,6 +155,9 @@ fn devices_of_this_boot_are_known_when_all_of_the_state_is_gone() {
     fs::remove_file(state_file(&folder)).unwrap();
     let store = folder.open();
     assert_eq!((store.instance(), store.revision()), (&*instance, 0));
+    let other = Folder::new();
+    let store = Store::open(other.path(), &folder.run()).unwrap();
+    assert_ne!(store.instance(), instance, "of another state folder it is another daemon's");
 }
 
 #[test]
