@@ -215,3 +215,24 @@ fn a_node_whose_tunnel_cannot_have_its_port_takes_no_pods_until_it_can() {
         })
     });
 }
+
+#[test]
+fn a_node_that_cannot_be_routed_to_does_not_make_others_useless() {
+    Cluster::test(2, "[tunnel]\nmode = \"routes\"\n", |cluster| {
+        cluster.settle()?;
+        cluster.api.apply(&json!({
+            "apiVersion": "weft.dev/v1", "kind": "WeftNode", "metadata": {"name": "elsewhere"},
+            "spec": {"addresses": ["198.19.255.9"], "podCIDRs": ["198.18.99.0/24"], "tunnel": {"port": 0}},
+        }))?;
+        retry_until(SOON, "the trouble to be told", || {
+            let status = cluster.nodes[0].status()?;
+            let message = status["message"].as_str().unwrap_or_default();
+            ensure!(message.contains("NodeRouteRefused") && message.contains("198.18.99.0/24"), "{status:#}");
+            ensure!(status["ready"] == true, "{status:#}");
+            Ok(())
+        })?;
+        cluster.nodes[0].ask("GET", "/readyz")?;
+        let pods = [(0, cluster.nodes[0].pod("pod-a")?), (1, cluster.nodes[1].pod("pod-b")?)];
+        cluster.all_reach_all(&pods)
+    });
+}

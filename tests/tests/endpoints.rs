@@ -317,12 +317,14 @@ fn only_what_is_not_in_the_list_is_collected() {
 #[test]
 fn status_says_whether_containers_can_come() {
     test(|runtime| {
-        let small = json!({ "subnets": [{ "prefix": "198.18.9.0/30" }] });
+        let small =
+            json!({ "subnets": [{ "prefix": "198.18.9.0/30" }, { "prefix": "198.18.10.0/24", "vlan": 20 }] });
         runtime.lab.apply(&Manifest::new().network("small", small))?;
-        let status = |network: &str| {
-            let request = EndpointStatusRequest { network: network.into(), vlan: 0 };
+        let on = |network: &str, vlan| {
+            let request = EndpointStatusRequest { network: network.into(), vlan };
             runtime.call(async |mut client: Client| client.endpoints.status(request).await)
         };
+        let status = |network: &str| on(network, 0);
         ensure!(status("")?.ready && status("pods")?.ready);
         let missing = status("none")?;
         ensure!(!missing.ready && missing.message == "there is no Network/none: apply one", "{missing:?}");
@@ -335,6 +337,11 @@ fn status_says_whether_containers_can_come() {
         }
         let full = status("small")?;
         ensure!(full.ready && full.exhausted == ["198.18.9.0/30"], "{full:?}");
+        // It is that of the VLAN on which a container would be.
+        let other = on("small", 20)?;
+        ensure!(other.ready && other.exhausted.is_empty(), "{other:?}");
+        let unknown = on("small", 30)?;
+        ensure!(!unknown.ready && unknown.message.contains("30 is no VLAN of Network/small"), "{unknown:?}");
         let error = runtime.ask(AttachRequest { network: "small".into(), ..wish("three") }).unwrap_err();
         ensure!(error.code() == Code::ResourceExhausted, "{error:?}");
         ensure!(
