@@ -1,7 +1,8 @@
 //! Which frames a packet socket hears, by their VLAN tag: a program of the classic BPF, which the kernel runs.
 //!
 //! The numbers are those of `linux/filter.h` and `linux/bpf_common.h`. The kernel has taken the tag out of a frame by
-//! then: programs read it beside the frame (SKF_AD_VLAN_TAG).
+//! then: programs read it beside the frame (SKF_AD_VLAN_TAG). It takes out those of IEEE 802.1ad too, which the stack does
+//! not tell from what is behind them: a frame with one is a frame without a tag.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -23,8 +24,9 @@ const IF_NOT_LESS: u16 = 0x35;
 /// `ret #k`: so many octets are heard.
 const RETURN: u16 = 0x06;
 
-/// SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT, and SKF_AD_VLAN_TAG.
+/// SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT, SKF_AD_VLAN_TPID (in the machine's byte order), and SKF_AD_VLAN_TAG.
 const TAG_IS_THERE: u32 = 0xffff_f000 + 48;
+const TAG_TYPE: u32 = 0xffff_f000 + 60;
 const TAG: u32 = 0xffff_f000 + 44;
 const ID: u32 = 0xfff;
 /// BPF_MAXINSNS.
@@ -33,7 +35,7 @@ const LONGEST: usize = 4096;
 /// What a socket hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tags {
-    /// Frames without a tag, or with one of priority alone.
+    /// Frames without a tag of IEEE 802.1Q, or with one of priority alone.
     pub untagged: bool,
     /// Frames with a tag of one of these VLANs.
     pub ids: Vec<RangeInclusive<u16>>,
@@ -63,6 +65,9 @@ fn program(tags: &Tags) -> Vec<sock_filter> {
     let mut program = vec![
         step(LOAD, TAG_IS_THERE),
         branch(IF_EQUAL, 0, 0, 1),
+        without_tag,
+        step(LOAD, TAG_TYPE),
+        branch(IF_EQUAL, libc::ETH_P_8021Q as u32, 1, 0),
         without_tag,
         step(LOAD, TAG),
         step(AND, ID),
@@ -98,12 +103,16 @@ mod tests {
     use crate::tap::VNET_HEADER_LEN;
     use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, set_up, veth_up};
 
-    /// A frame that says its number, behind a tag with this TCI if there is one.
-    fn frame(number: u8, tci: Option<u16>) -> Vec<u8> {
+    /// The ethertypes of tags.
+    const Q: u16 = 0x8100;
+    const AD: u16 = 0x88a8;
+
+    /// A frame that says its number, behind tags of these types and with these TCIs.
+    fn frame(number: u8, tags: &[(u16, u16)]) -> Vec<u8> {
         let mut bytes = vec![0; VNET_HEADER_LEN];
         bytes.extend(MAC_A);
         bytes.extend(MAC_B);
-        bytes.extend(tci.into_iter().flat_map(|tci| [[0x81, 0x00], tci.to_be_bytes()].concat()));
+        bytes.extend(tags.iter().flat_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()].concat()));
         bytes.extend([0x88, 0xb5]);
         bytes.extend([number; 46]);
         bytes
@@ -133,29 +142,32 @@ mod tests {
             PacketSocket::bind(far_index).unwrap()
         };
         let frames = [
-            (1, None),
-            (2, Some(0x6000)),
-            (3, Some(20)),
-            (4, Some(0x6000 | 20)),
-            (5, Some(29)),
-            (6, Some(30)),
-            (7, Some(39)),
-            (8, Some(40)),
-            (9, Some(4094)),
-            (255, Some(100)),
+            (1, &[][..]),
+            (2, &[(Q, 0x6000)]),
+            (3, &[(Q, 20)]),
+            (4, &[(Q, 0x6000 | 20)]),
+            (5, &[(Q, 29)]),
+            (6, &[(Q, 30)]),
+            (7, &[(Q, 39)]),
+            (8, &[(Q, 40)]),
+            (9, &[(Q, 4094)]),
+            (10, &[(AD, 20)]),
+            (11, &[(AD, 0), (Q, 20)]),
+            (12, &[(Q, 20), (AD, 40)]),
+            (255, &[(Q, 100)]),
         ];
         let socket = PacketSocket::bind(index).unwrap();
         let tagged = Tags { untagged: false, ids: vec![20..=20, 30..=39, 100..=100] };
         let plain = Tags { untagged: true, ids: vec![100..=100] };
         for (tags, expected) in [
-            (Some(&tagged), &[3, 4, 6, 7, 255][..]),
-            (Some(&plain), &[1, 2, 255]),
-            (None, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 255]),
-            (None, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 255]),
+            (Some(&tagged), &[3, 4, 6, 7, 12, 255][..]),
+            (Some(&plain), &[1, 2, 10, 11, 255]),
+            (None, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 255]),
+            (None, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 255]),
         ] {
             socket.admit(tags).unwrap();
-            for (number, tci) in frames {
-                far.send(&frame(number, tci)).unwrap();
+            for (number, behind) in frames {
+                far.send(&frame(number, behind)).unwrap();
             }
             assert_eq!(heard(&socket), expected, "{tags:?}");
         }
