@@ -226,6 +226,24 @@ fn networks_share_a_card_by_vlans_and_the_last_gives_it_back() {
 }
 
 #[test]
+fn all_that_share_a_card_tell_that_it_cannot_be_taken() {
+    Lab::test(|lab| {
+        plug(lab)?;
+        lab.node().run("tc qdisc add dev nic0 clsact")?.ok()?;
+        let output = lab.try_apply(&two_on_the_card().to_string())?;
+        ensure!(output.code == Some(5), "exit code 5 expected: {output}");
+        for port in ["wan10", "wan20"] {
+            lab.wait_for_state("port", port, false, Some("DeviceInUse"))?;
+        }
+        lab.node().run("tc qdisc del dev nic0 clsact")?.ok()?;
+        for port in ["wan10", "wan20"] {
+            lab.wait_for_state("port", port, true, None)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn the_node_itself_hears_nothing_of_what_arrives_at_the_card() {
     Lab::test(|lab| {
         plug(lab)?;

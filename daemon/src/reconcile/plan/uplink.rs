@@ -24,10 +24,10 @@ impl Planner<'_> {
         }
         let device = result?;
         let held = device.owner.as_ref().is_none_or(|owner| self.is_uplink_of(owner, device));
-        // Whoever comes first takes a card that others share.
-        if held && !self.kept.insert((view.id, device.index)) {
-            return Ok(());
+        if held {
+            self.kept.insert((view.id, device.index));
         }
+        // All that share a card would take it: when the first cannot, it is known of each whether it can.
         if device.taken.is_none() {
             self.configure_uplink(name, &place, Action::Take(device.name.clone()));
         }

@@ -13,11 +13,15 @@ use crate::reconcile::observe::Refusal;
 use crate::reconcile::place::{Before, Marks, Place};
 
 impl Run<'_> {
-    /// Marks the card, and keeps what arrives there from the node's own network stack.
+    /// Marks the card, and keeps what arrives there from the node's own network stack. Done already when another Port
+    /// that shares it was first.
     pub(super) fn take(&mut self, place: &Place, port: &Name, device: &str) -> Result<(), StepError> {
         let netlink = &mut self.session(place)?.netlink;
         let link = netlink.link_by_name(device)?;
         let link = link.ok_or_else(|| StepError::DeviceGone(device.to_owned()))?;
+        if link.alias.as_deref().is_some_and(|alias| self.kernel.marks.taken_for(alias).is_some()) {
+            return Ok(());
+        }
         let before = Before { up: link.up, alias: link.alias };
         self.mark(place, port, device, &before)?;
         let result = self.seize(place, link.index, device);

@@ -314,7 +314,8 @@ fn a_card_that_ports_share_is_taken_once_inherited_and_given_back_after_the_last
     let before = kernel.view(&Place::Own).clone();
     let mut fabric = fabric(&[], vec![port("blue", Uplink, "lan0"), port("green", Uplink, "lan0")]);
     let whole = |fabric: &Fabric| Scope::everything(fabric);
-    assert_eq!(actions(&all(&kernel, &fabric)), [&Action::Take("lan0".into()), &Action::Up("lan0".into())]);
+    let each = [Action::Take("lan0".into()), Action::Up("lan0".into())];
+    assert_eq!(actions(&all(&kernel, &fabric)), each.iter().chain(&each).collect::<Vec<_>>());
     settle(&mut kernel, &fabric, &whole(&fabric));
     let owner = |kernel: &mut Kernel| kernel.device(&Place::Own, "lan0").owner.clone().unwrap();
     assert_eq!(owner(&mut kernel), name("blue"));
@@ -338,6 +339,19 @@ fn a_card_that_ports_share_is_taken_once_inherited_and_given_back_after_the_last
     settle(&mut kernel, &fabric, &whole(&fabric));
     assert_eq!(kernel.view(&Place::Own).devices.keys().count(), before.devices.keys().count());
     assert!(kernel.device(&Place::Own, "lan0").taken.is_none());
+}
+
+#[test]
+fn a_shared_card_that_the_first_port_cannot_take_is_for_the_next_to_take() {
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, card(5, "lan0"));
+    let fabric = fabric(&[], vec![port("blue", Uplink, "lan0"), port("green", Uplink, "lan0")]);
+    let mut plan = all(&kernel, &fabric);
+    plan.operations.retain(|operation| operation.subject != Subject::Port(name("blue")));
+    kernel.run(&plan);
+    let device = kernel.device(&Place::Own, "lan0");
+    assert_eq!((device.owner.clone(), device.up), (Some(name("green")), true));
+    assert_eq!(actions(&all(&kernel, &fabric)), [] as [&Action; 0]);
 }
 
 #[test]

@@ -93,6 +93,9 @@ impl Kernel {
             Action::Take(name) => {
                 let Subject::Port(port) = &operation.subject else { panic!("{operation:?}") };
                 let device = self.device(place, name);
+                if device.taken.is_some() {
+                    return;
+                }
                 assert!(device.owner.is_none() && device.used_for.is_none(), "{name} is not to be taken");
                 (device.owner, device.taken) =
                     (Some(port.clone()), Some(Before { up: device.up, alias: None }));
