@@ -136,6 +136,8 @@ pub struct Device {
     pub retired: bool,
     /// It is a network card that the daemon has taken, and was like this before.
     pub taken: Option<Before>,
+    /// How many bytes longer its alias may be.
+    pub alias_room: usize,
     /// What it is.
     pub kind: DeviceKind,
     /// Its Ethernet address.

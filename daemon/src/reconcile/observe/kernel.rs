@@ -351,6 +351,7 @@ fn device(marks: &Marks, link: Link) -> Device {
         owner: alias.and_then(|alias| marks.owner(alias)).or(taken_for),
         retired: alias == Some(marks.retired().as_str()),
         taken,
+        alias_room: Marks::MAX_LENGTH.saturating_sub(alias.map_or(0, str::len)),
         name: link.name,
         kind,
         mac: link.mac.map(MacAddr),

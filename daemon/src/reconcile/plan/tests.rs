@@ -24,6 +24,7 @@ fn foreign(index: u32, name: &str) -> Device {
         up: true,
         peer: None,
         taken: None,
+        alias_room: 100,
         retired: false,
         carrier: true,
         used_for: None,

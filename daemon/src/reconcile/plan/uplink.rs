@@ -43,12 +43,17 @@ impl Planner<'_> {
         port.is_some_and(|port| is_uplink(&port.spec) && port.spec.device == *device.name)
     }
 
-    /// Hands a card whose Port goes on to another Port that shares it; whether there is one.
+    /// Hands a card whose Port goes on to another Port that shares it, and whose mark fits the card's alias; whether
+    /// there is one.
     pub(super) fn inherit(&mut self, from: &Name, place: &Place, device: &Device) -> bool {
         let Some(before) = device.taken.clone() else { return false };
         let refused = |name: &Name| self.refusals.contains_key(&Subject::Port(name.clone()));
-        let mut heirs =
-            self.fabric.ports.keys().filter(|name| self.is_uplink_of(name, device) && !refused(name));
+        let fits = |name: &Name| name.as_str().len() <= from.as_str().len() + device.alias_room;
+        let mut heirs = self
+            .fabric
+            .ports
+            .keys()
+            .filter(|name| self.is_uplink_of(name, device) && !refused(name) && fits(name));
         let Some(heir) = heirs.next().cloned() else { return false };
         let action = Action::Inherit { device: device.name.clone(), from: from.clone(), before };
         self.configure_uplink(&heir, place, action);

@@ -355,6 +355,22 @@ fn a_shared_card_that_the_first_port_cannot_take_is_for_the_next_to_take() {
 }
 
 #[test]
+fn a_card_goes_to_an_heir_whose_mark_fits_or_back() {
+    let mut kernel = Kernel::new();
+    kernel.add_device(&Place::Own, card(5, "lan0"));
+    let ports = ["amber", "brown-ochre", "green"].map(|uplink| port(uplink, Uplink, "lan0"));
+    let mut fabric = fabric(&[], ports.to_vec());
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    kernel.device(&Place::Own, "lan0").alias_room = "brown-ochre".len() - "amber".len() - 1;
+    delete(fabric.ports.get_mut("amber").unwrap());
+    settle(&mut kernel, &fabric, &Scope::everything(&fabric));
+    assert_eq!(kernel.device(&Place::Own, "lan0").owner, Some(name("green")));
+    delete(fabric.ports.get_mut("green").unwrap());
+    let plan = all(&kernel, &fabric);
+    assert!(matches!(actions(&plan)[..], [Action::Release { .. }]), "{plan:?}");
+}
+
+#[test]
 fn a_card_is_left_alone_when_another_is_named() {
     let mut kernel = Kernel::new();
     kernel.add_device(&Place::Own, card(5, "lan0"));

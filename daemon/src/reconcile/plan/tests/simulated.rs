@@ -104,6 +104,9 @@ impl Kernel {
                 let Subject::Port(heir) = &operation.subject else { panic!("{operation:?}") };
                 let device = self.device(place, name);
                 assert_eq!((device.owner.as_ref(), device.taken.as_ref()), (Some(from), Some(before)));
+                device.alias_room = (device.alias_room + from.as_str().len())
+                    .checked_sub(heir.as_str().len())
+                    .expect("a mark that fits the alias");
                 device.owner = Some(heir.clone());
             }
             Action::Release { name, before, used, .. } => {
@@ -191,6 +194,7 @@ fn made(subject: &Subject, new: &NewDevice, kind: DeviceKind) -> Device {
         up: false,
         peer: None,
         taken: None,
+        alias_room: 100,
         retired: false,
         carrier: true,
         used_for: None,
