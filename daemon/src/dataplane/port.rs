@@ -127,10 +127,15 @@ impl PortIo {
     }
 
     /// Hears frames with these tags alone; `None`: all. A TAP hears what its user sends.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::admit`]; queues after one that fails are told as well.
     pub fn admit(&self, tags: Option<&Tags>) -> io::Result<()> {
         match &self.ends {
             Ends::Tap(_) => Ok(()),
-            Ends::Packet(sockets) => sockets.iter().try_for_each(|socket| socket.admit(tags)),
+            Ends::Packet(sockets) => {
+                sockets.iter().map(|socket| socket.admit(tags)).fold(Ok(()), io::Result::and)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use weft_host::packet::{PacketOptions, PacketSocket, Tags};
 use weft_host::tap::Tap;
 use weft_stack::config::Offloads;
 
-use super::error::StepError;
+use super::error::{StepError, told};
 use super::observe::kernel::Kernel;
 use super::place::Place;
 use super::plan::{Standing, Subject};
@@ -43,7 +43,7 @@ pub struct OpenPort {
     pub terms: Terms,
     /// The device that it is the end of.
     device: (NetNsId, u32),
-    /// What it hears, where that is not all.
+    /// What it was told to hear, where that is not all. The kernel may have had no room for it.
     admitted: Option<Tags>,
 }
 
@@ -101,12 +101,11 @@ impl Sockets {
     /// Makes the end of a Port hear these tags alone; `None`: all.
     pub fn admit(&mut self, port: &Name, tags: Option<Tags>) {
         let Some(open) = self.open.get_mut(port).filter(|open| open.admitted != tags) else { return };
-        match open.io.admit(tags.as_ref()) {
-            Ok(()) => open.admitted = tags,
-            // The stack drops what is not this Port's.
-            Err(error) => {
-                tracing::warn!(object = %Subject::Port(port.clone()), "hears frames of others: {error}")
-            }
+        // Noted whatever comes of it: what the kernel has no room for now is not tried in every pass.
+        let result = open.io.admit(tags.as_ref());
+        open.admitted = tags;
+        if let Err(error) = result {
+            hears_all(port, &error);
         }
     }
 
@@ -189,6 +188,15 @@ impl Drop for Closing {
             let _ = thread.join();
         }
     }
+}
+
+/// Says that an end hears what is not its Port's: the stack drops that, at some cost.
+fn hears_all(port: &Name, error: &dyn std::error::Error) {
+    tracing::warn!(
+        object = %Subject::Port(port.clone()),
+        "hears the frames of all VLANs of its card, and drops those of others: {}; a larger net.core.optmem_max may help",
+        told(error)
+    );
 }
 
 fn packet(
