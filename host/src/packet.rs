@@ -56,15 +56,17 @@ impl PacketSocket {
     /// # Errors
     /// [`Error::is_gone`] when there is no such link.
     pub fn bind(index: u32) -> Result<PacketSocket> {
-        PacketSocket::bind_with(index, PacketOptions::default())
+        PacketSocket::bind_with(index, PacketOptions::default(), None)
     }
 
-    /// As [`PacketSocket::bind`], in the way that `options` say.
+    /// As [`PacketSocket::bind`], in the way that `options` say. From its first frame on it hears those with these
+    /// tags alone; `None`: all.
     ///
     /// # Errors
-    /// As [`PacketSocket::bind`].
-    pub fn bind_with(index: u32, options: PacketOptions) -> Result<PacketSocket> {
+    /// As [`PacketSocket::bind`] and [`PacketSocket::admit`].
+    pub fn bind_with(index: u32, options: PacketOptions, tags: Option<&Tags>) -> Result<PacketSocket> {
         let opened = open(options).and_then(|fd| {
+            filter::admit(fd.as_fd(), tags)?;
             bind(&fd, index)?;
             forget_error(&fd)?;
             Ok(fd)

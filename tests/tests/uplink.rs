@@ -9,7 +9,7 @@ use weft_testkit::frame;
 use weft_testkit::raw::{Capture, send};
 use weft_testkit::topology::{self, A_MAC, A4};
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Lab, Manifest, PortKind, iperf3};
+use weft_testkit::{Lab, Manifest, PortKind, Process, iperf3};
 
 const SOON: Duration = Duration::from_secs(20);
 /// The host outside.
@@ -185,6 +185,30 @@ fn greeting(vlan: u8) -> (Vec<u8>, Vec<u8>) {
     (frame::tagged(&plain, vlan.into()), plain)
 }
 
+/// Sends frames by turns, thousands a second, until it is killed.
+const FLOOD: &str = r#"
+import itertools, socket, sys, time
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+link.bind(("eth0", 0))
+for number, frame in enumerate(itertools.cycle(map(bytes.fromhex, sys.argv[1:]))):
+    link.send(frame)
+    time.sleep(0.0001)
+    if number == 100:
+        print("flows", flush=True)
+"#;
+
+/// Frames of both VLANs that come to the card until the process is dropped.
+fn flood(lab: &Lab) -> Result<Process> {
+    let frames = [10, 20].map(|vlan| {
+        let octets = greeting(vlan).0;
+        octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>()
+    });
+    let command = ["python3", "-c", FLOOD, &frames[0], &frames[1]];
+    let mut flood = lab.container("outside").spawn_with_input(&command, None)?;
+    flood.wait_for("flows")?;
+    Ok(flood)
+}
+
 #[test]
 fn networks_share_a_card_by_vlans_and_the_last_gives_it_back() {
     Lab::test(|lab| {
@@ -210,9 +234,15 @@ fn networks_share_a_card_by_vlans_and_the_last_gives_it_back() {
         for port in ["wan10", "wan20"] {
             ensure!(lab.drops(port, "vlan_not_allowed")? == 0, "{port} heard frames of the other");
         }
+        let mut flood = flood(lab)?;
         lab.kill_daemon();
         lab.restart()?;
-        lab.wait_for_state("port", "wan20", true, None)?;
+        for port in ["wan10", "wan20"] {
+            lab.wait_for_state("port", port, true, None)?;
+            ensure!(lab.drops(port, "vlan_not_allowed")? == 0, "{port} heard frames of the other at first");
+        }
+        ensure!(flood.is_running(), "the flood has ended");
+        drop(flood);
         hears(lab, 20, 10)?;
         lab.weft(&["delete", "port", "wan10"])?.ok()?;
         hears(lab, 20, 10)?;

@@ -18,8 +18,14 @@ pub fn sharing<'a>(fabric: &'a Fabric, name: &'a Name, port: &'a Port) -> impl I
     others.map(|(other, _)| other)
 }
 
+/// What the end of `port` shall hear; `None`: all, as nobody shares its card.
+pub fn heard(fabric: &Fabric, name: &Name, port: &Port) -> Option<Tags> {
+    let shared = is_uplink(port) && sharing(fabric, name, port).next().is_some();
+    shared.then(|| tags(port))
+}
+
 /// The tags on the wire that are this Port's.
-pub fn tags(port: &Port) -> Tags {
+fn tags(port: &Port) -> Tags {
     let (untagged, vlans) = port.switching.on_the_wire();
     let mut ids: Vec<RangeInclusive<u16>> = Vec::new();
     for id in vlans.iter() {

@@ -267,7 +267,7 @@ impl Reconciliation {
         self.part_cards(scope);
     }
 
-    /// Uplinks that share a card hear what is theirs alone.
+    /// Uplinks that share a card hear what is theirs alone, also those that were open before.
     fn part_cards(&mut self, scope: &Scope) {
         let fabric = Arc::clone(&self.fabric);
         for name in &scope.ports {
@@ -275,8 +275,7 @@ impl Reconciliation {
             else {
                 continue;
             };
-            let shared = card::sharing(&fabric, name, &port.spec).next().is_some();
-            self.sockets.admit(name, shared.then(|| card::tags(&port.spec)));
+            self.sockets.admit(name, card::heard(&fabric, name, &port.spec));
         }
     }
 

@@ -12,6 +12,7 @@ use weft_host::packet::{PacketOptions, PacketSocket, Tags};
 use weft_host::tap::Tap;
 use weft_stack::config::Offloads;
 
+use super::card;
 use super::error::{StepError, told};
 use super::observe::kernel::Kernel;
 use super::place::Place;
@@ -139,7 +140,9 @@ impl Sockets {
         let device = standing.opened();
         let open = match (standing.end, made) {
             (Some(end), _) => packet(kernel, end.index, device, queues)?,
-            (None, _) if standing.device.taken.is_some() => uplink(kernel, standing, queues)?,
+            (None, _) if standing.device.taken.is_some() => {
+                uplink(kernel, name, standing, queues, card::heard(fabric, name, port))?
+            }
             (None, Some(tap)) => tap_port(tap, true, device),
             (None, None) => tap_port(attach(kernel, fabric, port, queues)?, false, device),
         };
@@ -207,25 +210,39 @@ fn packet(
 ) -> Result<OpenPort, StepError> {
     let session = kernel.kept(&Place::Ports).ok_or(StepError::NoGround)?;
     let _entered = session.namespace.enter()?;
-    let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default())?;
+    let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default(), None)?;
     let io = Arc::new(PortIo::packet(sockets));
     Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: None }, device, admitted: None })
 }
 
-/// Opens a network card. What the card itself cannot take the kernel does on the way there.
-fn uplink(kernel: &mut Kernel, standing: &Standing<'_>, queues: u32) -> Result<OpenPort, StepError> {
+/// Opens a network card, to hear these tags alone. What the card itself cannot take the kernel does on the way there.
+fn uplink(
+    kernel: &mut Kernel,
+    name: &Name,
+    standing: &Standing<'_>,
+    queues: u32,
+    tags: Option<Tags>,
+) -> Result<OpenPort, StepError> {
     let session = kernel.kept(&Place::Own).ok_or(StepError::NoGround)?;
     let _entered = session.namespace.enter()?;
     let device = standing.opened();
     // Again, since somebody may have taken it away.
     drop_at_ingress(device.1)?;
     let options = PacketOptions { promiscuous: true, queueing: true };
-    let io = Arc::new(PortIo::packet(PacketSocket::bind_group(device.1, queues as usize, options)?));
+    let bind = |tags: Option<&Tags>| PacketSocket::bind_group(device.1, queues as usize, options, tags);
+    let sockets = match bind(tags.as_ref()) {
+        Err(error) if tags.is_some() => {
+            let sockets = bind(None)?;
+            hears_all(name, &error);
+            sockets
+        }
+        other => other?,
+    };
     Ok(OpenPort {
-        io,
+        io: Arc::new(PortIo::packet(sockets)),
         terms: Terms { offloads: ALL, mtu: Some(standing.device.mtu) },
         device,
-        admitted: None,
+        admitted: tags,
     })
 }
 

@@ -119,8 +119,11 @@ fn branch(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::netns::NetNs;
+    use crate::packet::PacketOptions;
     use crate::tap::VNET_HEADER_LEN;
     use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, set_up, veth_up};
 
@@ -191,6 +194,39 @@ mod tests {
                 far.send(&frame(number, behind)).unwrap();
             }
             assert_eq!(heard(&socket), expected, "{tags:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_bound_with_tags_never_hears_others() {
+        let (_entered, _here) = own_namespace();
+        let there = NetNs::create_anonymous().unwrap();
+        let index = veth_up("h1", "eth0", &there);
+        let far_index = set_up("eth0", &there);
+        let far = {
+            let _entered = there.enter().unwrap();
+            PacketSocket::bind(far_index).unwrap()
+        };
+        let tags = Tags { untagged: false, ids: vec![100..=100] };
+        let options = PacketOptions { promiscuous: true, queueing: true };
+        for count in [1, 2] {
+            let done = AtomicBool::new(false);
+            let groups = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        // Refused when the link is full.
+                        let _ = far.send(&frame(20, &[(Q, 20)]));
+                    }
+                });
+                let bind = |_| PacketSocket::bind_group(index, count, options, Some(&tags));
+                let bound: Vec<_> = (0..20).map(bind).collect();
+                done.store(true, Ordering::Relaxed);
+                bound
+            });
+            for socket in groups.into_iter().flat_map(Result::unwrap) {
+                let received = socket.recv(&mut [0; 2048]);
+                assert_eq!(received.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock), "{count}");
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use libc::c_int;
 
-use super::{PacketOptions, PacketSocket, bind, failed, forget_error, open};
+use super::filter::admit;
+use super::{PacketOptions, PacketSocket, Tags, bind, failed, forget_error, open};
 use crate::Result;
 use crate::socket::{option, refuse_all, set_option};
 
@@ -20,18 +21,24 @@ const GROUP_NUMBER: c_int = 0xffff;
 
 impl PacketSocket {
     /// Binds `count` sockets (at least one) to the link with this index in the thread's namespace; each frame
-    /// comes to one of them, all of a flow to the same. More than one need the link to be up.
+    /// comes to one of them, all of a flow to the same. More than one need the link to be up. From the first frame on
+    /// they hear those with these tags alone; `None`: all.
     ///
     /// # Errors
-    /// As [`PacketSocket::bind`].
-    pub fn bind_group(index: u32, count: usize, options: PacketOptions) -> Result<Vec<PacketSocket>> {
+    /// As [`PacketSocket::bind`] and [`PacketSocket::admit`].
+    pub fn bind_group(
+        index: u32,
+        count: usize,
+        options: PacketOptions,
+        tags: Option<&Tags>,
+    ) -> Result<Vec<PacketSocket>> {
         if count <= 1 {
-            return Ok(vec![PacketSocket::bind_with(index, options)?]);
+            return Ok(vec![PacketSocket::bind_with(index, options, tags)?]);
         }
         let mut sockets = Vec::with_capacity(count);
         let mut group = None;
         for _ in 0..count {
-            let member = join(index, &mut group, options);
+            let member = join(index, &mut group, options, tags);
             let member = member.and_then(|fd| PacketSocket::finish(fd, index, options));
             sockets.push(member.map_err(|source| failed(index, source))?);
         }
@@ -41,7 +48,12 @@ impl PacketSocket {
 
 /// A socket that is a member of `group`; the first makes it. A member hears nothing before it has joined: it
 /// would hear once more what goes to another.
-fn join(index: u32, group: &mut Option<c_int>, options: PacketOptions) -> io::Result<OwnedFd> {
+fn join(
+    index: u32,
+    group: &mut Option<c_int>,
+    options: PacketOptions,
+    tags: Option<&Tags>,
+) -> io::Result<OwnedFd> {
     let fd = open(options)?;
     refuse_all(fd.as_fd())?;
     bind(&fd, index)?;
@@ -55,7 +67,7 @@ fn join(index: u32, group: &mut Option<c_int>, options: PacketOptions) -> io::Re
     // SAFETY: this option is an int.
     let joined: c_int = unsafe { option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT) }?;
     *group = Some(joined & GROUP_NUMBER);
-    set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)?;
+    admit(fd.as_fd(), tags)?;
     Ok(fd)
 }
 
@@ -114,7 +126,7 @@ mod tests {
             let _entered = there.enter().unwrap();
             PacketSocket::bind(far_index).unwrap()
         };
-        let sockets = PacketSocket::bind_group(index, SOCKETS, PacketOptions::default()).unwrap();
+        let sockets = PacketSocket::bind_group(index, SOCKETS, PacketOptions::default(), None).unwrap();
         for flow in 0..FLOWS {
             far.send(&datagram(flow, false)).unwrap();
             far.send(&datagram(flow, true)).unwrap();
@@ -136,7 +148,7 @@ mod tests {
         let (one, two) = (veth_up("h1", "eth0", &there), veth_up("h2", "eth1", &there));
         let options = PacketOptions { promiscuous: true, queueing: true };
         for _ in 0..2 {
-            let groups = [one, two].map(|index| PacketSocket::bind_group(index, 2, options).unwrap());
+            let groups = [one, two].map(|index| PacketSocket::bind_group(index, 2, options, None).unwrap());
             assert!(groups.iter().all(|sockets| sockets.len() == 2));
         }
     }
