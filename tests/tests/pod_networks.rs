@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_testkit::Place;
 use weft_testkit::agent::{Cluster, Pod, SOON};
+use weft_testkit::raw::Capture;
 use weft_testkit::wait::retry_until;
 
 const STANDARD: &str = "k8s.v1.cni.cncf.io/networks";
@@ -250,10 +252,7 @@ fn networks_that_are_vlans_of_one_device_reach_the_other_nodes_pods_and_not_each
         watcher.wait_for("vlan 20,")?;
         reaches_by_net1(cluster, (1, "green-2"), &further(&pods[2]))?;
         watcher.wait_for("vlan 30,")?;
-        let place = cluster.nodes[0].node.container("blue-1");
-        for address in further(&pods[2]).iter().chain(&further(&pods[3])) {
-            ensure!(!place.run(&format!("ping -n -c 1 -W 1 -I net1 {address}"))?.success(), "{address}");
-        }
+        hears_its_own_vlan_alone(cluster)?;
         declare_pod(cluster, "node-1", "other", OWN, r#"[{"name": "blue", "vlan": 30}]"#)?;
         let error = cluster.nodes[0].pod("other").err().context("it started")?;
         ensure!(
@@ -262,6 +261,29 @@ fn networks_that_are_vlans_of_one_device_reach_the_other_nodes_pods_and_not_each
         );
         Ok(())
     });
+}
+
+/// Whether pods of VLAN 30 hear who is looked for there, and nothing of who is looked for on VLAN 20.
+fn hears_its_own_vlan_alone(cluster: &Cluster) -> Result<()> {
+    let place = |node: usize, pod: &str| cluster.nodes[node].node.container(pod);
+    let (green_1, green_2) = (place(0, "green-1"), place(1, "green-2"));
+    let at_blue = Capture::start(&place(1, "blue-2"), "net1")?;
+    let (at_green_1, at_green_2) = (Capture::start(&green_1, "net1")?, Capture::start(&green_2, "net1")?);
+    // Nobody has these addresses: the pod asks all of its VLAN for them.
+    let asks = |from: &Place<'_>, [_, _, vlan, host]: [u8; 4]| {
+        from.run(&format!("ping -n -c 1 -W 1 -I net1 198.19.{vlan}.{host}")).map(drop)
+    };
+    let names = |frame: &[u8], address: [u8; 4]| frame.windows(4).any(|octets| octets == address);
+    let (blue, first, second) = ([198, 19, 20, 250], [198, 19, 30, 250], [198, 19, 30, 251]);
+    asks(&place(0, "blue-1"), blue)?;
+    at_blue.wait_for("the question on VLAN 20", |frame| names(frame, blue))?;
+    asks(&green_1, first)?;
+    at_green_2.wait_for("the question of the other node", |frame| names(frame, first))?;
+    asks(&green_2, second)?;
+    at_green_1.wait_for("the question of the other node", |frame| names(frame, second))?;
+    let strangers = [at_green_1, at_green_2].map(|at| at.frames().iter().any(|frame| names(frame, blue)));
+    ensure!(strangers == [false, false], "VLAN 30 hears VLAN 20: {strangers:?}");
+    Ok(())
 }
 
 #[test]
