@@ -42,7 +42,7 @@ mod tests;
 
 pub use client::connect;
 use known::{Known, Standing};
-use reach::Reach;
+use reach::{Answers, Reach};
 
 /// What users declare, and the plural of it.
 const DECLARED: [(&str, &str); 3] = [("Network", "networks"), ("Router", "routers"), ("Tunnel", "tunnels")];
@@ -252,11 +252,18 @@ impl Listener {
         K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let mut clients = self.clients.clone();
-        let streams = |client: Client| watcher(api(client), config.clone()).default_backoff().boxed();
+        let mut answers = Answers::default();
+        let heeded = answers.heeded();
+        let streams = |client: Client| watcher(api(heeded(client)), config.clone()).default_backoff().boxed();
         let mut stream = streams(clients.borrow_and_update().clone());
         loop {
             let item = tokio::select! {
                 item = stream.next() => item,
+                // After an outage it goes on where it was, and yields nothing before something changes.
+                () = answers.stand() => {
+                    self.reached(plural).await;
+                    continue;
+                }
                 Ok(()) = clients.changed() => {
                     stream = streams(clients.borrow_and_update().clone());
                     continue;
@@ -273,6 +280,7 @@ impl Listener {
                     take(event)
                 }
                 Some(Err(error)) => {
+                    answers.fail();
                     self.watch_failed(plural, &error).await;
                     None
                 }

@@ -44,13 +44,14 @@ impl Claimer {
             let here = self.own_node.borrow_and_update().is_some();
             let mut failed = false;
             for pool in claims.iter().filter(|_| here) {
-                match self.claim(pool).await {
-                    Ok(()) => self.listener.reached("claims").await,
-                    Err(error) => {
-                        failed = true;
-                        self.listener.request_failed("claims", &error).await;
-                    }
+                if let Err(error) = self.claim(pool).await {
+                    failed = true;
+                    self.listener.request_failed("claims", &error).await;
                 }
+            }
+            if !failed {
+                // Also where nothing is claimed any more.
+                self.listener.reached("claims").await;
             }
             pause = if failed { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
             tokio::select! {

@@ -1,14 +1,21 @@
 //! Whether the API answers, and what it refuses. An API that refuses one kind is there: only the kind is missed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use kube::Client;
 use kube::core::Status;
 use kube::runtime::watcher;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::Listener;
 use crate::cluster::Event;
 use crate::error::{Error, chain};
+
+/// A watch that was answered, and has not failed for so long, stands: an API that comes up may drop it at once.
+const STANDS: Duration = Duration::from_secs(5);
 
 /// What the API said to a request that failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,7 +122,9 @@ impl Listener {
     /// A request has failed that is for `what`. True: nothing was answered, so that nothing else would be now.
     pub(super) async fn request_failed(&self, what: &'static str, error: &Error) -> bool {
         let Error::Request { verb, plural, source } = error else {
+            // It has answered: what it has is not enough.
             tracing::warn!("{}", chain(error));
+            self.answered(what).await;
             return false;
         };
         let trouble = Trouble::of(source);
@@ -151,6 +160,60 @@ impl Listener {
                     );
                 }
                 self.answered(what).await;
+            }
+        }
+    }
+}
+
+/// Whether requests of a watch are answered well, which the watch itself does not tell.
+pub(super) struct Answers {
+    heard: Arc<watch::Sender<()>>,
+    answers: watch::Receiver<()>,
+    stands_at: Option<Instant>,
+}
+
+impl Default for Answers {
+    fn default() -> Answers {
+        let (heard, answers) = watch::channel(());
+        Answers { heard: Arc::new(heard), answers, stands_at: None }
+    }
+}
+
+impl Answers {
+    /// Makes clients whose answers are noted.
+    pub fn heeded(&self) -> impl Fn(Client) -> Client + use<> {
+        let heard = Arc::clone(&self.heard);
+        move |client| {
+            let (inner, heard) = (client.clone(), Arc::clone(&heard));
+            let service = tower::service_fn(move |request| {
+                let (inner, heard) = (inner.clone(), Arc::clone(&heard));
+                async move {
+                    let answer = inner.send(request).await?;
+                    if answer.status().is_success() {
+                        heard.send_replace(());
+                    }
+                    Ok::<_, kube::Error>(answer)
+                }
+            });
+            Client::new(service, client.default_namespace())
+        }
+    }
+
+    /// The watch has failed: what was answered before says nothing.
+    pub fn fail(&mut self) {
+        self.answers.mark_unchanged();
+        self.stands_at = None;
+    }
+
+    /// Waits until a watch stands that was answered. It may be dropped, and called again.
+    pub async fn stand(&mut self) {
+        loop {
+            tokio::select! {
+                Ok(()) = self.answers.changed() => self.stands_at = Some(Instant::now() + STANDS),
+                () = sleep_until(self.stands_at.unwrap_or_else(Instant::now)), if self.stands_at.is_some() => {
+                    self.stands_at = None;
+                    return;
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use weft_testkit::cluster::{Server, Store, StoreOptions};
 use super::*;
 use crate::cluster::Readiness;
 
+mod outage;
 mod own;
 mod pools;
 mod rights;

@@ -59,6 +59,8 @@ async fn blocks_that_other_nodes_take_are_heard_of_seldom_and_ones_own_at_once()
     let begin = tokio::time::Instant::now();
     while !own(&line.events.recv().await.unwrap()) {}
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    // The Node changes meanwhile, after which a claim looks again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.requests().await;
     for node in 0..100 {
         let block = format!("198.18.{node}.128/25");
