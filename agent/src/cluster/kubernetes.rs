@@ -64,7 +64,8 @@ pub fn start(client: Client, name: &str, counter: Option<Counter>) -> Line {
     tokio::spawn(listener.clone().own_node(name.to_owned(), own));
     tokio::spawn(listener.clone().nodes(name.to_owned(), record));
     let (read, found) = mpsc::channel(16);
-    tokio::spawn(listener.clone().pools(name.to_owned(), found));
+    let own = pools::Own::new(own_node.clone(), own_record.clone());
+    tokio::spawn(listener.clone().pools(name.to_owned(), found, own));
     tokio::spawn(listener.clone().declared());
     if let Some(counter) = counter {
         tokio::spawn(listener.clone().pods(name.to_owned(), counter.pods.clone()));

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -16,7 +17,7 @@ use tokio::time::sleep_until;
 use super::writer::{FIRST_PAUSE, LONGEST_PAUSE, now};
 use super::{List, Listener, spread};
 use crate::cluster::{Event, Pool};
-use crate::crd::IPPool;
+use crate::crd::{IPPool, WeftNode};
 use crate::error::{Error, Result};
 
 /// After so long a pool is read again of which other nodes have taken blocks; each node adds a part of it again.
@@ -27,13 +28,15 @@ type Outlines = Option<BTreeMap<String, PartialObjectMeta<IPPool>>>;
 
 impl Listener {
     /// Hears of pools, and from `found` what others have read of them.
-    pub(super) async fn pools(self, name: String, found: mpsc::Receiver<IPPool>) {
+    pub(super) async fn pools(self, name: String, found: mpsc::Receiver<IPPool>, own: Own) {
         let (outline, outlines) = watch::channel(None);
         let reader = Reader {
             listener: self.clone(),
             outlines,
             found,
+            own,
             known: BTreeMap::new(),
+            afresh: now(),
             refresh: REFRESH + REFRESH.mul_f64(spread::portion(&name)),
         };
         tokio::join!(self.outlines(outline), reader.run());
@@ -52,13 +55,47 @@ impl Listener {
     }
 }
 
+/// This node, of which it matters whether it is still the one that it was: while it was gone, others may have taken its
+/// blocks.
+pub(super) struct Own {
+    node: watch::Receiver<Option<Node>>,
+    record: watch::Receiver<Option<Option<WeftNode>>>,
+    uids: [Option<String>; 2],
+}
+
+impl Own {
+    pub fn new(
+        node: watch::Receiver<Option<Node>>,
+        record: watch::Receiver<Option<Option<WeftNode>>>,
+    ) -> Own {
+        Own { node, record, uids: [None, None] }
+    }
+
+    /// Whether its Node or its WeftNode is another one than before.
+    fn is_new(&mut self) -> bool {
+        let node = self.node.borrow_and_update().as_ref().and_then(ResourceExt::uid);
+        let record = self.record.borrow_and_update().iter().flatten().next().and_then(ResourceExt::uid);
+        let mut is_new = false;
+        for (known, found) in self.uids.iter_mut().zip([node, record]) {
+            if found.is_some() && *known != found {
+                is_new |= known.is_some();
+                *known = found;
+            }
+        }
+        is_new
+    }
+}
+
 /// Reads pools.
 struct Reader {
     listener: Listener,
     outlines: watch::Receiver<Outlines>,
     found: mpsc::Receiver<IPPool>,
+    own: Own,
     /// What was read, and when.
     known: BTreeMap<String, (IPPool, Instant)>,
+    /// What was read before that says nothing.
+    afresh: Instant,
     refresh: Duration,
 }
 
@@ -68,6 +105,9 @@ impl Reader {
         let mut told = None;
         loop {
             let outlines = self.outlines.borrow_and_update().clone();
+            if self.own.is_new() {
+                self.afresh = now();
+            }
             let mut due = None;
             if let Some(outlines) = outlines {
                 match self.read(&outlines).await {
@@ -93,6 +133,8 @@ impl Reader {
             tokio::select! {
                 () = sleep_until(due.unwrap_or_else(now).into()), if due.is_some() => {}
                 Ok(()) = self.outlines.changed() => {}
+                Ok(()) = self.own.node.changed() => {}
+                Ok(()) = self.own.record.changed() => {}
                 Some(pool) = self.found.recv() => drop(self.known.insert(pool.name_any(), (pool, now()))),
                 () = self.listener.sender.closed() => return,
             }
@@ -127,6 +169,9 @@ impl Reader {
     /// When to read a pool; none: what is known is what there is.
     fn due(&self, name: &str, outline: &PartialObjectMeta<IPPool>) -> Option<Instant> {
         let Some((pool, read)) = self.known.get(name) else { return Some(now()) };
+        if *read < self.afresh {
+            return Some(now());
+        }
         let (is, was) = (&outline.metadata, &pool.metadata);
         if is.resource_version == was.resource_version {
             return None;

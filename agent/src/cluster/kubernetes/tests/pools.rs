@@ -84,3 +84,27 @@ async fn blocks_that_other_nodes_take_are_heard_of_seldom_and_ones_own_at_once()
     assert!(hears(&mut line, Event::Pools(Vec::new())).await);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_gone_hears_at_once_who_has_its_blocks() {
+    let cluster = Cluster::with_node("one").await;
+    cluster.declare("IPPool", "ippools", "pods", json!({"cidr": "198.18.0.0/16", "blockSize": 24})).await;
+    let blocks = |node: &str| json!({"status": {"blocks": {"198.18.0.0/24": node}}});
+    cluster.ask("PATCH", &format!("{POOL}/status"), blocks("one")).await;
+    let mut line = start(cluster.client(), "one", None);
+    line.told.send_replace(serving("one"));
+    cluster.until(OWN, READY, json!("True")).await;
+    cluster.ask("DELETE", "/api/v1/nodes/one", Value::Null).await;
+    cluster.ask("PATCH", &format!("{POOL}/status"), blocks("two")).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    cluster.add_node("one").await;
+    let of_two = async {
+        let is_of_two = |event: &Event| match event {
+            Event::Pools(pools) => pools.iter().any(|pool| !block::owned(pool, "two").is_empty()),
+            _ => false,
+        };
+        while !is_of_two(&line.events.recv().await.unwrap()) {}
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(5), of_two).await;
+    assert!(heard.is_ok(), "it goes by what it read before");
+}
