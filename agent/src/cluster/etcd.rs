@@ -42,6 +42,8 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(5);
 /// So much longer than a lease lasts do nodes stay that etcd does not know any more: they may only not have told it again
 /// yet, because they try to connect every [`LONGEST_PAUSE`].
 const HOLD: Duration = Duration::from_secs(30);
+/// So long after a list is a record held back that was said before it: what was listed may make it another one.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How often this node's own addresses are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -66,6 +68,7 @@ pub fn start(config: &Config) -> Result<Line> {
         written: Written::default(),
         claim_at: Instant::now(),
         give_up_at: Instant::now(),
+        record_at: Instant::now(),
         own: Vec::new(),
         reached: false,
         warned: None,
@@ -102,6 +105,8 @@ struct Keeper {
     claim_at: Instant,
     /// When nodes are given up that etcd does not know any more.
     give_up_at: Instant,
+    /// When a record may be written that was said before the last list.
+    record_at: Instant,
     /// The own addresses that were told last.
     own: Vec<IpAddr>,
     reached: bool,
@@ -167,9 +172,10 @@ impl Keeper {
                 _ = beat.tick() => self.beat(&connection).await?,
                 _ = look.tick() => self.look().await,
                 changed = self.tellings.changed() => match changed {
-                    Ok(()) => self.claim_at = Instant::now(),
+                    Ok(()) => (self.claim_at, self.record_at) = (Instant::now(), Instant::now()),
                     Err(_) => return Ok(()),
                 },
+                () = sleep_until(self.record_at), if Instant::now() < self.record_at => {}
                 () = sleep_until(self.give_up_at), if self.mirror.missing().next().is_some() => self.give_up().await,
                 () = sleep_until(self.claim_at), if !claims.is_empty() => self.claim(&connection, claims).await?,
             }
@@ -192,6 +198,8 @@ impl Keeper {
             );
         }
         self.claim_at = Instant::now();
+        self.record_at = Instant::now() + SETTLE;
+        self.tellings.mark_unchanged();
         self.tell(events).await;
         Ok(revision)
     }
@@ -251,6 +259,9 @@ impl Keeper {
     async fn write(&mut self, connection: &Connection) -> Result<()> {
         self.announce(connection).await?;
         let Some(record) = self.tellings.borrow().record.clone() else { return Ok(()) };
+        if Instant::now() < self.record_at {
+            return Ok(());
+        }
         if self.mirror.record(&self.name) == Some(&record) || self.written.record.as_ref() == Some(&record) {
             return Ok(());
         }
@@ -297,11 +308,7 @@ impl Keeper {
             return;
         }
         self.own.clone_from(&found);
-        let mut events = vec![Event::Own(OwnNode { addresses: found, pods: Vec::new() })];
-        if !self.reached {
-            events.push(Event::Reached(false));
-        }
-        self.tell(events).await;
+        self.tell(vec![Event::Own(OwnNode { addresses: found, pods: Vec::new() })]).await;
     }
 
     async fn tell(&self, events: Vec<Event>) {
