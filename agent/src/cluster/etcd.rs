@@ -118,7 +118,13 @@ struct Keeper {
 #[derive(Debug, Default)]
 struct Written {
     record: Option<NodeRecord>,
-    life: Option<Life>,
+    /// And when.
+    life: Option<(Life, Instant)>,
+}
+
+/// Whether to say this now, when that was said then. The next look comes soon enough for what is to be said later.
+fn is_due(life: &Life, said: &Life, at: Instant) -> bool {
+    life != said && (!life.differs_in_details(said) || at.elapsed() >= life::APART)
 }
 
 impl Keeper {
@@ -247,10 +253,10 @@ impl Keeper {
     /// Says that this node is alive, and how it is.
     async fn announce(&mut self, connection: &Connection) -> Result<()> {
         let life = Life::of(&self.tellings.borrow(), &self.own);
-        if self.written.life.as_ref() != Some(&life) {
+        if self.written.life.as_ref().is_none_or(|(said, at)| is_due(&life, said, *at)) {
             let lease = self.lease.unwrap_or(0);
             transaction::announce(connection, &self.keys, &self.name, &life, lease).await?;
-            self.written.life = Some(life);
+            self.written.life = Some((life, Instant::now()));
         }
         Ok(())
     }

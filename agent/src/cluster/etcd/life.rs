@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Told;
+
+/// So many nodes that are not reached are named, and so much that was refused: all hosts are told of each change.
+const MOST_DETAILS: usize = 8;
+/// The shortest time from one change of details to the next.
+pub const APART: Duration = Duration::from_secs(30);
 
 /// What a node says of itself as long as it lives.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,10 +26,14 @@ pub struct Life {
     pub reason: String,
     /// The same for people.
     pub message: String,
-    /// Nodes that it does not reach, and why.
+    /// Nodes that it does not reach, and why: the first of them.
     pub unreached: BTreeMap<String, String>,
-    /// What users declared and it refused, and why.
+    /// How many more there are.
+    pub unreached_more: usize,
+    /// What users declared and it refused, and why: the first of it.
     pub refused: BTreeMap<String, String>,
+    /// How much more there is.
+    pub refused_more: usize,
     /// Which network stack speaks: that of this namespace since this boot.
     pub instance: String,
     /// Its addresses.
@@ -35,16 +45,31 @@ impl Life {
     pub fn of(told: &Told, addresses: &[IpAddr]) -> Life {
         let ready = told.ready.as_ref();
         let refused = told.results.iter().filter(|(_, (_, it))| !it.ready);
+        let refused = refused.map(|(id, (_, it))| (id.clone(), it.message.clone()));
+        let unreached = told.unreached.iter().map(|(node, why)| (node.clone(), why.clone()));
+        let (unreached, unreached_more) = first(unreached);
+        let (refused, refused_more) = first(refused);
         Life {
             version: env!("CARGO_PKG_VERSION").into(),
             ready: ready.is_some_and(|it| it.ready),
             reason: ready.map_or("Starting", |it| it.reason).into(),
             message: ready.map_or("", |it| it.message.as_str()).into(),
-            unreached: told.unreached.clone(),
-            refused: refused.map(|(id, (_, it))| (id.clone(), it.message.clone())).collect(),
+            unreached,
+            unreached_more,
+            refused,
+            refused_more,
             instance: instance(),
             addresses: addresses.to_vec(),
         }
+    }
+
+    /// Whether it differs from what was said before in details only, which may be told later.
+    pub fn differs_in_details(&self, before: &Life) -> bool {
+        let head = |life: &Life| {
+            let addresses = life.addresses.clone();
+            (life.version.clone(), life.ready, life.reason.clone(), life.instance.clone(), addresses)
+        };
+        head(self) == head(before)
     }
 
     /// How it is kept in etcd.
@@ -65,6 +90,13 @@ impl Life {
             || self.instance == other.instance
             || self.addresses.iter().any(|address| other.addresses.contains(address))
     }
+}
+
+/// The first few, and how many more there are.
+fn first(all: impl Iterator<Item = (String, String)>) -> (BTreeMap<String, String>, usize) {
+    let mut all = all.fuse();
+    let few = all.by_ref().take(MOST_DETAILS).collect();
+    (few, all.count())
 }
 
 fn instance() -> String {
@@ -89,6 +121,24 @@ mod tests {
         assert!(this.is_of_one_host(&life("b", "192.0.2.1")), "it was started again");
         assert!(!this.is_of_one_host(&life("b", "192.0.2.2")));
         assert!(this.is_of_one_host(&Life::parse(br#"{"ready":true}"#)), "it does not say");
+    }
+
+    #[test]
+    fn of_many_nodes_that_are_not_reached_few_are_named() {
+        let why = |node| (format!("node-{node:04}"), "words".to_owned());
+        let of = |count| Life::of(&Told { unreached: (0..count).map(why).collect(), ..Told::default() }, &[]);
+        assert_eq!((of(8).unreached.len(), of(8).unreached_more), (8, 0));
+        assert_eq!((of(1000).unreached.len(), of(1000).unreached_more), (8, 992));
+        assert_eq!(of(1000).unreached.keys().next().unwrap(), "node-0000");
+    }
+
+    #[test]
+    fn what_programs_wait_for_is_no_detail() {
+        let life = Life::default();
+        let message = Life { message: "words".into(), unreached_more: 7, ..Life::default() };
+        assert!(message.differs_in_details(&life));
+        assert!(!Life { ready: true, ..Life::default() }.differs_in_details(&life));
+        assert!(!Life { reason: "Serving".into(), ..Life::default() }.differs_in_details(&life));
     }
 
     #[test]
