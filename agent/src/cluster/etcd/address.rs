@@ -2,22 +2,23 @@
 //! from. Nothing is sent.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 /// Addresses outside of every node, by which the default routes are found (RFC 5737, RFC 3849).
 const OUTSIDE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
+/// How long a name server may take: nothing else is done meanwhile.
+const LOOKUP: Duration = Duration::from_secs(1);
 
 /// The address towards the first of the endpoints that says one, and then those of the default routes of families that
 /// have none yet.
 pub async fn own(endpoints: &[String]) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = Vec::new();
     let towards_etcd = endpoints.iter().filter_map(|endpoint| host_and_port(endpoint));
-    let mut targets = Vec::new();
-    for target in towards_etcd {
-        // A name that cannot be found now is not waited for: the next look may find it.
-        targets.extend(tokio::net::lookup_host(target).await.into_iter().flatten());
-    }
+    let mut targets = join_all(towards_etcd.map(addresses_of)).await.concat();
     targets.extend(OUTSIDE.iter().filter_map(|target| target.parse::<SocketAddr>().ok()));
     for target in targets {
         let known = found.iter().any(|own| own.is_ipv4() == target.is_ipv4());
@@ -26,6 +27,14 @@ pub async fn own(endpoints: &[String]) -> Vec<IpAddr> {
         }
     }
     found
+}
+
+/// A name that cannot be found now is not waited for: the next look may find it.
+async fn addresses_of(target: &str) -> Vec<SocketAddr> {
+    match timeout(LOOKUP, tokio::net::lookup_host(target)).await {
+        Ok(Ok(found)) => found.collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The address that packets to there are sent from, if other nodes can answer to it.
