@@ -1,6 +1,5 @@
 //! Hosts with daemons, agents and etcd, as tests start them.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
