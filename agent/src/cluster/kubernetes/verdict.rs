@@ -6,7 +6,7 @@
 //! any more, and one that has no WeftNode has none yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -19,15 +19,28 @@ use super::{DECLARED, resource, spread};
 use crate::cluster::Readiness;
 use crate::error::{Error, Result};
 
+/// So long is a result held back that was there before the object: it is that of another one that had its name, unless
+/// this node has come to the same by then.
+const SETTLE: Duration = Duration::from_secs(15);
+
 /// What this node said of what users declared, and what it is about to say.
 #[derive(Debug)]
 pub(super) struct Verdicts {
     node: String,
     /// When to say something, and about which generation.
     due: BTreeMap<String, (i64, Instant)>,
+    /// Each result, the object that was there when it came, and before when it says nothing of another.
+    judged: BTreeMap<String, Judged>,
     /// The version of each object that it said something to last: until another is heard, nothing is known of what
     /// came of that.
     told: BTreeMap<String, Option<String>>,
+}
+
+#[derive(Debug)]
+struct Judged {
+    result: (i64, Readiness),
+    uid: Option<String>,
+    counts_at: Instant,
 }
 
 /// A verdict whose time has come.
@@ -41,7 +54,7 @@ pub(super) struct Due {
 impl Verdicts {
     /// Those of a node that said nothing as yet.
     pub fn new(node: &str) -> Verdicts {
-        Verdicts { node: node.into(), due: BTreeMap::new(), told: BTreeMap::new() }
+        Verdicts { node: node.into(), due: BTreeMap::new(), judged: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// What is to be said now, and when to look again for what is to be said later.
@@ -52,10 +65,13 @@ impl Verdicts {
         now: Instant,
     ) -> (Vec<Due>, Option<Instant>) {
         self.due.retain(|id, _| results.contains_key(id));
+        self.judged.retain(|id, _| results.contains_key(id));
         self.told.retain(|id, _| results.contains_key(id));
         let (mut ready, mut later) = (Vec::new(), None::<Instant>);
-        for (id, (generation, readiness)) in results {
+        for (id, result) in results {
+            let (generation, readiness) = result;
             let standing = known.declared.get(id);
+            let counts_at = standing.map_or(now, |standing| self.counts_at(id, result, standing, now));
             let nodes = known.nodes.as_ref();
             let condition = standing.and_then(|it| verdict(&self.node, it, *generation, readiness, nodes));
             let (Some(standing), Some(condition)) = (standing, condition) else {
@@ -71,13 +87,33 @@ impl Verdicts {
             if about != generation {
                 (*about, *at) = (*generation, now + wait());
             }
-            if now < *at {
-                later = Some(later.map_or(*at, |later| later.min(*at)));
+            let at = counts_at.max(*at);
+            if now < at {
+                later = Some(later.map_or(at, |later| later.min(at)));
                 continue;
             }
             ready.push(Due { id: id.clone(), version: standing.version.clone(), condition });
         }
         (ready, later)
+    }
+
+    /// When a result says something of the object that stands now.
+    fn counts_at(
+        &mut self,
+        id: &str,
+        result: &(i64, Readiness),
+        standing: &Standing,
+        now: Instant,
+    ) -> Instant {
+        let judged = self.judged.get(id).filter(|judged| judged.result == *result);
+        let counts_at = match judged {
+            Some(judged) if judged.uid == standing.uid => return judged.counts_at,
+            Some(_) => now + SETTLE,
+            None => now,
+        };
+        let judged = Judged { result: result.clone(), uid: standing.uid.clone(), counts_at };
+        self.judged.insert(id.to_owned(), judged);
+        counts_at
     }
 
     /// Says it.
@@ -249,5 +285,25 @@ mod tests {
         let other = Standing { version: Some("8".into()), ..standing(3, None) };
         known.declared.insert("Network/blue".into(), other);
         assert_eq!(verdicts.look(&results, &known, soon).0.len(), 1);
+    }
+
+    #[test]
+    fn what_was_found_of_an_object_is_not_said_of_another_that_has_its_name() {
+        let mut known = Known::default();
+        known.declared.insert("Network/blue".into(), standing(1, Some(said("one", 1, &broken()))));
+        let results = |readiness| BTreeMap::from([("Network/blue".to_owned(), (1, readiness))]);
+        let (mut verdicts, start) = (Verdicts::new("one"), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(verdicts.look(&results(broken()), &known, start).0.is_empty(), "it stands");
+        let other = Standing { uid: Some("other".into()), ..standing(1, None) };
+        known.declared.insert("Network/blue".into(), other);
+        let (due, later) = verdicts.look(&results(broken()), &known, after(1));
+        assert!(due.is_empty() && later == Some(after(1) + SETTLE), "{due:?} {later:?}");
+        assert!(verdicts.look(&results(broken()), &known, after(2)).0.is_empty());
+        // The node finds that the other one is fine, or after a while no other than before.
+        assert_eq!(verdicts.look(&results(broken()), &known, after(1) + SETTLE).0.len(), 1);
+        verdicts.due.clear();
+        verdicts.look(&results(fine()), &known, after(40));
+        assert_eq!(verdicts.look(&results(fine()), &known, after(41)).0.len(), 1);
     }
 }
