@@ -331,8 +331,12 @@ fn a_declared_network_spans_the_nodes_and_a_wrong_one_is_told() {
             ensure!(wrong["status"] == "False" && message.contains("spec.mtu"), "{wrong:#}");
             Ok(())
         })?;
-        let tunnel = cluster.nodes[0].node.get("tunnel", "blue")?;
-        ensure!(tunnel["spec"]["vxlan"]["remotes"].as_array().map_or(0, Vec::len) == 1, "{tunnel:#}");
+        // One node speaks for all, and this one may come later.
+        retry_until(SOON, "the far end", || {
+            let tunnel = cluster.nodes[0].node.get("tunnel", "blue")?;
+            ensure!(tunnel["spec"]["vxlan"]["remotes"].as_array().map_or(0, Vec::len) == 1, "{tunnel:#}");
+            Ok(())
+        })?;
         cluster.api.delete("/apis/weft.dev/v1/tunnels/blue")?;
         retry_until(SOON, "the tunnel to go", || {
             ensure!(cluster.nodes[0].node.get("tunnel", "blue").is_err(), "it is still there");
