@@ -70,6 +70,7 @@ pub fn start(config: &Config) -> Result<Line> {
         give_up_at: Instant::now(),
         record_at: Instant::now(),
         own: Vec::new(),
+        instance: life::instance(),
         reached: false,
         warned: None,
     };
@@ -109,6 +110,8 @@ struct Keeper {
     record_at: Instant,
     /// The own addresses that were told last.
     own: Vec<IpAddr>,
+    /// Which network stack this is.
+    instance: String,
     reached: bool,
     /// What is in the log of why etcd does not answer.
     warned: Option<String>,
@@ -171,8 +174,7 @@ impl Keeper {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.write(&connection).await?;
-            let told = self.tellings.borrow().clone();
-            let claims = self.open_claims(&told);
+            let claims = self.open_claims();
             tokio::select! {
                 response = changes.next() => self.hear(&response?).await?,
                 _ = beat.tick() => self.beat(&connection).await?,
@@ -252,7 +254,7 @@ impl Keeper {
 
     /// Says that this node is alive, and how it is.
     async fn announce(&mut self, connection: &Connection) -> Result<()> {
-        let life = Life::of(&self.tellings.borrow(), &self.own);
+        let life = Life::of(&self.tellings.borrow(), &self.own, &self.instance);
         if self.written.life.as_ref().is_none_or(|(said, at)| is_due(&life, said, *at)) {
             let lease = self.lease.unwrap_or(0);
             transaction::announce(connection, &self.keys, &self.name, &life, lease).await?;
@@ -280,7 +282,8 @@ impl Keeper {
     }
 
     /// Pools of which a block is wanted, and none is had.
-    fn open_claims(&self, told: &Told) -> BTreeSet<String> {
+    fn open_claims(&self) -> BTreeSet<String> {
+        let told = self.tellings.borrow();
         let wanted = told.claims.iter().filter(|pool| !self.mirror.has_block(pool)).cloned();
         wanted.chain(self.mirror.lost()).collect()
     }

@@ -42,7 +42,7 @@ pub struct Life {
 
 impl Life {
     /// That of this node.
-    pub fn of(told: &Told, addresses: &[IpAddr]) -> Life {
+    pub fn of(told: &Told, addresses: &[IpAddr], instance: &str) -> Life {
         let ready = told.ready.as_ref();
         let refused = told.results.iter().filter(|(_, (_, it))| !it.ready);
         let refused = refused.map(|(id, (_, it))| (id.clone(), it.message.clone()));
@@ -58,7 +58,7 @@ impl Life {
             unreached_more,
             refused,
             refused_more,
-            instance: instance(),
+            instance: instance.to_owned(),
             addresses: addresses.to_vec(),
         }
     }
@@ -99,7 +99,8 @@ fn first(all: impl Iterator<Item = (String, String)>) -> (BTreeMap<String, Strin
     (few, all.count())
 }
 
-fn instance() -> String {
+/// The network stack of this namespace since this boot, which stays the same as long as this process lives.
+pub fn instance() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
     format!("{} {}", boot.trim(), namespace.display())
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn of_many_nodes_that_are_not_reached_few_are_named() {
         let why = |node| (format!("node-{node:04}"), "words".to_owned());
-        let of = |count| Life::of(&Told { unreached: (0..count).map(why).collect(), ..Told::default() }, &[]);
+        let of = |count| Life::of(&Told { unreached: (0..count).map(why).collect(), ..Told::default() }, &[], "");
         assert_eq!((of(8).unreached.len(), of(8).unreached_more), (8, 0));
         assert_eq!((of(1000).unreached.len(), of(1000).unreached_more), (8, 992));
         assert_eq!(of(1000).unreached.keys().next().unwrap(), "node-0000");
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_read_again() {
-        let life = Life::of(&Told::default(), &["2001:db8::1".parse().unwrap()]);
+        let life = Life::of(&Told::default(), &["2001:db8::1".parse().unwrap()], &instance());
         assert_eq!(Life::parse(&life.text()), life);
         assert!(life.instance.contains("net:["), "{}", life.instance);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
 use super::api::mvccpb::{self, KeyValue};
@@ -66,7 +66,8 @@ impl Mirror {
     /// One that knows of nodes and of its own blocks what an agent before it did.
     pub fn remembering(keys: Keys, own: &str, view: &View) -> Mirror {
         let mut mirror = Mirror { nodes: view.nodes.clone(), ..Mirror::new(keys, own) };
-        mirror.note_blocks(view.pools.values());
+        let owned = view.pools.values().map(|pool| (pool.name.clone(), block::owned(pool, own)));
+        mirror.had.extend(owned.filter(|(_, blocks)| !blocks.is_empty()));
         mirror
     }
 
@@ -88,7 +89,7 @@ impl Mirror {
         for (prefix, node) in taken {
             self.take_over(prefix, &node);
         }
-        self.note_blocks(self.listed_pools().iter());
+        self.note_blocks();
         vec![
             Event::Pools(self.pools()),
             Event::Declared(self.declared.values().cloned().collect()),
@@ -110,7 +111,7 @@ impl Mirror {
         }
         let mut told = Vec::new();
         if changes.pools {
-            self.note_blocks(self.listed_pools().iter());
+            self.note_blocks();
         }
         told.extend(changes.pools.then(|| Event::Pools(self.pools())));
         told.extend(changes.declared.then(|| Event::Declared(self.declared.values().cloned().collect())));
@@ -131,7 +132,7 @@ impl Mirror {
 
     /// The pools with the blocks that are taken, those among them that this node has lost and will claim again.
     pub fn pools(&self) -> Vec<Pool> {
-        let mut pools = self.listed_pools();
+        let mut pools: Vec<Pool> = self.pools.values().map(|pool| self.listed(pool)).collect();
         for pool in &mut pools {
             for block in self.lost_of(pool) {
                 pool.blocks.insert(block, self.own.clone());
@@ -142,12 +143,14 @@ impl Mirror {
 
     /// Pools where this node had a block that etcd does not know any more, and that nobody else has.
     pub fn lost(&self) -> impl Iterator<Item = String> {
-        self.listed_pools().into_iter().filter(|pool| !self.lost_of(pool).is_empty()).map(|pool| pool.name)
+        let without = self.had.keys().filter(|pool| !self.has_block(pool));
+        let listed = without.filter_map(|pool| self.pools.get(pool)).map(|pool| self.listed(pool));
+        listed.filter(|pool| !self.lost_of(pool).is_empty()).map(|pool| pool.name)
     }
 
     /// Whether this node has a block of a pool.
     pub fn has_block(&self, pool: &str) -> bool {
-        self.blocks.iter().any(|((of, _), node)| of == pool && *node == self.own)
+        self.blocks_of(pool).any(|(_, node)| *node == self.own)
     }
 
     /// The blocks of a pool that this node has or had.
@@ -168,14 +171,17 @@ impl Mirror {
         events
     }
 
-    fn listed_pools(&self) -> Vec<Pool> {
-        let mut pools = self.pools.clone();
-        for ((pool, block), node) in &self.blocks {
-            if let Some(pool) = pools.get_mut(pool) {
-                pool.blocks.insert(*block, node.clone());
-            }
-        }
-        pools.into_values().collect()
+    /// A pool with the blocks that are taken.
+    fn listed(&self, pool: &Pool) -> Pool {
+        let blocks = self.blocks_of(&pool.name).map(|(block, node)| (block, node.clone()));
+        Pool { blocks: blocks.collect(), ..pool.clone() }
+    }
+
+    /// The blocks of a pool that are taken, and whose they are.
+    fn blocks_of(&self, pool: &str) -> impl Iterator<Item = (IpNet, &String)> {
+        let first = (pool.to_owned(), IpNet::V4(Ipv4Net::default()));
+        let of_it = self.blocks.range(first..).take_while(move |((of, _), _)| of == pool);
+        of_it.map(|((_, block), node)| (*block, node))
     }
 
     fn lost_of(&self, pool: &Pool) -> Vec<IpNet> {
@@ -185,11 +191,12 @@ impl Mirror {
         self.had(&pool.name).iter().copied().filter(|block| block::is_free(pool, *block)).collect()
     }
 
-    fn note_blocks<'a>(&mut self, pools: impl Iterator<Item = &'a Pool>) {
-        for pool in pools {
-            let owned = block::owned(pool, &self.own);
-            if !owned.is_empty() {
-                self.had.insert(pool.name.clone(), owned);
+    fn note_blocks(&mut self) {
+        for pool in self.pools.keys() {
+            let own = self.blocks_of(pool).filter(|(_, node)| **node == self.own);
+            let own: Vec<IpNet> = own.map(|(block, _)| block).collect();
+            if !own.is_empty() {
+                self.had.insert(pool.clone(), own);
             }
         }
     }
