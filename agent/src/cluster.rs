@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 pub mod block;
 pub mod etcd;
 pub mod kubernetes;
+pub mod spread;
 
 /// What a node tells the others of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::config::Config;
-use crate::error::{Error, Result, chain};
+use crate::error::{Result, chain};
+use crate::file::{self, at};
 
 pub mod annotation;
 
@@ -97,12 +98,9 @@ impl Pods {
     }
 
     fn save(&self, known: &BTreeMap<String, Pod>) -> Result<()> {
-        let (path, new) = (self.folder.join(FILE), self.folder.join(format!(".{FILE}.new")));
         // Maps with names as keys and strings: this cannot fail.
         let text = serde_json::to_vec(known).unwrap_or_default();
-        fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
-        fs::write(&new, text).map_err(at(&new))?;
-        fs::rename(&new, &path).map_err(at(&path))
+        file::replace(&self.folder, FILE, &text)
     }
 }
 
@@ -189,10 +187,6 @@ fn told(code: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = code;
     answer
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::File { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tells the daemon what it shall have, and only what changed since.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -35,8 +36,23 @@ pub struct Program {
     /// The daemon's revision that `known` is a picture of.
     revision: u64,
     /// Objects that the daemon has not brought about, by kind and name, and why.
-    unready: BTreeMap<String, String>,
+    unready: BTreeMap<String, Trouble>,
     done: Done,
+}
+
+/// Why the daemon has not brought an object about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One CamelCase word for programs.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
 }
 
 /// What an object that the daemon told of means to a program.
@@ -89,8 +105,8 @@ impl Program {
     }
 
     /// Why an object has not come about; none: it has, as far as is known.
-    pub fn trouble_of(&self, id: &str) -> Option<&str> {
-        self.unready.get(id).map(String::as_str)
+    pub fn trouble_of(&self, id: &str) -> Option<&Trouble> {
+        self.unready.get(id)
     }
 
     /// Takes note of an object as the daemon has it now.
@@ -114,13 +130,13 @@ impl Program {
     /// Takes note of whether an object has come about. True: that is other than before.
     fn note_state(&mut self, resource: &Resource) -> bool {
         let id = resource.id();
-        if resource.ready_condition().is_some_and(|condition| condition.reason == PENDING) {
-            return false;
-        }
-        let trouble = resource.ready_condition().filter(|condition| !condition.status);
-        match trouble.map(|condition| format!("{}: {}", condition.reason, condition.message)) {
-            None => self.unready.remove(&id).is_some(),
-            Some(why) => self.unready.insert(id, why.clone()) != Some(why),
+        match resource.ready_condition() {
+            Some(condition) if condition.reason == PENDING => false,
+            Some(v1::Condition { status: false, reason, message, .. }) => {
+                let trouble = Trouble { reason: reason.clone(), message: message.clone() };
+                self.unready.insert(id, trouble.clone()) != Some(trouble)
+            }
+            _ => self.unready.remove(&id).is_some(),
         }
     }
 
@@ -274,7 +290,7 @@ mod tests {
             };
             router.status = Some(v1::RouterStatus { conditions: vec![ready], ..Default::default() });
             let noted = program.note(&Seen { resource, gone: false, revision: 9 });
-            (noted, program.trouble_of("Router/cluster").map(str::to_owned))
+            (noted, program.trouble_of("Router/cluster").map(Trouble::to_string))
         };
         let trouble = Some("RouteMissing: words".to_owned());
         assert_eq!(note(false), (Noted::State, trouble.clone()));
@@ -286,12 +302,13 @@ mod tests {
     #[tokio::test]
     async fn what_the_daemon_has_not_looked_at_yet_is_no_news() {
         let mut program = program();
-        program.unready.insert("Router/cluster".into(), "RouteMissing: words".into());
+        let trouble = Trouble { reason: "RouteMissing".into(), message: "words".into() };
+        program.unready.insert("Router/cluster".into(), trouble.clone());
         let mut resource = router(5, "192.0.2.0/24");
         let Some(v1::resource::Kind::Router(router)) = &mut resource.kind else { panic!() };
         let pending = v1::Condition { r#type: "Ready".into(), reason: PENDING.into(), ..Default::default() };
         router.status = Some(v1::RouterStatus { conditions: vec![pending], ..Default::default() });
         assert_eq!(program.note(&Seen { resource, gone: false, revision: 9 }), Noted::Same);
-        assert_eq!(program.trouble_of("Router/cluster"), Some("RouteMissing: words"));
+        assert_eq!(program.trouble_of("Router/cluster"), Some(&trouble));
     }
 }

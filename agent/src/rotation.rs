@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::block;
+use crate::cluster::spread;
 use crate::config::KeyConfig;
 use crate::daemon::Keys;
 use crate::error::chain;
@@ -46,8 +46,7 @@ impl Rotation {
         let known = fs::read(folder.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let every =
             (config.rotate_hours > 0).then(|| Duration::from_secs(3600 * u64::from(config.rotate_hours)));
-        let sooner = |every: Duration| every / 8 * u32::from(block::seed(node) as u16) / u32::from(u16::MAX);
-        let every = every.map(|every| every - sooner(every));
+        let every = every.map(|every| every - (every / 8).mul_f64(spread::portion(node)));
         Rotation { folder: folder.to_owned(), every, known, doubled: None }
     }
 

@@ -28,12 +28,12 @@ use crate::underlay;
 
 mod claim;
 mod client;
+mod condition;
 mod known;
 mod pods;
 mod pools;
 mod reach;
 mod report;
-mod spread;
 mod verdict;
 mod writer;
 
@@ -134,6 +134,11 @@ struct Listener {
 }
 
 impl Listener {
+    /// The one that is connected now.
+    fn client(&self) -> Client {
+        self.clients.borrow().clone()
+    }
+
     async fn own_node(self, name: String, own: watch::Sender<Option<Node>>) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         self.follow(Api::<Node>::all, config, "nodes", |event| {

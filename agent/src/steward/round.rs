@@ -11,6 +11,7 @@ use crate::daemon::Keys;
 use crate::error::{Error, Result, chain};
 use crate::mesh::{self, NotYet, Own, Wish};
 use crate::pools;
+use crate::program::Trouble;
 use crate::status::Peer;
 
 /// Reasons of the daemon's for which something of a node does not work, and all else does: another node that is
@@ -154,19 +155,22 @@ impl Steward {
 
     /// Whether pods have a network: all that it is made of has come about. The probe is for looking at it only.
     fn readiness(&self, record: Option<&NodeRecord>) -> Readiness {
-        let trouble = |id: String| self.mesh.trouble_of(&id).map(|why| format!("weftd: {id}: {why}"));
         let ids = mesh::PARTS.iter().map(|(kind, name)| format!("{kind}/{name}"));
-        let (bearable, grave): (Vec<_>, Vec<_>) = ids
-            .filter_map(trouble)
-            .partition(|why| BEARABLE.iter().any(|reason| why.contains(&format!(" {reason}: "))));
-        if let Some(message) = grave.into_iter().next() {
+        let troubles = ids.filter_map(|id| self.mesh.trouble_of(&id).map(|trouble| (id, trouble)));
+        let (bearable, grave): (Vec<_>, Vec<_>) =
+            troubles.partition(|(_, trouble)| BEARABLE.contains(&trouble.reason.as_str()));
+        let told = |(id, trouble): &(String, &Trouble)| format!("weftd: {id}: {trouble}");
+        if let Some(message) = grave.first().map(told) {
             return not_ready("NotReady", message);
         }
         if record.is_none() {
             return not_ready("NoKey", "weftd has not told the node's key yet".into());
         }
-        let serving = "pods on this node have a network".to_owned();
-        let message = bearable.first().map_or(serving.clone(), |why| format!("{serving}; {why}"));
+        let serving = "pods on this node have a network";
+        let message = match bearable.first().map(told) {
+            Some(why) => format!("{serving}; {why}"),
+            None => serving.to_owned(),
+        };
         Readiness { ready: true, reason: "Serving", message }
     }
 

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn of_many_nodes_that_are_not_reached_few_are_named() {
         let why = |node| (format!("node-{node:04}"), "words".to_owned());
-        let of = |count| Life::of(&Told { unreached: (0..count).map(why).collect(), ..Told::default() }, &[], "");
+        let of =
+            |count| Life::of(&Told { unreached: (0..count).map(why).collect(), ..Told::default() }, &[], "");
         assert_eq!((of(8).unreached.len(), of(8).unreached_more), (8, 0));
         assert_eq!((of(1000).unreached.len(), of(1000).unreached_more), (8, 992));
         assert_eq!(of(1000).unreached.keys().next().unwrap(), "node-0000");

@@ -8,15 +8,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::Listener;
 use super::known::Known;
 use super::pools::pool_of;
 use super::writer::{FIRST_PAUSE, LONGEST_PAUSE};
-use super::{Listener, spread};
-use crate::cluster::{Pool, Told, block};
+use crate::cluster::{Pool, Told, block, spread};
 use crate::crd::IPPool;
 use crate::error::{Error, Result};
 
@@ -63,12 +63,8 @@ impl Claimer {
         }
     }
 
-    fn client(&self) -> Client {
-        self.listener.clients.borrow().clone()
-    }
-
     async fn claim(&self, pool: &str) -> Result<()> {
-        let api = Api::<IPPool>::all(self.client());
+        let api = Api::<IPPool>::all(self.listener.client());
         let mut alive = None;
         for attempt in 0..TRIES {
             let found = api.get_opt(pool).await.map_err(|error| Error::request("get", "ippools", error))?;
@@ -119,7 +115,7 @@ impl Claimer {
             return Err(used_up());
         }
         if alive.is_none() {
-            let api = Api::<Node>::all(self.client());
+            let api = Api::<Node>::all(self.listener.client());
             let nodes = api.list_metadata(&ListParams::default()).await;
             let nodes = nodes.map_err(|error| Error::request("list", "nodes", error))?;
             *alive = Some(nodes.items.iter().map(ResourceExt::name_any).collect());

@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 
+use super::condition::READY;
+
 /// What was heard last.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -33,7 +35,7 @@ impl Standing {
     pub fn of(object: &DynamicObject) -> Standing {
         let conditions = object.data.pointer("/status/conditions").and_then(|found| found.as_array());
         let mut conditions = conditions.into_iter().flatten();
-        let ready = conditions.find(|condition| condition["type"] == "Ready");
+        let ready = conditions.find(|condition| condition["type"] == READY);
         Standing {
             uid: object.uid(),
             generation: object.metadata.generation,

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::writer::{FIRST_PAUSE, LONGEST_PAUSE, now};
-use super::{List, Listener, spread};
-use crate::cluster::{Event, Pool};
+use super::{List, Listener};
+use crate::cluster::{Event, Pool, spread};
 use crate::crd::{IPPool, WeftNode};
 use crate::error::{Error, Result};
 
@@ -158,7 +158,7 @@ impl Reader {
                 }
                 Some(_) => {}
             }
-            let api = Api::<IPPool>::all(self.listener.clients.borrow().clone());
+            let api = Api::<IPPool>::all(self.listener.client());
             let found = api.get_opt(name).await.map_err(|error| Error::request("get", "ippools", error))?;
             // One that is gone already is told of next.
             self.known.extend(found.map(|pool| (name.clone(), (pool, now()))));

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::spread;
-use crate::cluster::Readiness;
+use super::condition;
+use crate::cluster::{Readiness, spread};
 use crate::crd::node::{MOST_UNREACHED, Unreached, WeftNodeStatus};
 
 /// The shortest time from one write to the next that changes details only; each node adds a part of it again.
@@ -74,17 +74,9 @@ impl Report {
         unreached: &BTreeMap<String, String>,
         now: Time,
     ) -> WeftNodeStatus {
-        let word = if ready.ready { "True" } else { "False" };
-        let before = self.written.iter().flat_map(|written| &written.status.conditions);
-        let mut before = before.filter(|before| before.type_ == "Ready" && before.status == word);
-        let condition = Condition {
-            type_: "Ready".into(),
-            status: word.into(),
-            reason: ready.reason.into(),
-            message: ready.message.clone(),
-            observed_generation: None,
-            last_transition_time: before.next().map_or(now, |before| before.last_transition_time.clone()),
-        };
+        let mut before = self.written.iter().flat_map(|written| &written.status.conditions);
+        let before = before.find(|before| before.type_ == condition::READY);
+        let condition = condition::ready(ready, ready.message.clone(), None, before, now);
         let few = unreached.iter().take(MOST_UNREACHED);
         WeftNodeStatus {
             conditions: vec![condition],

@@ -8,15 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use super::known::{Known, Standing};
-use super::{DECLARED, resource, spread};
-use crate::cluster::Readiness;
+use super::writer::time;
+use super::{DECLARED, condition, resource};
+use crate::cluster::{Readiness, Results, spread};
 use crate::error::{Error, Result};
 
 /// So long is a result held back that was there before the object: it is that of another one that had its name, unless
@@ -58,12 +58,7 @@ impl Verdicts {
     }
 
     /// What is to be said now, and when to look again for what is to be said later.
-    pub fn look(
-        &mut self,
-        results: &BTreeMap<String, (i64, Readiness)>,
-        known: &Known,
-        now: Instant,
-    ) -> (Vec<Due>, Option<Instant>) {
+    pub fn look(&mut self, results: &Results, known: &Known, now: Instant) -> (Vec<Due>, Option<Instant>) {
         self.due.retain(|id, _| results.contains_key(id));
         self.judged.retain(|id, _| results.contains_key(id));
         self.told.retain(|id, _| results.contains_key(id));
@@ -158,7 +153,6 @@ fn verdict(
         return None;
     }
     let prefix = format!("node {node}: ");
-    let word = if readiness.ready { "True" } else { "False" };
     let message =
         if readiness.ready { readiness.message.clone() } else { format!("{prefix}{}", readiness.message) };
     let stands = standing.ready.as_ref();
@@ -180,16 +174,7 @@ fn verdict(
         }
         _ => {}
     }
-    let since =
-        stands.filter(|stands| stands.status == word).map(|stands| stands.last_transition_time.clone());
-    Some(Condition {
-        type_: "Ready".into(),
-        status: word.into(),
-        reason: readiness.reason.into(),
-        message,
-        observed_generation: Some(generation),
-        last_transition_time: since.unwrap_or_else(|| Time(Timestamp::now())),
-    })
+    Some(condition::ready(readiness, message, Some(generation), stands, time()))
 }
 
 /// The node whose trouble a message tells of.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
@@ -68,11 +68,6 @@ impl Writer {
     pub fn new(name: &str, listener: Listener, sources: Sources) -> Writer {
         let (report, verdicts) = (Report::new(name), Verdicts::new(name));
         Writer { name: name.to_owned(), listener, sources, report, verdicts }
-    }
-
-    /// The one that is connected now.
-    fn client(&self) -> Client {
-        self.listener.clients.borrow().clone()
     }
 
     pub async fn run(mut self) {
@@ -162,7 +157,7 @@ impl Writer {
     async fn write_record(&self, record: &NodeRecord, node: &Node) -> Result<WeftNode> {
         let mut object = WeftNode::new(&self.name, WeftNodeSpec::of(record));
         object.metadata.owner_references = Some(vec![owner(node)]);
-        let api = Api::<WeftNode>::all(self.client());
+        let api = Api::<WeftNode>::all(self.listener.client());
         let params = PatchParams::apply(MANAGER).force();
         let written = api.patch(&self.name, &params, &Patch::Apply(&object)).await;
         let written = written.map_err(|error| Error::request("patch", "weftnodes", error))?;
@@ -171,7 +166,7 @@ impl Writer {
     }
 
     async fn write_status(&mut self, uid: Option<String>, status: WeftNodeStatus) -> Result<()> {
-        let api = Api::<WeftNode>::all(self.client());
+        let api = Api::<WeftNode>::all(self.listener.client());
         let patch = Patch::Merge(json!({"status": status}));
         match api.patch_status(&self.name, &PatchParams::default(), &patch).await {
             Ok(_) => self.report.wrote(uid.as_deref(), status, now()),
@@ -184,7 +179,7 @@ impl Writer {
 
     /// Says that the node has a network, and takes the taint away that keeps pods off it.
     async fn admit_pods(&self, node: &Node) -> Result<()> {
-        let api = Api::<Node>::all(self.client());
+        let api = Api::<Node>::all(self.listener.client());
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let mut network = conditions.filter(|condition| condition.type_ == "NetworkUnavailable");
         if !network.any(|condition| condition.status == "False") {
@@ -217,7 +212,7 @@ impl Writer {
             self.verdicts.look(&told.results, &known, now())
         };
         for verdict in due {
-            let client = self.client();
+            let client = self.listener.client();
             rest.note(self.verdicts.say(client, verdict).await);
         }
         if let Some(later) = later {
@@ -252,6 +247,6 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn time() -> Time {
+pub(super) fn time() -> Time {
     Time(Timestamp::now())
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::block::seed;
+use super::block::seed;
 
 /// How much longer the wait is for each node that might do the same.
 const EACH: Duration = Duration::from_millis(2);
@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 const STEEPNESS: f64 = 10.0;
 
 /// A number from 0 to below 1 that is this text's.
-pub(super) fn portion(text: &str) -> f64 {
+pub fn portion(text: &str) -> f64 {
     // The last letters of a text hardly reach the high bits of its seed: mixed as SplitMix64 does.
     let mut mixed = seed(text);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ pub(super) fn portion(text: &str) -> f64 {
 }
 
 /// How long one of so many nodes waits before it says what any of them could say.
-pub(super) fn wait_of_one(text: &str, nodes: usize) -> Duration {
+pub fn wait_of_one(text: &str, nodes: usize) -> Duration {
     let longest = EACH.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX)).min(LONGEST);
     // It is above zero, and its logarithm at most zero.
     let portion = 1.0 - portion(text);
