@@ -155,7 +155,8 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         let mut polling_until: Option<Instant> = None;
-        let mut rounds = 0;
+        // Rounds in a row that the hot queues alone have had; at the limit epoll is asked first.
+        let mut rounds = HOT_ROUNDS;
         let mut working_since: Option<Instant> = None;
         while !self.shared.stop.load(Relaxed) {
             let mut now = self.shared.now();
@@ -166,11 +167,12 @@ impl Worker {
             let mut worked = polling_until.is_some() && rounds < HOT_ROUNDS && self.serve_hot(now);
             rounds += 1;
             if !worked {
-                rounds = 0;
                 self.wait(&mut events, polling_until.is_some());
                 now = self.shared.now();
                 self.look_for_watchers(now);
                 worked = self.serve_all(now, &events);
+                // While nothing comes, one question to epoll is cheaper than one to each hot queue.
+                rounds = if worked { 0 } else { HOT_ROUNDS };
             }
             self.run_timers(now);
             if self.shared.generation.load(Acquire) != self.snapshot.config.generation() {
