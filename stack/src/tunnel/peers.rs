@@ -204,7 +204,7 @@ fn open_data(
         IpAddr::V6(_) => ethernet::IPV6,
     };
     let octets = opened.start..opened.start + inner.length;
-    Ok(Some(Inner { port, octets, packet: Some(ethertype) }))
+    Ok(Some(Inner { port, octets, packet: Some(ethertype), sealed: true }))
 }
 
 /// Does what is due for a tunnel's peers.

@@ -33,6 +33,8 @@ pub(super) struct Inner {
     pub octets: Range<usize>,
     /// The EtherType of an IP packet; `None`: it is an Ethernet frame.
     pub packet: Option<u16>,
+    /// It is as the far end has sealed it, checksums included.
+    pub sealed: bool,
 }
 
 /// Why nothing comes of a datagram.
@@ -146,7 +148,7 @@ fn vxlan_inner(
     if octets.len() < ethernet::HEADER_LENGTH {
         return Err(Refusal::Dropped(port, DropReason::TunnelMalformed));
     }
-    Ok(Inner { port, octets, packet: None })
+    Ok(Inner { port, octets, packet: None, sealed: false })
 }
 
 /// Whether a far end may send to this address of ours: to the one that the tunnel speaks from, if it has one.
@@ -187,10 +189,10 @@ fn gre_inner(cx: &mut Context, arrival: &Arrival, packet: &[u8]) -> Result<Inner
     }
     match header.protocol {
         gre::ETHERNET if *ethernet && inner.len() >= ethernet::HEADER_LENGTH => {
-            Ok(Inner { port, octets, packet: None })
+            Ok(Inner { port, octets, packet: None, sealed: false })
         }
         ethernet::IPV4 | ethernet::IPV6 if !*ethernet => {
-            Ok(Inner { port, octets, packet: Some(header.protocol) })
+            Ok(Inner { port, octets, packet: Some(header.protocol), sealed: false })
         }
         gre::ETHERNET if *ethernet => Err(dropped(DropReason::TunnelMalformed)),
         _ => Err(dropped(DropReason::TunnelProtocolUnknown)),
@@ -249,6 +251,7 @@ fn take_in(cx: &Context, inner: &Inner, arrival: &Arrival, datagram: &[u8], batc
     if arrival.source.port() == 0 {
         merged::restore(packet, port.mtu);
     }
+    packet.offload.verified |= inner.sealed;
     match ecn::merge(packet.frame_mut(), arrival.tos) {
         Ok(()) => batch.commit(1),
         Err(ecn::NotCapable) => port.counters(cx.worker).drop(DropReason::TunnelCongestion),
