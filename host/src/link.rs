@@ -36,6 +36,8 @@ pub struct Link {
     pub mtu: u32,
     /// Transmit queue length in packets.
     pub txqueuelen: u32,
+    /// Octets of the longest super-packet that it is given to send; `None`: the kernel does not say.
+    pub gso_max_size: Option<u32>,
     /// Set up by its administrator.
     pub up: bool,
     /// Connected: a TAP that somebody has open, a veth whose other end is up.
@@ -126,6 +128,9 @@ pub struct LinkChange {
     pub mtu: Option<u32>,
     /// Transmit queue length in packets.
     pub txqueuelen: Option<u32>,
+    /// Octets of the longest super-packet that it is given to send, 65,536 by default. What local TCP makes is a little
+    /// shorter, by room for headers.
+    pub gso_max_size: Option<u32>,
     /// Free text of at most 255 bytes; empty takes it away.
     pub alias: Option<String>,
     /// The number of a group that can be removed at once; 0 is that of devices without one.

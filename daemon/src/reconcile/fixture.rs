@@ -1,6 +1,7 @@
 //! Fabrics for tests, briefly.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,8 +9,8 @@ use std::time::SystemTime;
 use weft_stack::MacAddr;
 
 use crate::model::{
-    Attachment, DeviceName, Fabric, InterfaceAddress, Metadata, Mtu, Name, Namespace, Object, Port,
-    PortRoute, Switching,
+    Attachment, Carrier, DeviceName, Fabric, InterfaceAddress, Metadata, Mtu, Name, Namespace, Object, Port,
+    PortRoute, Segment, Switching, Tunnel, TunnelForm, Vni, Vxlan, VxlanRemote,
 };
 
 pub fn name(text: &str) -> Name {
@@ -56,6 +57,16 @@ pub fn address(text: &str) -> InterfaceAddress {
 
 pub fn route(prefix: &str, via: &str) -> PortRoute {
     PortRoute { prefix: prefix.parse().unwrap(), via: via.parse().unwrap() }
+}
+
+/// A VXLAN tunnel of network `net` to 192.0.2.2, by the port that it has from IANA.
+pub fn vxlan() -> Tunnel {
+    let remotes = vec![VxlanRemote { address: "192.0.2.2".parse().unwrap(), macs: Vec::new() }];
+    let port = NonZeroU16::new(4789).unwrap();
+    let vxlan = Vxlan { vni: Vni::new(42).unwrap(), port, remotes, suppress_neighbors: false };
+    let segment = Segment { network: name("net"), vlan: 0 };
+    let form = TunnelForm::Vxlan { segment, carrier: Carrier::Node, vxlan };
+    Tunnel { mtu: None, local: None, form }
 }
 
 /// A fabric of made namespaces and these ports.

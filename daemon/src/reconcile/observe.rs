@@ -146,6 +146,8 @@ pub struct Device {
     pub mtu: u32,
     /// Transmit queue length in packets.
     pub txqueuelen: u32,
+    /// Octets of the longest super-packet that it is given; `None`: the kernel does not say.
+    pub gso_max_size: Option<u32>,
     /// Administratively up.
     pub up: bool,
     /// Interface index of the other end of a veth pair, in that end's namespace.

@@ -138,6 +138,8 @@ pub struct NewDevice {
     pub mtu: u32,
     /// Transmit queue length in packets.
     pub txqueuelen: u32,
+    /// Octets of the longest super-packet; `None`: the kernel's own limit.
+    pub gso_max_size: Option<u32>,
 }
 
 /// The attributes to set on a device; `None` leaves one as it is.
@@ -151,6 +153,8 @@ pub struct Change {
     pub mtu: Option<u32>,
     /// Transmit queue length in packets.
     pub txqueuelen: Option<u32>,
+    /// Octets of the longest super-packet.
+    pub gso_max_size: Option<u32>,
 }
 
 /// What to do, and what is not to be done.

@@ -77,6 +77,7 @@ impl Netlink {
             change.mac.map(|mac| LinkAttribute::Address(mac.to_vec())),
             change.mtu.map(LinkAttribute::Mtu),
             change.txqueuelen.map(LinkAttribute::TxQueueLen),
+            change.gso_max_size.map(LinkAttribute::GsoMaxSize),
             change.alias.clone().map(LinkAttribute::IfAlias),
             change.group.map(LinkAttribute::Group),
         ];

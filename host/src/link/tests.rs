@@ -87,6 +87,7 @@ fn a_device_is_changed_and_removed_with_its_other_end() {
         mac: Some([2, 1, 2, 3, 4, 5]),
         mtu: Some(9000),
         txqueuelen: Some(77),
+        gso_max_size: Some(60_000),
         alias: Some("weft:test:port/web".into()),
         group: None,
         up: Some(true),
@@ -94,8 +95,8 @@ fn a_device_is_changed_and_removed_with_its_other_end() {
     netlink.set_link(index, &change).unwrap();
     let link = netlink.link_by_name("web0").unwrap().unwrap();
     assert_eq!(
-        (link.index, link.mac, link.mtu, link.txqueuelen, link.up),
-        (index, change.mac, 9000, 77, true)
+        (link.index, link.mac, link.mtu, link.txqueuelen, link.gso_max_size, link.up),
+        (index, change.mac, 9000, 77, Some(60_000), true)
     );
     assert_eq!(link.alias, change.alias);
     netlink.set_link(index, &LinkChange { alias: Some(String::new()), ..LinkChange::default() }).unwrap();

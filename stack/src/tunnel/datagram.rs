@@ -68,6 +68,18 @@ const RUN: usize = 64;
 /// Octets that a socket takes in one call: less than an IPv4 or IPv6 packet holds behind its headers.
 const RUN_OCTETS: usize = 65_400;
 
+/// Octets of TCP payload in as many whole segments as one run carries, in IP packets of `mtu` octets at most: a
+/// super-packet that is not longer leaves as one run by every tunnel. `None`: a run carries no two of them.
+pub fn run_payload(mtu: usize) -> Option<usize> {
+    /// Of IPv4 and TCP with timestamps (RFC 9293 section 3.1, RFC 7323 section 3.2). IPv6's is longer, so that its segments are
+    /// shorter, and no more of them fit.
+    const HEADERS: usize = 52;
+    /// What WireGuard adds to a packet that is as long as the MTU; VXLAN and an Ethernet header add less.
+    const ENCAPSULATION: usize = 32;
+    let segments = (RUN_OCTETS / (mtu + ENCAPSULATION)).min(RUN);
+    (segments > 1 && mtu > HEADERS).then(|| segments * (mtu - HEADERS))
+}
+
 /// Octets of datagrams that one round may make.
 const ROUND_OCTETS: usize = 16 * 1024 * 1024;
 

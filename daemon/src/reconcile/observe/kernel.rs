@@ -357,6 +357,7 @@ fn device(marks: &Marks, link: Link) -> Device {
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
         txqueuelen: link.txqueuelen,
+        gso_max_size: link.gso_max_size,
         up: link.up,
         peer: link.peer_index.filter(|_| kind == DeviceKind::Veth),
         carrier: link.carrier,

@@ -5,10 +5,20 @@
 
 use std::collections::BTreeSet;
 
+use weft_stack::tunnel::datagram::run_payload;
+
 use super::{Action, Change, Operation, Planner, Subject};
-use crate::model::{Name, Port};
+use crate::model::{Name, Port, TunnelForm};
 use crate::reconcile::observe::Device;
+use crate::reconcile::picture::lives;
 use crate::reconcile::place::Place;
+
+/// What a device's limit is as the kernel makes it (`GSO_LEGACY_MAX_SIZE` in `linux/netdevice.h`).
+const GSO_MAX_SIZE: u32 = 65_536;
+
+/// What the kernel's TCP takes off that limit for headers (`MAX_TCP_HEADER` and one more in `sk_setup_caps`), at most: where it
+/// takes less, the rest is less than a segment.
+const TCP_HEADERS: usize = 321;
 
 impl Planner<'_> {
     /// Plans what a device that exists still lacks.
@@ -18,7 +28,7 @@ impl Planner<'_> {
             return;
         }
         let wanted = port.device.as_str().to_owned();
-        let change = difference(port, device);
+        let change = difference(port, device, self.gso_max_size(port));
         let down = device.up && (change.name.is_some() || change.mac.is_some());
         let mut actions = Vec::new();
         if down {
@@ -54,6 +64,18 @@ impl Planner<'_> {
         self.push_all(name, place, actions);
     }
 
+    /// Octets of the longest super-packet that the Port's device is to be given; `None`: as many as the kernel likes.
+    ///
+    /// Where there are tunnels, one that is longer than a run of datagrams would take a second run for the rest of it,
+    /// and all the way to the far end's containers everything that is done for a packet would be done twice.
+    pub(super) fn gso_max_size(&self, port: &Port) -> Option<u32> {
+        let runs =
+            |form: &TunnelForm| matches!(form, TunnelForm::Vxlan { .. } | TunnelForm::WireGuard { .. });
+        let tunnels = self.fabric.tunnels.values().any(|tunnel| lives(tunnel) && runs(&tunnel.spec.form));
+        let payload = run_payload(port.mtu.get() as usize).filter(|_| tunnels)?;
+        u32::try_from(payload + TCP_HEADERS).ok()
+    }
+
     fn push_all(&mut self, name: &Name, place: &Place, actions: Vec<Action>) {
         let subject = Subject::Port(name.clone());
         let step = |action| Operation { subject: subject.clone(), place: place.clone(), action };
@@ -62,12 +84,14 @@ impl Planner<'_> {
 }
 
 /// The attributes in which `device` differs from what `port` wishes.
-fn difference(port: &Port, device: &Device) -> Change {
+fn difference(port: &Port, device: &Device, gso_max_size: Option<u32>) -> Change {
     let name = port.device.as_str();
+    let wanted = gso_max_size.unwrap_or(GSO_MAX_SIZE);
     Change {
         name: (device.name != name).then(|| name.to_owned()),
         mac: (device.mac != Some(port.mac)).then_some(port.mac),
         mtu: (device.mtu != port.mtu.get()).then(|| port.mtu.get()),
         txqueuelen: (device.txqueuelen != port.txqueuelen).then_some(port.txqueuelen),
+        gso_max_size: device.gso_max_size.filter(|size| *size != wanted).map(|_| wanted),
     }
 }

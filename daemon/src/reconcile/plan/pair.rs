@@ -3,7 +3,7 @@
 //! The stack's end is marked last. One without a mark is the rest of an attempt that was cut short: it
 //! stands in the daemon's own namespace, so it is removed with its peer and made anew.
 
-use super::tap::{keeper, new_device};
+use super::tap::keeper;
 use super::{Action, Change, Operation, Planner, Refusal, Subject};
 use crate::model::{Name, Port};
 use crate::reconcile::observe::{Device, DeviceKind};
@@ -61,7 +61,7 @@ impl Planner<'_> {
     fn make_pair(&mut self, name: &Name, port: &Port, place: &Place) {
         self.remove_host_end(name);
         let subject = Subject::Port(name.clone());
-        let action = Action::MakeVeth { device: new_device(port), host_end: host_end(name) };
+        let action = Action::MakeVeth { device: self.new_device(port), host_end: host_end(name) };
         self.configuring.push(Operation { subject: subject.clone(), place: place.clone(), action });
         self.configuring.push(Operation { subject, place: Place::Ports, action: Action::Up(host_end(name)) });
         self.configure_new(name, port, place);

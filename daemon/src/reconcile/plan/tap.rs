@@ -18,7 +18,7 @@ impl Planner<'_> {
                 self.configure(name, port, &place, device);
             }
             _ => {
-                let action = Action::MakeTap(new_device(port));
+                let action = Action::MakeTap(self.new_device(port));
                 self.configuring.push(Operation {
                     subject: Subject::Port(name.clone()),
                     place: place.clone(),
@@ -28,6 +28,17 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The attributes that the Port's device is made with.
+    pub(super) fn new_device(&self, port: &Port) -> NewDevice {
+        NewDevice {
+            name: port.device.as_str().to_owned(),
+            mac: port.mac,
+            mtu: port.mtu.get(),
+            txqueuelen: port.txqueuelen,
+            gso_max_size: self.gso_max_size(port),
+        }
     }
 
     /// Refuses a Port whose device name is held by a device that stays.
@@ -73,14 +84,4 @@ pub(super) fn keeper<'a>(
         view.owned_by(name).filter(|device| device.kind == kind && device.taken.is_none()).collect();
     devices.sort_by_key(|device| (device.name != port.device.as_str(), device.index));
     devices.first().copied()
-}
-
-/// The attributes that the Port's device is made with.
-pub(super) fn new_device(port: &Port) -> NewDevice {
-    NewDevice {
-        name: port.device.as_str().to_owned(),
-        mac: port.mac,
-        mtu: port.mtu.get(),
-        txqueuelen: port.txqueuelen,
-    }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::model::{Attachment, Mtu, Namespace};
-use crate::reconcile::fixture::{address, adopt, fabric, name, port, route};
+use crate::reconcile::fixture::{address, adopt, fabric, name, object, port, route, vxlan};
 
 mod chosen;
 mod random;
@@ -21,6 +21,7 @@ fn foreign(index: u32, name: &str) -> Device {
         mac: None,
         mtu: 1500,
         txqueuelen: 500,
+        gso_max_size: Some(65_536),
         up: true,
         peer: None,
         taken: None,

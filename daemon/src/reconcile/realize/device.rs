@@ -97,6 +97,7 @@ impl Run<'_> {
             mac: change.mac.map(|mac| mac.0),
             mtu: change.mtu,
             txqueuelen: change.txqueuelen,
+            gso_max_size: change.gso_max_size,
             ..LinkChange::default()
         };
         self.set(place, device, &change)?;

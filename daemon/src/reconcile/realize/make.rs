@@ -45,6 +45,7 @@ impl Run<'_> {
             mac: Some(device.mac.0),
             mtu: Some(device.mtu),
             txqueuelen: Some(device.txqueuelen),
+            gso_max_size: device.gso_max_size,
             alias: Some(mark),
             ..LinkChange::default()
         };
@@ -85,7 +86,7 @@ impl Run<'_> {
             let _entered = peer_netns.enter()?;
             prepare(&mut self.kernel.parameters, &device.name, listens);
         }
-        self.set(place, &device.name, &mark)?;
+        self.set(place, &device.name, &LinkChange { gso_max_size: device.gso_max_size, ..mark.clone() })?;
         self.seclude(host_end)?;
         self.set(&Place::Ports, host_end, &mark)
     }

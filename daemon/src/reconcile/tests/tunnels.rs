@@ -1,32 +1,21 @@
 //! The sockets that Tunnels need.
 
-use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use super::lab::{self, Lab};
 use super::{fabric, name, object};
-use crate::model::{Carrier, Fabric, Kind, Segment, Tunnel, TunnelForm, Vni, Vxlan, VxlanRemote};
+use crate::model::{Fabric, Kind};
 use crate::reconcile::agenda::News;
+use crate::reconcile::fixture::vxlan;
 use crate::reconcile::pass::Outcome;
 use crate::status::Report;
 
 const PORT: u16 = 4789;
 
 fn tunneled() -> Fabric {
-    let remotes = vec![VxlanRemote { address: "192.0.2.2".parse().unwrap(), macs: Vec::new() }];
-    let vxlan = Vxlan {
-        vni: Vni::new(42).unwrap(),
-        port: NonZeroU16::new(PORT).unwrap(),
-        remotes,
-        suppress_neighbors: false,
-    };
-    let segment = Segment { network: name("net"), vlan: 0 };
-    let form = TunnelForm::Vxlan { segment, carrier: Carrier::Node, vxlan };
     let mut fabric = fabric(&[], Vec::new());
     fabric.networks.insert(name("net"), std::sync::Arc::new(object("net", lab::network())));
-    fabric
-        .tunnels
-        .insert(name("far"), std::sync::Arc::new(object("far", Tunnel { mtu: None, local: None, form })));
+    fabric.tunnels.insert(name("far"), std::sync::Arc::new(object("far", vxlan())));
     fabric
 }
 

@@ -8,6 +8,7 @@ use crate::config::{
     WireGuardPeer, WireGuardSpec,
 };
 use crate::packet::{Gso, GsoKind, Offload, PartialChecksum};
+use crate::tunnel::datagram::run_payload;
 use crate::tunnel::datagram::{Arrival, Datagram};
 use crate::tunnel::wireguard::{PresharedKey, PrivateKey};
 use crate::tunnel::{Inbox, Load, Underlay};
@@ -281,6 +282,19 @@ fn a_super_packet_is_one_run_of_datagrams_and_comes_out_as_it_was() {
     assert_eq!(out.offload.gso.map(|gso| gso.size), Some(1300));
     assert_eq!(out.frame()[54..], original[54..], "the payload");
     assert_eq!(out.frame()[..18], original[..18]);
+}
+
+#[test]
+fn what_is_not_longer_than_a_runs_payload_leaves_as_one_run() {
+    for mtu in [1100, 1280, 1340] {
+        let (segment, payload) = (mtu - 52, run_payload(mtu).unwrap());
+        let runs = |payload| {
+            let (mut a, _) = stretched(vxlan(42, &[B]), vxlan(42, &[A]));
+            a.receive("a1", super_packet(payload, segment as u16)).1.len()
+        };
+        assert_eq!((payload % segment, runs(payload), runs(payload + 2 * segment)), (0, 1, 2), "{mtu}");
+    }
+    assert_eq!(run_payload(65_000), None);
 }
 
 #[test]

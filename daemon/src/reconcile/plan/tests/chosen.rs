@@ -70,6 +70,25 @@ fn what_was_made_needs_nothing_more() {
 }
 
 #[test]
+fn super_packets_are_as_long_as_a_run_of_datagrams_while_there_is_a_tunnel() {
+    let ports = vec![port("a", Tap(name("web")), "eth0"), port("b", Veth(name("web")), "eth1")];
+    let mut fabric = fabric(&[("web", Namespace::Make)], ports);
+    let mut kernel = Kernel::new();
+    kernel.run(&all(&kernel, &fabric));
+    fabric.tunnels.insert(name("far"), Arc::new(object("far", vxlan())));
+    // 42 segments of 1,448 octets.
+    for expected in [42 * 1448 + 321, 65_536] {
+        let plan = all(&kernel, &fabric);
+        let limits = Change { gso_max_size: Some(expected), ..Change::default() };
+        let changes = ["eth0", "eth1"].map(|device| Action::Change(device.into(), limits.clone()));
+        assert_eq!(actions(&plan), changes.iter().collect::<Vec<_>>());
+        kernel.run(&plan);
+        assert_eq!(all(&kernel, &fabric), Plan::default());
+        delete(fabric.tunnels.get_mut(&name("far")).unwrap());
+    }
+}
+
+#[test]
 fn a_foreign_device_with_the_wanted_name_is_left_alone_and_named() {
     let fabric = fabric(&[], vec![port("node", Host, "weft0")]);
     let mut kernel = Kernel::new();

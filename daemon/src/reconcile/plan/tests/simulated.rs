@@ -162,6 +162,7 @@ impl Kernel {
         device.mac = change.mac.or(device.mac);
         device.mtu = change.mtu.unwrap_or(device.mtu);
         device.txqueuelen = change.txqueuelen.unwrap_or(device.txqueuelen);
+        device.gso_max_size = change.gso_max_size.or(device.gso_max_size);
         device.name = change.name.clone().unwrap_or(device.name.clone());
     }
 
@@ -191,6 +192,7 @@ fn made(subject: &Subject, new: &NewDevice, kind: DeviceKind) -> Device {
         mac: Some(new.mac),
         mtu: new.mtu,
         txqueuelen: new.txqueuelen,
+        gso_max_size: new.gso_max_size.or(Some(65_536)),
         up: false,
         peer: None,
         taken: None,
