@@ -20,7 +20,7 @@ pub use difference::differences;
 pub use keys::{GivenKeys, TunnelKeys};
 pub use nat::{Masquerade, PortMapping, Protocol};
 pub use tunnel::{Carrier, Gre, Link, Peer, Segment, Tunnel, TunnelForm, Vxlan, VxlanRemote, WireGuard};
-pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni, fnv1a};
+pub use types::{DeviceName, Kind, Mtu, Name, ObjectRef, ValueError, VlanId, Vni, fnv1a, on_vlan};
 pub use violation::Violation;
 
 mod addressing;

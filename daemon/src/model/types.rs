@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
+use weft_stack::config::UNTAGGED;
 
 /// Why a small value cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -286,6 +287,11 @@ impl fmt::Display for VlanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
+}
+
+/// Where in a Network that is, in words: "untagged" or "on VLAN 7".
+pub fn on_vlan(vlan: u16) -> String {
+    if vlan == UNTAGGED { "untagged".to_owned() } else { format!("on VLAN {vlan}") }
 }
 
 /// A VXLAN network identifier (RFC 7348 section 5): 24 bits.

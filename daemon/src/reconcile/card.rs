@@ -4,18 +4,19 @@ use std::ops::RangeInclusive;
 
 use weft_host::packet::Tags;
 
+use super::picture::lives;
 use super::place::is_uplink;
-use crate::model::{Fabric, Name, Port};
+use crate::model::{Fabric, Name, Object, Port};
+
+/// Whether a Port lives and is the network card of this name.
+pub fn is_card(port: &Object<Port>, card: &str) -> bool {
+    lives(port) && is_uplink(&port.spec) && port.spec.device == *card
+}
 
 /// The other Ports that live and are the card that `port` is.
 pub fn sharing<'a>(fabric: &'a Fabric, name: &'a Name, port: &'a Port) -> impl Iterator<Item = &'a Name> {
-    let others = fabric.ports.iter().filter(move |(other, there)| {
-        *other != name
-            && there.metadata.deleting.is_none()
-            && is_uplink(&there.spec)
-            && there.spec.device == port.device
-    });
-    others.map(|(other, _)| other)
+    let others = fabric.ports.iter().filter(move |(other, _)| *other != name);
+    others.filter(|(_, there)| is_card(there, port.device.as_str())).map(|(other, _)| other)
 }
 
 /// What the end of `port` shall hear; `None`: all, as nobody shares its card.

@@ -18,7 +18,7 @@ use crate::ipam::{Asked, Ledger};
 use crate::model::nat::Families;
 use crate::model::{
     AddressRange, Endpoint, Fabric, InterfaceAddress, Kind, Name, Namespace, Network, Object, ObjectRef,
-    Port, PortMapping, Violation, VlanId, fnv1a,
+    Port, PortMapping, Violation, VlanId, fnv1a, on_vlan,
 };
 
 mod vlan;
@@ -223,14 +223,11 @@ fn is_same(before: &Picture, port: &Object<Port>, wish: &AttachWish) -> Result<b
     if same_place && port.spec.network != wish.network {
         return taken(format!("{} is on Network/{} already", endpoint.interface, port.spec.network));
     }
-    let on = port.spec.switching.vlans.own();
-    if let Some(vlan) = wish.vlan.filter(|vlan| same_place && on != Some(vlan.get())) {
-        let (network, on) = (&port.spec.network, on.filter(|on| *on != UNTAGGED));
-        let on = on.map_or_else(|| "untagged".to_owned(), |on| format!("on VLAN {on}"));
-        return taken(format!(
-            "{} is {on} of Network/{network} already, not on VLAN {vlan}",
-            endpoint.interface
-        ));
+    let on = port.spec.switching.vlans.own().unwrap_or(UNTAGGED);
+    if let Some(vlan) = wish.vlan.filter(|vlan| same_place && on != vlan.get()) {
+        let (interface, network) = (&endpoint.interface, &port.spec.network);
+        let (on, wanted) = (on_vlan(on), on_vlan(vlan.get()));
+        return taken(format!("{interface} is {on} of Network/{network} already, not {wanted}"));
     }
     Ok(same_place)
 }

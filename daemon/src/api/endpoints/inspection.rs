@@ -11,7 +11,7 @@ use weft_host::netns::NetNs;
 use weft_stack::config::UNTAGGED;
 use weft_stack::{MacAddr, Prefix};
 
-use crate::model::{Fabric, InterfaceAddress, Name, Port, VlanId};
+use crate::model::{Fabric, InterfaceAddress, Name, Port, VlanId, on_vlan};
 use crate::reconcile::Folders;
 
 /// What must be so; `None`: as the Port was made.
@@ -39,8 +39,8 @@ pub fn inspect(fabric: &Fabric, folders: &Folders, name: &Name, expected: &Expec
     }
     let on = port.switching.vlans.own().unwrap_or(UNTAGGED);
     if let Some(vlan) = expected.vlan.filter(|vlan| vlan.get() != on) {
-        let on = if on == UNTAGGED { "untagged".to_owned() } else { format!("on VLAN {on}") };
-        return Err(format!("Port/{name} is {on} of Network/{}, not on VLAN {vlan}", port.network));
+        let (on, wanted) = (on_vlan(on), on_vlan(vlan.get()));
+        return Err(format!("Port/{name} is {on} of Network/{}, not {wanted}", port.network));
     }
     let space = port.attachment.namespace().ok_or_else(|| format!("Port/{name} has no namespace"))?;
     let namespace = fabric.namespaces.get(space).ok_or_else(|| format!("Namespace/{space} is gone"))?;

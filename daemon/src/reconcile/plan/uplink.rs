@@ -6,8 +6,9 @@
 
 use super::{Action, Operation, Planner, Refusal, Subject};
 use crate::model::{Name, Port};
+use crate::reconcile::card::is_card;
 use crate::reconcile::observe::{Device, PlaceView};
-use crate::reconcile::place::{Place, is_uplink};
+use crate::reconcile::place::Place;
 
 impl Planner<'_> {
     /// Plans for an `uplink` Port.
@@ -39,8 +40,7 @@ impl Planner<'_> {
 
     /// Whether a Port that lives is this card.
     fn is_uplink_of(&self, name: &Name, device: &Device) -> bool {
-        let port = self.fabric.ports.get(name).filter(|port| port.metadata.deleting.is_none());
-        port.is_some_and(|port| is_uplink(&port.spec) && port.spec.device == *device.name)
+        self.fabric.ports.get(name).is_some_and(|port| is_card(port, &device.name))
     }
 
     /// Hands a card whose Port goes on to another Port that shares it, and whose mark fits the card's alias; whether

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use weft_stack::config::{PortVlans, UNTAGGED};
 
 use crate::error::{Error, Result};
-use crate::model::{Attachment, Fabric, InterfaceAddress, Name, Network, Violation, VlanId, parse};
+use crate::model::{Attachment, Fabric, InterfaceAddress, Name, Network, Violation, VlanId, on_vlan, parse};
 
 /// The VLAN of an attachment to this Network, 0 for the untagged segment.
 ///
@@ -34,13 +34,12 @@ pub(in crate::store) fn chosen(
 /// Refuses addresses of somebody else that are of another VLAN's subnets. What else may be wrong with them is found
 /// with the Port.
 pub(super) fn check_given(given: &[String], vlan: u16, name: &Name, network: &Network) -> Result<()> {
-    let on = |vlan| if vlan == UNTAGGED { "untagged".to_owned() } else { format!("on VLAN {vlan}") };
     let mut violations = Vec::new();
     for (index, text) in given.iter().enumerate() {
         let Ok(InterfaceAddress { address, .. }) = parse::interface_address(text) else { continue };
         let subnet = network.subnets.iter().find(|subnet| subnet.prefix.contains(address));
         if let Some(subnet) = subnet.filter(|subnet| subnet.vlan != vlan) {
-            let (prefix, there, here) = (subnet.prefix, on(subnet.vlan), on(vlan));
+            let (prefix, there, here) = (subnet.prefix, on_vlan(subnet.vlan), on_vlan(vlan));
             let description =
                 format!("{address} is of {prefix} of Network/{name}, which is {there}, one {here} expected");
             violations.push(Violation { field: format!("given.addresses[{index}]"), description });
