@@ -57,12 +57,13 @@ pub(crate) fn open(
 ) -> Option<PortId> {
     let mut port = None;
     let mut run = Run::default();
+    let mut segment = None;
     while batch.packets().len() < BATCH {
         let held = cursor.held.take();
         let Some((arrival, datagram)) = next(inbox, cursor) else { break };
         let found = match held {
             Some(inner) => Ok(inner),
-            None => inner(cx, underlay, &mut run, &arrival, datagram),
+            None => inner(cx, underlay, (&mut run, &mut segment), &arrival, datagram),
         };
         match found {
             Ok(inner) if port.is_some_and(|port| port != inner.port) => {
@@ -110,7 +111,7 @@ fn refuse(cx: &Context, refusal: &Refusal) {
 fn inner(
     cx: &mut Context,
     underlay: Underlay,
-    run: &mut Run,
+    (run, segment): (&mut Run, &mut Option<Segment>),
     arrival: &Arrival,
     datagram: &mut [u8],
 ) -> Result<Inner, Refusal> {
@@ -121,9 +122,39 @@ fn inner(
         }
         Underlay::Udp(port) => {
             let ends = (arrival.source.ip(), arrival.local);
-            vxlan_inner(cx, Carried::ByNode, port, ends, datagram)
+            if let Some(inner) = segment.as_ref().and_then(|segment| segment.inner(ends, datagram)) {
+                return Ok(inner);
+            }
+            let inner = vxlan_inner(cx, Carried::ByNode, port, ends, datagram)?;
+            *segment = Segment::of(ends, datagram, inner.port);
+            Ok(inner)
         }
         Underlay::Gre => gre_inner(cx, arrival, datagram),
+    }
+}
+
+/// What a VXLAN datagram was found to be of: others of the same far end and header are of the same.
+#[derive(Debug)]
+struct Segment {
+    ends: (IpAddr, IpAddr),
+    header: [u8; vxlan::HEADER_LENGTH],
+    port: PortId,
+}
+
+impl Segment {
+    fn of(ends: (IpAddr, IpAddr), datagram: &[u8], port: PortId) -> Option<Segment> {
+        Some(Segment { ends, header: *datagram.first_chunk()?, port })
+    }
+
+    fn inner(&self, ends: (IpAddr, IpAddr), datagram: &[u8]) -> Option<Inner> {
+        let octets = vxlan::HEADER_LENGTH..datagram.len();
+        let same = self.ends == ends && datagram.first_chunk() == Some(&self.header);
+        (same && octets.len() >= ethernet::HEADER_LENGTH).then_some(Inner {
+            port: self.port,
+            octets,
+            packet: None,
+            sealed: false,
+        })
     }
 }
 
