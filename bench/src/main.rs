@@ -1,13 +1,12 @@
 //! Weft side by side with its peers, and its stack alone: runs scenarios and writes one report.
 //!
-//! `weft-bench` measures; `weft-bench instructions` counts what the processor executes for a packet. `weft-bench
-//! respond` and `weft-bench request` are the two ends of its own round-trip generator, which it starts in the
-//! containers, and `weft-bench execute` is what it runs under valgrind.
+//! `weft-bench` measures; `weft-bench instructions` counts what the processor executes for a packet. `weft-bench send`
+//! and `weft-bench count` are the two ends of its own datagram generator, which it starts in the containers, and `weft-bench execute` is what it runs under valgrind.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,10 +18,11 @@ use crate::stack::Load;
 
 mod cluster;
 mod cni;
+mod datagrams;
 mod generator;
+mod machine;
 mod measure;
 mod report;
-mod round_trip;
 mod scenario;
 mod site;
 mod stack;
@@ -50,12 +50,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer every message of the round-trip generator.
+    /// Send datagrams as fast as possible and print how many a second.
     #[command(hide = true)]
-    Respond { address: SocketAddr },
-    /// Send messages back to back and print the median round trip in microseconds.
+    Send { sink: SocketAddr, octets: usize, seconds: u64 },
+    /// Count the datagrams that come, and print what came as JSON.
     #[command(hide = true)]
-    Request { address: SocketAddr, seconds: u64 },
+    Count { address: SocketAddrV4, seconds: u64 },
     /// Attach or detach containers by a CNI plugin, and print how many milliseconds each took.
     #[command(hide = true)]
     Churn { plugin: PathBuf, verb: String, first: usize, count: usize, at_once: usize },
@@ -74,10 +74,15 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut out = std::io::stdout();
     match arguments.command {
-        Some(Command::Respond { address }) => round_trip::respond(address),
-        Some(Command::Request { address, seconds }) => {
-            let median = round_trip::request(address, Duration::from_secs(seconds))?;
-            Ok(writeln!(out, "{median:.3}")?)
+        Some(Command::Send { sink, octets, seconds }) => {
+            let rate = datagrams::send(sink, octets, Duration::from_secs(seconds))?;
+            Ok(writeln!(out, "{rate:.1}")?)
+        }
+        Some(Command::Count { address, seconds }) => {
+            let sink = datagrams::Sink::bind(address)?;
+            writeln!(out, "bound")?;
+            let arrival = sink.count(Duration::from_secs(seconds))?;
+            Ok(writeln!(out, "{}", serde_json::to_string(&arrival)?)?)
         }
         Some(Command::Churn { plugin, verb, first, count, at_once }) => {
             cni::churn(&plugin, &verb, first, count, at_once)

@@ -1,7 +1,6 @@
 //! Runs one scenario. Weft and its peer take turns, so that a slow minute of the machine meets both; the stack
 //! alone has nobody to take turns with.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +8,20 @@ use anyhow::{Context, Result};
 
 use crate::cni::{self, Churn, Side};
 use crate::generator::{self, Sample};
-use crate::report::{CpuCost, Edges, Figures, Growth, Measured, Outcome, PeerFigures};
+use crate::report::{Beside, CpuCost, Edges, Figures, Growth, Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Comparison, Reference, Scenario, Work};
 use crate::site::Site;
 use crate::stack::{self, Figure, Load, Run};
-use crate::statistics::{busy_seconds, edges, median};
+use crate::statistics::{edges, median};
 
 /// What one side gave, run by run.
 #[derive(Debug, Default)]
 struct Series {
     figures: Vec<f64>,
-    /// CPU seconds of the whole machine for each GB received.
+    /// CPU seconds of the whole machine, in the generator's unit for them.
     cpu: Vec<f64>,
+    /// The generator's further figures.
+    details: Vec<Vec<f64>>,
 }
 
 /// Runs a scenario `runs` times. `report` is where the report goes; profiles lie beside it.
@@ -115,7 +116,7 @@ fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
     let middle = |figures: &[f64]| median(figures).context("no run was made");
     let ratio = middle(&weft)? / middle(&peer_runs)?;
     let growth = churn.grows().then(|| growth(&times)).flatten();
-    let beside = PeerFigures { peer: cni::PEER, peer_runs, ratio, cpu: None, growth };
+    let beside = PeerFigures { peer: cni::PEER, peer_runs, ratio, cpu: None, growth, details: Vec::new() };
     Ok(Outcome {
         id: scenario.id,
         unit: "ms",
@@ -136,18 +137,17 @@ fn growth([weft, peer]: &[Vec<f64>; 2]) -> Option<Growth> {
 
 impl Series {
     fn measure(&mut self, comparison: &Comparison, site: &Site) -> Result<()> {
-        let before = busy()?;
-        let Sample { figure, octets } = generator::run(comparison.generator, site)?;
+        let Sample { figure, cpu, details } = generator::run(comparison.generator, site)?;
         self.figures.push(figure);
-        if octets > 0.0 {
-            self.cpu.push((busy()? - before) / (octets / 1e9));
-        }
+        self.cpu.push(cpu);
+        self.details.push(details);
         Ok(())
     }
-}
 
-fn busy() -> Result<f64> {
-    busy_seconds(&fs::read_to_string("/proc/stat")?).context("/proc/stat has no line of all CPUs")
+    /// The median of one of the generator's further figures.
+    fn detail(&self, index: usize) -> Option<f64> {
+        median(&self.details.iter().filter_map(|run| run.get(index).copied()).collect::<Vec<_>>())
+    }
 }
 
 fn progress(
@@ -169,18 +169,24 @@ fn progress(
 
 fn outcome(scenario: &Scenario, comparison: &Comparison, weft: Series, peer: Series) -> Result<Outcome> {
     let middle = |figures: &[f64]| median(figures).context("no run was made");
-    let cpu =
-        median(&weft.cpu).zip(median(&peer.cpu)).map(|(weft, peer)| CpuCost { unit: "s/GB", weft, peer });
+    let generator = comparison.generator;
+    let unit = generator.cpu_unit();
+    let cpu = median(&weft.cpu).zip(median(&peer.cpu)).map(|(weft, peer)| CpuCost { unit, weft, peer });
+    let details = generator.details().iter().enumerate().filter_map(|(index, detail)| {
+        let (weft, peer) = weft.detail(index).zip(peer.detail(index))?;
+        Some(Beside { name: detail.name, unit: detail.unit, weft, peer })
+    });
     Ok(Outcome {
         id: scenario.id,
-        unit: comparison.generator.unit(),
-        better: comparison.generator.better(),
+        unit: generator.unit(),
+        better: generator.better(),
         measured: Measured::Beside(PeerFigures {
             peer: comparison.peer.name(),
             ratio: middle(&weft.figures)? / middle(&peer.figures)?,
-            peer_runs: peer.figures,
             cpu,
             growth: None,
+            details: details.collect(),
+            peer_runs: peer.figures,
         }),
         weft: weft.figures,
     })
@@ -192,13 +198,18 @@ mod tests {
     use crate::scenario::SCENARIOS;
 
     #[test]
-    fn the_ratio_is_that_of_the_medians() {
-        let weft = Series { figures: vec![10.0, 30.0, 20.0], cpu: vec![] };
-        let peer = Series { figures: vec![50.0, 40.0, 1.0], cpu: vec![] };
+    fn ratio_and_details_are_those_of_the_medians() {
+        let weft =
+            Series { figures: vec![10.0, 30.0, 20.0], details: vec![vec![7.0], vec![9.0]], cpu: vec![] };
+        let peer = Series { figures: vec![50.0, 40.0, 1.0], details: vec![vec![4.0]], cpu: vec![] };
         let Work::Beside(comparison) = &SCENARIOS[0].work else { panic!("the first scenario has a peer") };
         let outcome = outcome(&SCENARIOS[0], comparison, weft, peer).unwrap();
         let Measured::Beside(figures) = outcome.measured else { panic!("compared with a peer") };
         assert_eq!(figures.ratio, 0.5);
         assert!(figures.cpu.is_none());
+        let [Beside { name: "context switches", unit: "/GB", weft: 8.0, peer: 4.0 }] = figures.details[..]
+        else {
+            panic!("{:?}", figures.details)
+        };
     }
 }

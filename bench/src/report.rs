@@ -71,6 +71,22 @@ pub struct PeerFigures {
     /// What came of doing it again and again, where each time leaves something behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
+    /// What else was told of both.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Beside>,
+}
+
+/// A further figure of both sides, medians of the runs.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Beside {
+    /// What it is.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// With Weft.
+    pub weft: f64,
+    /// With the peer.
+    pub peer: f64,
 }
 
 /// How a series goes on from its first fifty values to its last fifty.
@@ -96,7 +112,7 @@ pub struct Edges {
 /// CPU time of the whole machine, medians of the runs.
 #[derive(Debug, Serialize)]
 pub struct CpuCost {
-    /// CPU seconds for each GB that was received.
+    /// CPU seconds by what arrived: for each GB, million packets, or thousand round trips.
     pub unit: &'static str,
     /// While Weft moved it.
     pub weft: f64,
@@ -146,8 +162,9 @@ impl Report {
                 "SPREAD",
                 "PEER",
                 "RATIO",
-                "CPU s/GB",
+                "CPU",
                 "GROWTH",
+                "ALSO",
                 "PEER'S NAME",
             ];
             tables.push(table(heading, &beside));
@@ -174,8 +191,9 @@ fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     [line(&heading), rule].into_iter().chain(rows.iter().map(line)).collect()
 }
 
-fn beside_peer(outcome: &Outcome) -> Option<[String; 10]> {
-    let Measured::Beside(PeerFigures { peer, peer_runs, ratio, cpu, growth }) = &outcome.measured else {
+fn beside_peer(outcome: &Outcome) -> Option<[String; 11]> {
+    let Measured::Beside(PeerFigures { peer, peer_runs, ratio, cpu, growth, details }) = &outcome.measured
+    else {
         return None;
     };
     Some([
@@ -189,10 +207,16 @@ fn beside_peer(outcome: &Outcome) -> Option<[String; 10]> {
         spread(&outcome.weft),
         figure(median(peer_runs)),
         figure(Some(*ratio)),
-        cpu.as_ref().map_or("-".into(), |cpu| format!("{:.2}/{:.2}", cpu.weft, cpu.peer)),
+        cpu.as_ref().map_or("-".into(), |cpu| format!("{:.2}/{:.2} {}", cpu.weft, cpu.peer, cpu.unit)),
         growth.as_ref().map_or("-".into(), |it| format!("{:.2}/{:.2}", it.weft.ratio, it.peer.ratio)),
+        also(details),
         (*peer).into(),
     ])
+}
+
+fn also(details: &[Beside]) -> String {
+    let word = |it: &Beside| format!("{} {:.1}/{:.1} {}", it.name, it.weft, it.peer, it.unit);
+    if details.is_empty() { "-".into() } else { details.iter().map(word).collect::<Vec<_>>().join(", ") }
 }
 
 fn alone(outcome: &Outcome) -> Vec<[String; 8]> {
@@ -250,6 +274,7 @@ mod tests {
             ratio: 1.75,
             cpu: None,
             growth: None,
+            details: vec![Beside { name: "p99", unit: "us", weft: 90.0, peer: 50.5 }],
         })
     }
 
@@ -268,6 +293,7 @@ mod tests {
         let expected = json!({"scenarios": [{
             "id": "l2-rr", "unit": "us", "better": "lower", "weft": [30.0, 40.0],
             "peer": "kernel bridge + veth", "peer_runs": [20.0, 20.0], "ratio": 1.75,
+            "details": [{"name": "p99", "unit": "us", "weft": 90.0, "peer": 50.5}],
         }]});
         assert_eq!(serde_json::to_value(report(beside())).unwrap(), expected);
     }
@@ -288,6 +314,7 @@ mod tests {
         let row = table.lines().nth(2).unwrap();
         assert_eq!(row.split('|').nth(4).map(str::trim), Some("35.00"));
         assert!(row.contains("30.00..40.00") && row.contains("1.75"), "{table}");
+        assert!(row.contains("p99 90.0/50.5 us"), "{table}");
         let table = report(alone()).tables();
         assert_eq!(table.lines().count(), 4, "{table}");
         assert!(

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use weft_testkit::PortKind;
+use weft_testkit::PortKind::{Tap, Veth};
+
+use Encapsulation::{Gretap, Vxlan, WireGuard};
 
 use crate::cni::Churn;
 use crate::stack::{Frames, Load};
@@ -23,9 +26,11 @@ pub enum Better {
 pub enum Peer {
     /// The kernel's bridge with veth pairs.
     KernelBridge,
+    /// The kernel routing between two bridges with veth pairs.
+    KernelRouter,
     /// The kernel's vxlan device.
     KernelVxlan,
-    /// Open vSwitch with its userspace datapath, and GRE of Ethernet frames.
+    /// Open vSwitch with its userspace datapath: between containers, or with GRE of Ethernet frames.
     OpenVSwitch,
     /// A WireGuard in userspace.
     WireGuard(WireGuardProgram),
@@ -47,6 +52,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::KernelBridge => "kernel bridge + veth",
+            Peer::KernelRouter => "kernel router + veth",
             Peer::KernelVxlan => "kernel vxlan",
             Peer::OpenVSwitch => "Open vSwitch, netdev",
             Peer::WireGuard(program) => program.name,
@@ -59,6 +65,8 @@ impl Peer {
 pub enum Fabric {
     /// A Network of one node.
     Network,
+    /// Two Networks of one node, and a Router between them.
+    Router,
     /// A tunnel between two nodes.
     Tunnel(Encapsulation),
 }
@@ -84,27 +92,79 @@ pub enum Generator {
         /// Length of a run.
         time: Duration,
     },
-    /// 64-octet messages back to back on one TCP connection; the median round trip in microseconds.
+    /// sockperf: 64-octet messages back to back on one TCP connection; the median round trip in microseconds.
     RoundTrip {
-        /// Length of a run.
+        /// Length of a run; a single second is too short for sockperf.
         time: Duration,
     },
+    /// UDP datagrams of one sender, as fast as it can; what comes to the sink.
+    Datagrams {
+        /// Payload of each.
+        octets: usize,
+        /// What of them is counted.
+        count: Count,
+        /// What is measured of a run.
+        time: Duration,
+    },
+}
+
+/// What of datagrams is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Thousands of packets a second.
+    Packets,
+    /// Gbit/s of payload.
+    Payload,
+}
+
+/// A figure beside the scenario's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detail {
+    /// What it is.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
 }
 
 impl Generator {
     /// The unit of what it measures.
     pub fn unit(self) -> &'static str {
         match self {
-            Generator::TcpStreams { .. } => "Gbit/s",
+            Generator::TcpStreams { .. } | Generator::Datagrams { count: Count::Payload, .. } => "Gbit/s",
             Generator::RoundTrip { .. } => "us",
+            Generator::Datagrams { count: Count::Packets, .. } => "kpps",
         }
     }
 
     /// Which way is better.
     pub fn better(self) -> Better {
         match self {
-            Generator::TcpStreams { .. } => Better::Higher,
+            Generator::TcpStreams { .. } | Generator::Datagrams { .. } => Better::Higher,
             Generator::RoundTrip { .. } => Better::Lower,
+        }
+    }
+
+    /// The unit of the CPU time that it takes, by what was moved: a GB of payload, a million packets, a thousand round
+    /// trips.
+    pub fn cpu_unit(self) -> &'static str {
+        match self {
+            Generator::TcpStreams { .. } | Generator::Datagrams { count: Count::Payload, .. } => "s/GB",
+            Generator::RoundTrip { .. } => "s/1000",
+            Generator::Datagrams { count: Count::Packets, .. } => "s/Mpkt",
+        }
+    }
+
+    /// What else it tells, in the order of [`Sample::details`](crate::generator::Sample::details).
+    pub fn details(self) -> &'static [Detail] {
+        const fn switches(unit: &'static str) -> Detail {
+            Detail { name: "context switches", unit }
+        }
+        const LOSS: Detail = Detail { name: "lost", unit: "%" };
+        match self {
+            Generator::TcpStreams { .. } => &const { [switches("/GB")] },
+            Generator::RoundTrip { .. } => &const { [switches("/1000"), Detail { name: "p99", unit: "us" }] },
+            Generator::Datagrams { count: Count::Payload, .. } => &const { [switches("/GB"), LOSS] },
+            Generator::Datagrams { count: Count::Packets, .. } => &const { [switches("/Mpkt"), LOSS] },
         }
     }
 }
@@ -162,6 +222,12 @@ const STREAM: Generator = Generator::TcpStreams { streams: 1, time: Duration::fr
 const STREAMS: Generator = Generator::TcpStreams { streams: 4, time: Duration::from_secs(3) };
 const ROUND_TRIP: Generator = Generator::RoundTrip { time: Duration::from_secs(2) };
 
+/// 60 octets without the frame check sequence: 14 of Ethernet, 20 of IPv4 and 8 of UDP come before.
+const SMALLEST: Generator =
+    Generator::Datagrams { octets: 18, count: Count::Packets, time: Duration::from_secs(3) };
+const LARGE: Generator =
+    Generator::Datagrams { octets: 1400, count: Count::Payload, time: Duration::from_secs(3) };
+
 const WIREGUARD_GO: Peer = Peer::WireGuard(WireGuardProgram {
     name: "wireguard-go",
     file: "wireguard-go",
@@ -181,13 +247,27 @@ const GOTATUN: Peer = Peer::WireGuard(WireGuardProgram {
 /// The middle of the 132 to 136 clocks that FD.io's reports give for `ip4base` on one core.
 const VPP: Option<Reference> = Some(Reference { name: "VPP, published: 132 to 136", figure: 134.0 });
 
+const fn beside(
+    id: &'static str,
+    about: &'static str,
+    peer: Peer,
+    fabric: Fabric,
+    port: PortKind,
+    generator: Generator,
+) -> Scenario {
+    Scenario { id, about, work: Work::Beside(Comparison { peer, fabric, port, generator }) }
+}
+
 const fn bridge(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
-    let fabric = Fabric::Network;
-    Scenario {
-        id,
-        about,
-        work: Work::Beside(Comparison { peer: Peer::KernelBridge, fabric, port, generator }),
-    }
+    beside(id, about, Peer::KernelBridge, Fabric::Network, port, generator)
+}
+
+const fn router(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
+    beside(id, about, Peer::KernelRouter, Fabric::Router, port, generator)
+}
+
+const fn switch(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
+    beside(id, about, Peer::OpenVSwitch, Fabric::Network, port, generator)
 }
 
 const fn tunnel(
@@ -197,8 +277,17 @@ const fn tunnel(
     peer: Peer,
     generator: Generator,
 ) -> Scenario {
-    let fabric = Fabric::Tunnel(encapsulation);
-    Scenario { id, about, work: Work::Beside(Comparison { peer, fabric, port: PortKind::Tap, generator }) }
+    beside(id, about, peer, Fabric::Tunnel(encapsulation), Tap, generator)
+}
+
+impl Scenario {
+    /// With containers that hang on veth pairs.
+    const fn veth(mut self) -> Scenario {
+        if let Work::Beside(comparison) = &mut self.work {
+            comparison.port = Veth;
+        }
+        self
+    }
 }
 
 const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) -> Scenario {
@@ -218,17 +307,50 @@ const V4_SUPER: Load = Load::new(Frames::Gso, 45 * 1448 + 54);
 
 /// All scenarios, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = &[
-    bridge("l2-tcp1", "one TCP stream on one Network, tap to tap", PortKind::Tap, STREAM),
-    bridge("l2-rr", "round trips on one Network, tap to tap", PortKind::Tap, ROUND_TRIP),
-    bridge("l2-tcp1-veth", "one TCP stream on one Network, veth to veth", PortKind::Veth, STREAM),
-    bridge("l2-rr-veth", "round trips on one Network, veth to veth", PortKind::Veth, ROUND_TRIP),
-    tunnel("wg-tcp1", "one TCP stream over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, STREAM),
-    tunnel("wg-tcp4", "four TCP streams over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, STREAMS),
-    tunnel("wg-rr", "round trips over WireGuard", Encapsulation::WireGuard, WIREGUARD_GO, ROUND_TRIP),
-    tunnel("wg-tcp1-boringtun", "one TCP stream over WireGuard", Encapsulation::WireGuard, BORINGTUN, STREAM),
-    tunnel("wg-tcp1-gotatun", "one TCP stream over WireGuard", Encapsulation::WireGuard, GOTATUN, STREAM),
-    tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Encapsulation::Vxlan, Peer::KernelVxlan, STREAM),
-    tunnel("gre-tcp1", "one TCP stream over GRE", Encapsulation::Gretap, Peer::OpenVSwitch, STREAM),
+    bridge("l2-tcp1", "one TCP stream on one Network, tap to tap", Tap, STREAM),
+    bridge("l2-tcp4", "four TCP streams on one Network, tap to tap", Tap, STREAMS),
+    bridge("l2-rr", "round trips on one Network, tap to tap", Tap, ROUND_TRIP),
+    bridge("l2-tcp1-veth", "one TCP stream on one Network, veth to veth", Veth, STREAM),
+    bridge("l2-tcp4-veth", "four TCP streams on one Network, veth to veth", Veth, STREAMS),
+    bridge("l2-rr-veth", "round trips on one Network, veth to veth", Veth, ROUND_TRIP),
+    switch("l2-tcp1-ovs", "one TCP stream on one Network, tap to tap", Tap, STREAM),
+    switch("l2-tcp1-ovs-veth", "one TCP stream on one Network, veth to veth", Veth, STREAM),
+    switch("l2-udp64", "64-octet frames on one Network, tap to tap", Tap, SMALLEST),
+    switch("l2-udp64-veth", "64-octet frames on one Network, veth to veth", Veth, SMALLEST),
+    router("l3-tcp1", "one TCP stream between two Networks, tap to tap", Tap, STREAM),
+    router("l3-tcp1-veth", "one TCP stream between two Networks, veth to veth", Veth, STREAM),
+    tunnel("wg-tcp1", "one TCP stream over WireGuard", WireGuard, WIREGUARD_GO, STREAM),
+    tunnel(
+        "wg-tcp1-veth",
+        "one TCP stream over WireGuard, containers by veth",
+        WireGuard,
+        WIREGUARD_GO,
+        STREAM,
+    )
+    .veth(),
+    tunnel("wg-tcp4", "four TCP streams over WireGuard", WireGuard, WIREGUARD_GO, STREAMS),
+    tunnel("wg-rr", "round trips over WireGuard", WireGuard, WIREGUARD_GO, ROUND_TRIP),
+    tunnel(
+        "wg-rr-veth",
+        "round trips over WireGuard, containers by veth",
+        WireGuard,
+        WIREGUARD_GO,
+        ROUND_TRIP,
+    )
+    .veth(),
+    tunnel("wg-udp1400", "datagrams of 1,400 octets over WireGuard", WireGuard, WIREGUARD_GO, LARGE),
+    tunnel("wg-tcp1-boringtun", "one TCP stream over WireGuard", WireGuard, BORINGTUN, STREAM),
+    tunnel("wg-tcp1-gotatun", "one TCP stream over WireGuard", WireGuard, GOTATUN, STREAM),
+    tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Vxlan, Peer::KernelVxlan, STREAM),
+    tunnel(
+        "vxlan-tcp1-veth",
+        "one TCP stream over VXLAN, containers by veth",
+        Vxlan,
+        Peer::KernelVxlan,
+        STREAM,
+    )
+    .veth(),
+    tunnel("gre-tcp1", "one TCP stream over GRE", Gretap, Peer::OpenVSwitch, STREAM),
     containers("cni-add", "attaching a container by CNI, one after the other", "ADD", 1),
     containers("cni-del", "detaching a container by CNI, one after the other", "DEL", 1),
     containers("cni-add-50", "attaching a container by CNI, 50 at once", "ADD", 50),

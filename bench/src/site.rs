@@ -3,34 +3,53 @@
 
 mod tunnel;
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
-use weft_testkit::topology::{NEAR_B4, one_network};
+use weft_testkit::peer::open_vswitch;
+use weft_testkit::topology::{FAR_B4, NEAR_B4, one_network, two_networks};
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Lab, LabOptions, Place, kernel};
+use weft_testkit::{Lab, LabOptions, Manifest, Place, kernel};
 
 use crate::scenario::{Comparison, Fabric, Peer};
 use crate::site::tunnel::Nodes;
 
 /// Two ends that reach each other.
 pub enum Site {
-    /// Containers `a` and `b` of one node.
-    Containers(Box<Lab>),
+    /// Containers of one node.
+    Containers(Box<Containers>),
     /// Ends of a tunnel.
     Nodes(Box<Nodes>),
+}
+
+/// Containers `a` and `b` of one node.
+pub struct Containers {
+    // Programs end before the namespaces that they are in.
+    _programs: Box<dyn Any>,
+    lab: Lab,
+    sink_host: &'static str,
+}
+
+impl Containers {
+    fn site(lab: Lab, sink_host: &'static str, programs: impl Any) -> Site {
+        Site::Containers(Box::new(Containers { _programs: Box::new(programs), lab, sink_host }))
+    }
+
+    fn weft(manifest: &Manifest, sink_host: &'static str) -> Result<Site> {
+        let lab = Lab::start_with(&options())?;
+        lab.apply(manifest)?;
+        Ok(Containers::site(lab, sink_host, ()))
+    }
 }
 
 impl Site {
     /// The scenario's ends on Weft.
     pub fn weft(comparison: &Comparison) -> Result<Site> {
         let site = match comparison.fabric {
-            Fabric::Network => {
-                let lab = Lab::start_with(&options())?;
-                lab.apply(&one_network(comparison.port, comparison.port))?;
-                Site::Containers(Box::new(lab))
-            }
+            Fabric::Network => Containers::weft(&one_network(comparison.port, comparison.port), NEAR_B4)?,
+            Fabric::Router => Containers::weft(&two_networks(comparison.port, comparison.port), FAR_B4)?,
             Fabric::Tunnel(encapsulation) => {
                 Site::Nodes(Box::new(Nodes::weft(encapsulation, comparison.port)?))
             }
@@ -41,8 +60,13 @@ impl Site {
     /// The scenario's ends on its peer.
     pub fn peer(comparison: &Comparison) -> Result<Site> {
         let site = match comparison.peer {
-            Peer::KernelBridge => Site::Containers(Box::new(kernel::one_bridge()?)),
+            Peer::KernelBridge => Containers::site(kernel::one_bridge()?, NEAR_B4, ()),
+            Peer::KernelRouter => Containers::site(kernel::two_bridges()?, FAR_B4, ()),
             Peer::KernelVxlan => Site::Nodes(Box::new(Nodes::kernel_vxlan()?)),
+            Peer::OpenVSwitch if comparison.fabric == Fabric::Network => {
+                let (lab, switch) = open_vswitch::one_switch()?;
+                Containers::site(lab, NEAR_B4, switch)
+            }
             Peer::OpenVSwitch => Site::Nodes(Box::new(Nodes::open_vswitch()?)),
             Peer::WireGuard(program) => Site::Nodes(Box::new(Nodes::wireguard(&program)?)),
         };
@@ -53,14 +77,14 @@ impl Site {
     pub fn has_peer(comparison: &Comparison) -> bool {
         match comparison.peer {
             Peer::WireGuard(program) => tunnel::find(program.file).is_ok(),
-            Peer::KernelBridge | Peer::KernelVxlan | Peer::OpenVSwitch => true,
+            Peer::KernelBridge | Peer::KernelRouter | Peer::KernelVxlan | Peer::OpenVSwitch => true,
         }
     }
 
     /// Where traffic begins.
     pub fn source(&self) -> Place<'_> {
         match self {
-            Site::Containers(lab) => lab.container("a"),
+            Site::Containers(node) => node.lab.container("a"),
             Site::Nodes(nodes) => nodes.end(0),
         }
     }
@@ -68,7 +92,7 @@ impl Site {
     /// Where traffic ends.
     pub fn sink(&self) -> Place<'_> {
         match self {
-            Site::Containers(lab) => lab.container("b"),
+            Site::Containers(node) => node.lab.container("b"),
             Site::Nodes(nodes) => nodes.end(1),
         }
     }
@@ -80,7 +104,7 @@ impl Site {
 
     fn sink_host(&self) -> &str {
         match self {
-            Site::Containers(_) => NEAR_B4,
+            Site::Containers(node) => node.sink_host,
             Site::Nodes(nodes) => nodes.sink_host(),
         }
     }

@@ -33,6 +33,11 @@ pub fn busy_seconds(stat: &str) -> Option<f64> {
     Some(busy.sum::<f64>() / TICKS_PER_SECOND)
 }
 
+/// Context switches on all CPUs since the machine started: the line `ctxt` of `/proc/stat` (proc_stat(5)).
+pub fn context_switches(stat: &str) -> Option<f64> {
+    stat.lines().find_map(|line| line.strip_prefix("ctxt "))?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +61,12 @@ mod tests {
     fn idle_time_is_not_busy() {
         let stat = "cpu  100 20 300 9000 50 6 7 8 40 0\ncpu0 1 2 3";
         assert_eq!(busy_seconds(stat), Some(4.41));
+    }
+
+    #[test]
+    fn context_switches_have_a_line_of_their_own() {
+        let stat = "cpu  1 2 3\nintr 38 0 2\nctxt 1990473\nbtime 1062191376\n";
+        assert_eq!(context_switches(stat), Some(1_990_473.0));
+        assert_eq!(context_switches("cpu  1 2 3\n"), None);
     }
 }
