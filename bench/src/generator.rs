@@ -89,7 +89,8 @@ fn datagrams(
     sink.wait_for("bound")?;
     let sent = site.source().run(&format!("{program} send {address} {octets} {seconds}"))?.ok()?;
     let sent: f64 = sent.trim().parse().context("the rate of the sender")?;
-    let said = sink.wait()?.ok()?;
+    sink.wait_for("}")?;
+    let said = sink.kill().stdout;
     let arrival = said.lines().last().context("what arrived")?;
     let Arrival { datagrams, seconds, spent } = serde_json::from_str(arrival).context("what arrived")?;
     let rate = datagrams / seconds;

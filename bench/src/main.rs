@@ -82,7 +82,11 @@ fn main() -> Result<()> {
             let sink = datagrams::Sink::bind(address)?;
             writeln!(out, "bound")?;
             let arrival = sink.count(Duration::from_secs(seconds))?;
-            Ok(writeln!(out, "{}", serde_json::to_string(&arrival)?)?)
+            writeln!(out, "{}", serde_json::to_string(&arrival)?)?;
+            // The sender goes on for a while, and would hear that nobody is there. Whoever started this ends it.
+            loop {
+                std::thread::park();
+            }
         }
         Some(Command::Churn { plugin, verb, first, count, at_once }) => {
             cni::churn(&plugin, &verb, first, count, at_once)
