@@ -386,3 +386,17 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_tells_what_containers_hang_on() {
+        for Scenario { id, work, .. } in SCENARIOS {
+            if let Work::Beside(comparison) = work {
+                assert_eq!(comparison.port == Veth, id.ends_with("-veth"), "{id}");
+            }
+        }
+    }
+}

@@ -149,7 +149,7 @@ impl OpenVSwitch {
 /// [`one_network`](crate::topology::one_network), as this version of it (3.1) does best: by TAP devices that the switch
 /// has made, with segmentation offload.
 ///
-/// Veth pairs would take two thirds of a stream and half of the small packets. Without segmentation offload a stream is
+/// Veth pairs would carry three quarters of a stream and half of the small packets. Without segmentation offload a stream is
 /// a seventh, small packets are no faster, and veth pairs lose what has a checksum that the kernel left to the device.
 pub fn one_switch() -> Result<(Lab, OpenVSwitch)> {
     let lab = Lab::empty()?;
