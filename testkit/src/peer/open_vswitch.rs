@@ -149,8 +149,9 @@ impl OpenVSwitch {
 /// [`one_network`](crate::topology::one_network), as this version of it (3.1) does best: by TAP devices that the switch
 /// has made, with segmentation offload.
 ///
-/// Veth pairs would carry three quarters of a stream and half of the small packets. Without segmentation offload a stream is
-/// a seventh, small packets are no faster, and veth pairs lose what has a checksum that the kernel left to the device.
+/// By veth pairs a stream has half to three quarters of that, and small packets about two thirds. Without segmentation
+/// offload a stream has a tenth, small packets are no faster, and veth pairs lose what has a checksum that the kernel
+/// left to the device.
 pub fn one_switch() -> Result<(Lab, OpenVSwitch)> {
     let lab = Lab::empty()?;
     let switch = OpenVSwitch::run(&lab, true)?;
