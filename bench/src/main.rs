@@ -18,6 +18,7 @@ use crate::stack::Load;
 
 mod cluster;
 mod cni;
+mod daemon;
 mod datagrams;
 mod generator;
 mod machine;
@@ -152,7 +153,7 @@ fn instructions(arguments: &Arguments) -> Result<()> {
 fn main_load(id: &str) -> Option<Load> {
     match SCENARIOS.iter().find(|s| s.id == id)?.work {
         Work::Stack { loads, .. } => loads.first().copied(),
-        Work::Beside(_) | Work::Containers(_) => None,
+        Work::Beside(_) | Work::Containers(_) | Work::Daemon(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::cni::{self, Churn, Side};
+use crate::daemon;
 use crate::generator::{self, Sample};
 use crate::report::{Beside, CpuCost, Edges, Figures, Growth, Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Comparison, Reference, Scenario, Work};
@@ -29,6 +30,7 @@ pub fn run(scenario: &Scenario, runs: u32, report: &Path) -> Result<Outcome> {
     let measured = match &scenario.work {
         Work::Beside(comparison) => alternate(scenario, comparison, runs),
         Work::Containers(churn) => containers(scenario, *churn, runs),
+        Work::Daemon(task) => daemon::run(scenario, *task, runs),
         Work::Stack { loads, reference } => alone(scenario, loads, *reference, runs, &profiles(report)),
     };
     measured.with_context(|| format!("scenario {}", scenario.id))

@@ -9,6 +9,7 @@ use weft_testkit::PortKind::{Tap, Veth};
 use Encapsulation::{Gretap, Vxlan, WireGuard};
 
 use crate::cni::Churn;
+use crate::daemon::Task;
 use crate::stack::{Frames, Load};
 
 /// Which way is better.
@@ -187,6 +188,8 @@ pub enum Work {
     Beside(Comparison),
     /// Containers that come and go on Weft, and on the reference plugins.
     Containers(Churn),
+    /// The daemon by itself, beside what does the same.
+    Daemon(Task),
     /// The stack by itself, under each of these loads. The first is the scenario's figure.
     Stack {
         /// What it is to do.
@@ -298,6 +301,10 @@ const fn containers(id: &'static str, about: &'static str, verb: &'static str, a
     Scenario { id, about, work: Work::Containers(Churn { verb, at_once }) }
 }
 
+const fn daemon(id: &'static str, about: &'static str, task: Task) -> Scenario {
+    Scenario { id, about, work: Work::Daemon(task) }
+}
+
 const L2: Load = Load::new(Frames::Bridged, 64);
 const V4: Load = Load::new(Frames::V4, 64);
 const V6: Load = Load::new(Frames::V6, 64);
@@ -354,6 +361,13 @@ pub const SCENARIOS: &[Scenario] = &[
     containers("cni-add", "attaching a container by CNI, one after the other", "ADD", 1),
     containers("cni-del", "detaching a container by CNI, one after the other", "DEL", 1),
     containers("cni-add-50", "attaching a container by CNI, 50 at once", "ADD", 50),
+    daemon("daemon-rss-idle", "memory of a daemon that has nothing to do", Task::Idle),
+    daemon("port-rss", "memory of each further port, tap", Task::EachPort(PortKind::Tap)),
+    daemon("port-rss-veth", "memory of each further port, veth", Task::EachPort(PortKind::Veth)),
+    daemon("apply-1000-ports", "applying 1,000 ports, tap", Task::Apply(PortKind::Tap)),
+    daemon("apply-1000-ports-veth", "applying 1,000 ports, veth", Task::Apply(PortKind::Veth)),
+    daemon("restart-1000-ports", "1,000 ports after SIGKILL, tap", Task::Restart(PortKind::Tap)),
+    daemon("restart-1000-ports-veth", "1,000 ports after SIGKILL, veth", Task::Restart(PortKind::Veth)),
     stack("stack-l2-64", "the stack alone: 64-byte frames, bridged", &[L2, L2.one_flow()]),
     Scenario {
         id: "stack-v4-64",

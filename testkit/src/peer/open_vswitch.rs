@@ -14,7 +14,7 @@ use crate::lab::Lab;
 use crate::node::Node;
 use crate::peer;
 use crate::process::Process;
-use crate::wait::retry_until;
+use crate::wait::{retry_until, wait_until};
 use crate::wire::{self, Wire};
 
 /// The device in the peer's namespace that the tunnel ends on.
@@ -66,10 +66,35 @@ impl Gre {
 pub struct OpenVSwitch {
     // The switch ends before its database.
     switch: Process,
-    _database: Process,
+    database: Process,
 }
 
+/// Where the switch finds its database.
+const DATABASE: &str = "unix:/run/openvswitch/db.sock";
+
 impl OpenVSwitch {
+    /// Starts the programs in a lab, without any bridge.
+    pub fn launch(lab: &Lab) -> Result<OpenVSwitch> {
+        OpenVSwitch::run(lab, false)
+    }
+
+    /// Kills the switch and starts it anew, while its database goes on.
+    pub fn restart(&mut self, lab: &Lab) -> Result<()> {
+        self.switch.signal("KILL")?;
+        wait_until(Duration::from_secs(60), "the end of the switch", || !self.switch.is_running())?;
+        self.switch = OpenVSwitch::spawn(lab)?;
+        Ok(())
+    }
+
+    /// The process ids of the switch and of its database, as seen outside of the lab.
+    pub fn pids(&self) -> [u32; 2] {
+        [self.switch.pid(), self.database.pid()]
+    }
+
+    fn spawn(lab: &Lab) -> Result<Process> {
+        lab.node().spawn(&format!("ovs-vswitchd {DATABASE} --disable-system --pidfile"))
+    }
+
     /// Starts the programs and lets them have the node's end of the wire.
     pub fn start(wire: &Wire, node: &Node) -> Result<OpenVSwitch> {
         let switch = OpenVSwitch::run(node, false)?;
@@ -90,19 +115,15 @@ impl OpenVSwitch {
     fn run(lab: &Lab, segmentation: bool) -> Result<OpenVSwitch> {
         let must = |line: &str| lab.node().run(line)?.ok();
         must("mkdir -p /run/openvswitch")?;
-        let socket = "/run/openvswitch/db.sock";
         must("ovsdb-tool create /run/lab/conf.db /usr/share/openvswitch/vswitch.ovsschema")?;
-        let line = format!("ovsdb-server /run/lab/conf.db --remote=punix:{socket}");
-        let database = lab.node().spawn(&line)?;
+        let database = lab.node().spawn(&format!("ovsdb-server /run/lab/conf.db --remote=p{DATABASE}"))?;
         retry_until(Duration::from_secs(10), "the database of Open vSwitch", || {
             must("ovs-vsctl --no-wait --timeout=1 init")
         })?;
         // It is looked at once, when the switch starts.
         let option = format!("other_config:userspace-tso-enable={segmentation}");
         must(&format!("ovs-vsctl --no-wait --timeout=10 set Open_vSwitch . {option}"))?;
-        let line = format!("ovs-vswitchd unix:{socket} --disable-system --pidfile");
-        let switch = lab.node().spawn(&line)?;
-        Ok(OpenVSwitch { switch, _database: database })
+        Ok(OpenVSwitch { switch: OpenVSwitch::spawn(lab)?, database })
     }
 
     /// What the switch has said until now.

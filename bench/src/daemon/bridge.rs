@@ -1,0 +1,60 @@
+//! The same devices without any daemon: `ip` makes veth pairs between the namespaces and a bridge of the kernel. It is
+//! the least that has to be done.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use weft_testkit::Lab;
+
+use super::containers::{Containers, GATEWAYS, name};
+
+/// Where what `ip` has to do lies in the lab.
+const FOLDER: &str = "/run/lab";
+
+/// Attaches all containers to a bridge of a new node; how long `ip` takes for that, with one process for the node and
+/// one for each container, whose namespace it has to be in.
+pub fn attach(containers: &Containers) -> Result<Duration> {
+    let lab = Lab::empty()?;
+    containers.make(&lab)?;
+    let write = |file: &str, text: &str| {
+        let path = format!("{FOLDER}/{file}");
+        fs::write(lab.path(&path), text).context(path)
+    };
+    write("node.ip", &node(containers))?;
+    let mut script = format!("ip -batch {FOLDER}/node.ip\n");
+    for number in 0..containers.count {
+        let name = name(number);
+        write(&format!("{name}.ip"), &Containers::inside(number))?;
+        script += &format!("ip -n {name} -batch {FOLDER}/{name}.ip\n");
+    }
+    write("attach", &script)?;
+    let start = Instant::now();
+    lab.node().run(&format!("sh -e {FOLDER}/attach"))?.ok()?;
+    let time = start.elapsed();
+    containers.cross(&lab)?;
+    Ok(time)
+}
+
+/// The lines for the node's end of everything.
+fn node(containers: &Containers) -> String {
+    let [v4, v6] = GATEWAYS;
+    let bridge = format!(
+        "link add br0 type bridge\nlink set br0 up\naddress add {v4}/16 dev br0\naddress add {v6}/64 dev br0 nodad\n"
+    );
+    let members = containers.names().map(|name| format!("link set to-{name} master br0\n"));
+    bridge + &containers.pairs() + &members.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_testkit::PortKind;
+
+    use super::*;
+
+    #[test]
+    fn containers_on_the_bridge_reach_each_other() {
+        let time = attach(&Containers { count: 3, kind: PortKind::Veth }).unwrap();
+        assert!(time > Duration::ZERO);
+    }
+}
