@@ -15,6 +15,7 @@ use crate::netns::NetNs;
 mod address;
 pub(crate) mod decode;
 mod device;
+mod queueing;
 mod route;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub(super) fn text(value: &[u8]) -> String {
 }
 
 /// The attributes behind a fixed header.
-fn attributes(
+pub(super) fn attributes(
     payload: &[u8],
     header_length: usize,
 ) -> impl Iterator<Item = Result<NlaBuffer<&[u8]>, DecodeError>> {

@@ -50,6 +50,10 @@ impl Run<'_> {
             ..LinkChange::default()
         };
         self.set(place, &device.name, &change)?;
+        let index = self.index(place, &device.name)?;
+        if let Err(error) = self.session(place)?.netlink.leave_out_queue(index) {
+            tracing::debug!(device = device.name, "it keeps the kernel's queues: {}", told(&error));
+        }
         tap.persist(true)?;
         Ok(tap)
     }
