@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -60,14 +61,16 @@ struct ProgramLoad {
 ///
 /// It goes away with the link.
 pub fn drop_at_ingress(index: u32) -> Result<()> {
-    match claim_ingress(index) {
+    let mut netlink = Netlink::open()?;
+    match claim(&mut netlink, index) {
         Err(error) if !error.is_exists() => return Err(error),
         _ => {}
     }
     let object = format!("link {index}");
-    let program = load().map_err(|source| Error::os("load the drop program for", object.as_str(), source))?;
-    let filter = RouteNetlinkMessage::NewTrafficFilter(filter(index, &program));
-    Netlink::open()?.change(filter, NLM_F_CREATE, Wish { operation: "add drop filter to", object: &object })
+    let program =
+        program().map_err(|source| Error::os("load the drop program for", object.as_str(), source))?;
+    let filter = RouteNetlinkMessage::NewTrafficFilter(filter(index, program));
+    netlink.change(filter, NLM_F_CREATE, Wish { operation: "add drop filter to", object: &object })
 }
 
 /// Gives this link of the thread's namespace the attach point that [`drop_at_ingress`] needs, which changes
@@ -76,10 +79,14 @@ pub fn drop_at_ingress(index: u32) -> Result<()> {
 /// # Errors
 /// [`Error::is_exists`] when it has one: somebody filters what arrives there.
 pub fn claim_ingress(index: u32) -> Result<()> {
+    claim(&mut Netlink::open()?, index)
+}
+
+fn claim(netlink: &mut Netlink, index: u32) -> Result<()> {
     let object = format!("link {index}");
     let attach_point = RouteNetlinkMessage::NewQueueDiscipline(clsact(index));
     let wish = Wish { operation: "add clsact queue discipline to", object: &object };
-    Netlink::open()?.change(attach_point, NLM_F_CREATE | NLM_F_EXCL, wish)
+    netlink.change(attach_point, NLM_F_CREATE | NLM_F_EXCL, wish)
 }
 
 /// Lets frames in again that arrive at this link of the thread's namespace: takes away what
@@ -118,6 +125,16 @@ fn filter(index: u32, program: &OwnedFd) -> TcMessage {
         TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
     ]));
     message
+}
+
+/// The drop program: it knows nothing of links, so that all of them share one.
+fn program() -> std::io::Result<&'static OwnedFd> {
+    static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
+    match PROGRAM.get() {
+        Some(program) => Ok(program),
+        // Two threads may both load it; the first one's is kept.
+        None => load().map(|loaded| PROGRAM.get_or_init(|| loaded)),
+    }
 }
 
 fn load() -> std::io::Result<OwnedFd> {
