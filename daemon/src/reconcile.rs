@@ -153,7 +153,8 @@ impl Reconciler {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends after the pass that is under way. A second call does nothing.
+    /// Ends after the pass that is under way, and closes the devices' ends: nothing is forwarded from then on. A second
+    /// call does nothing.
     pub fn stop(&self) {
         self.agenda.stop();
         self.monitor.wake();
@@ -195,6 +196,7 @@ fn run(
             work.look_again_soon();
         }
     }
+    work.close();
 }
 
 /// Puts down what a pass found. False: what is gone could not be struck off the store.

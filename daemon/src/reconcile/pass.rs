@@ -173,6 +173,16 @@ impl Reconciliation {
         self.verdict(&scope, settled, now)
     }
 
+    /// Closes all ends, several at a time, and returns when they are closed: who leaves that to the end of the process
+    /// has a thousand packet sockets close one by one, for twelve seconds. Devices stay.
+    pub fn close(&mut self) {
+        let ends = self.sockets.take_all();
+        if let Err(error) = (self.publish)(FabricSpec::default(), OpenEnds::default()) {
+            tracing::error!("the workers keep their picture: {}", told(&error));
+        }
+        Closing::default().start(ends);
+    }
+
     /// Plans and carries out until nothing is left to do that could be done.
     fn settle(&mut self, scope: &Scope, settled: &mut Settled) {
         for _ in 0..ROUNDS {

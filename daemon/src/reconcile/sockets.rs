@@ -115,6 +115,11 @@ impl Sockets {
         self.open.remove(port)
     }
 
+    /// Takes all ends out.
+    pub fn take_all(&mut self) -> Vec<OpenPort> {
+        std::mem::take(&mut self.open).into_values().collect()
+    }
+
     /// As [`Sockets::take`], for an end that shall be opened anew.
     pub fn pause(&mut self, port: &Name) -> Option<OpenPort> {
         let end = self.open.remove(port)?;

@@ -50,6 +50,10 @@ impl Node {
         assert!(runtime.block_on(self.status.wait_for(revision, LIMIT)));
     }
 
+    fn last_shown(&self) -> FabricSpec {
+        self.shown.lock().unwrap().last().cloned().unwrap()
+    }
+
     fn ifindex(&self) -> Option<u32> {
         let status = self.status.get(&ObjectRef::new(Kind::Port, name("web")))?.report;
         match status.observed {
@@ -93,9 +97,17 @@ fn what_is_deleted_is_struck_off_the_store() {
     node.reconciler.wake();
     node.until("gone", |node| node.store.picture().resources.is_empty());
     assert!(!node.folder.0.join("netns/box").exists());
-    node.reconciler.stop();
-    let last = node.shown.lock().unwrap().last().cloned().unwrap();
+    let last = node.last_shown();
     assert!(last.ports.is_empty() && last.networks.is_empty());
+}
+
+#[test]
+fn workers_have_let_go_of_all_ends_when_the_reconciler_has_stopped() {
+    let _entered = NetNs::create_anonymous().unwrap().enter().unwrap();
+    let node = node();
+    assert_eq!(node.last_shown().ports.len(), 1);
+    node.reconciler.stop();
+    assert!(node.last_shown().ports.is_empty());
 }
 
 #[test]
