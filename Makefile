@@ -12,10 +12,10 @@ IMAGE_PROGRAMS := weftd weft weft-cni $(if $(wildcard agent/Cargo.toml),weft-age
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cni image reproduce test check deny bless bench instructions fuzz soak clean
+.PHONY: help demo cni image reproduce test check deny bless bench bench-quick bench-programs instructions fuzz soak clean
 
 help: ## List these commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Build, then show a fabric of two nodes at work, with containers and a tunnel
 	@scripts/install-deps demo
@@ -51,12 +51,7 @@ check: ## Formatting, lints, documentation, dependencies, generated code
 bless: ## Write anew what is generated: code from the .proto files, the chart's CRDs from the agent's types
 	WEFT_BLESS=1 cargo test --locked --quiet -p weft-proto -p weft-agent --test generated --test crds
 
-bench: ## Measure Weft beside its peers; SCENARIO=id for one (cluster: an agent of many nodes), RUNS=n for fewer or more runs
-	@scripts/install-deps bench
-	@scripts/bench-peers
-	@$(MAKE) --no-print-directory cni
-	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
-	@install -D $(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni $(BENCH_BIN_DIR)/weft-cni
+bench: bench-programs ## Measure Weft beside its peers; SCENARIO=id for one (cluster: an agent of many nodes), RUNS=n for fewer or more runs
 ifneq ($(SCENARIO),cluster)
 	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --runs $(RUNS) $(if $(SCENARIO),--scenario $(SCENARIO))
 endif
@@ -64,6 +59,16 @@ ifneq (,$(filter cluster,$(or $(SCENARIO),cluster)))
 	cargo build --locked --release --bin weft-agent --bin weft-fake-cluster
 	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench cluster
 endif
+
+bench-quick: bench-programs ## See in a few minutes that every scenario of make bench works; its figures are no measurement
+	WEFT_BIN_DIR=$(BENCH_BIN_DIR) $(BENCH_BIN_DIR)/weft-bench --quick $(if $(SCENARIO),--scenario $(SCENARIO))
+
+bench-programs:
+	@scripts/install-deps bench
+	@scripts/bench-peers
+	@$(MAKE) --no-print-directory cni
+	cargo build --locked --release --bin weftd --bin weft --bin weft-bench
+	@install -D $(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni $(BENCH_BIN_DIR)/weft-cni
 
 instructions: ## Count the instructions that the stack executes for a packet; SCENARIO=id for one
 	@scripts/install-deps bench

@@ -18,6 +18,8 @@ use weft_testkit::{Lab, LabOptions, Manifest, binaries};
 
 /// Containers of a run.
 const CONTAINERS: usize = 100;
+/// Containers of a run that is to be quick.
+const FEW: usize = 20;
 /// Where Debian has the reference plugins.
 const REFERENCE: &str = "/usr/lib/cni";
 /// The name of the reference plugins in the report.
@@ -32,9 +34,21 @@ pub struct Churn {
     pub verb: &'static str,
     /// How many at once.
     pub at_once: usize,
+    /// Containers of a run.
+    pub containers: usize,
 }
 
 impl Churn {
+    /// A hundred containers, so many at once.
+    pub const fn new(verb: &'static str, at_once: usize) -> Churn {
+        Churn { verb, at_once, containers: CONTAINERS }
+    }
+
+    /// The same with few containers.
+    pub fn quick(self) -> Churn {
+        Churn { containers: FEW, at_once: self.at_once.min(FEW), ..self }
+    }
+
     /// Whether a run finds the containers of earlier runs.
     pub fn grows(self) -> bool {
         self.verb == "ADD"
@@ -81,21 +95,22 @@ impl Side {
     /// Runs once; the time that each container takes, in milliseconds, in the order in which they were done.
     pub fn run(&mut self, churn: Churn) -> Result<Vec<f64>> {
         let first = self.next;
-        self.next += CONTAINERS;
+        self.next += churn.containers;
         for number in first..self.next {
             self.lab.node().run(&format!("ip netns add c{number}"))?.ok()?;
         }
-        let added = self.drive("ADD", first, churn.at_once)?;
+        let added = self.drive("ADD", first, churn)?;
         match churn.verb {
             "ADD" => Ok(added),
-            verb => self.drive(verb, first, churn.at_once),
+            verb => self.drive(verb, first, churn),
         }
     }
 
-    fn drive(&self, verb: &str, first: usize, at_once: usize) -> Result<Vec<f64>> {
+    fn drive(&self, verb: &str, first: usize, churn: Churn) -> Result<Vec<f64>> {
         let program = std::env::current_exe().context("the path of this executable")?;
         let (program, plugin) = (program.display(), self.plugin.display());
-        let line = format!("{program} churn {plugin} {verb} {first} {CONTAINERS} {at_once}");
+        let Churn { containers, at_once, .. } = churn;
+        let line = format!("{program} churn {plugin} {verb} {first} {containers} {at_once}");
         let times = self.lab.node().run(&line)?.ok()?;
         times.lines().map(|line| line.parse().context("a time")).collect()
     }

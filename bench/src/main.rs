@@ -13,11 +13,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
+use crate::compare::Plan;
 use crate::scenario::{SCENARIOS, Scenario, Work};
 use crate::stack::Load;
 
+mod aim;
 mod cluster;
 mod cni;
+mod compare;
 mod daemon;
 mod datagrams;
 mod generator;
@@ -38,9 +41,12 @@ struct Arguments {
     /// Only this scenario; may be given several times.
     #[arg(long, value_name = "ID", global = true)]
     scenario: Vec<String>,
-    /// Runs of each side.
-    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
+    /// Runs of each side: 5, or 1 with --quick, unless told otherwise.
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+    /// Short runs of few containers, to see that all works: no measurement.
+    #[arg(long)]
+    quick: bool,
     /// Where the report is written.
     #[arg(long, default_value = "target/bench/report.json")]
     report: PathBuf,
@@ -107,23 +113,13 @@ fn main() -> Result<()> {
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
-    let mut report = report::Report::new();
-    for scenario in chosen(&arguments.scenario)? {
-        if arguments.scenario.is_empty() && lacks_peer(scenario) {
-            writeln!(std::io::stdout(), "{:22} left out: see `scripts/bench-peers all`", scenario.id)?;
-            continue;
-        }
-        report.scenarios.push(measure::run(scenario, arguments.runs, &arguments.report)?);
-    }
-    report.write(&arguments.report)?;
-    let mut out = std::io::stdout();
-    write!(out, "\n{}", report.tables())?;
-    writeln!(out, "\nreport: {}", arguments.report.display())?;
-    Ok(())
-}
-
-fn lacks_peer(scenario: &Scenario) -> bool {
-    matches!(&scenario.work, Work::Beside(comparison) if !site::Site::has_peer(comparison))
+    compare::run(&Plan {
+        scenarios: &chosen(&arguments.scenario)?,
+        runs: arguments.runs,
+        quick: arguments.quick,
+        lenient: arguments.scenario.is_empty(),
+        report: &arguments.report,
+    })
 }
 
 /// Prints one line for each scenario with a peer.
@@ -131,7 +127,8 @@ fn peers(arguments: &Arguments) -> Result<()> {
     let mut out = std::io::stdout();
     for scenario in chosen(&arguments.scenario)? {
         if let Work::Beside(comparison) = &scenario.work {
-            let figures = measure::peer(comparison, arguments.runs).context(scenario.id)?;
+            let figures =
+                measure::peer(comparison, arguments.runs.unwrap_or(compare::RUNS)).context(scenario.id)?;
             let middle = statistics::median(&figures).unwrap_or_default();
             let (unit, peer) = (comparison.generator.unit(), comparison.peer.name());
             writeln!(out, "{:22} {middle:.2} {unit} ({peer}): {figures:.2?}", scenario.id)?;

@@ -115,10 +115,9 @@ fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
         writeln!(std::io::stdout(), "{id:22} run {run}: weft {weft:.2} ms, peer {peer:.2} ms")?;
     }
     let [weft, peer_runs] = figures;
-    let middle = |figures: &[f64]| median(figures).context("no run was made");
-    let ratio = middle(&weft)? / middle(&peer_runs)?;
     let growth = churn.grows().then(|| growth(&times)).flatten();
-    let beside = PeerFigures { peer: cni::PEER, peer_runs, ratio, cpu: None, growth, details: Vec::new() };
+    let figures = PeerFigures::new(cni::PEER, &weft, peer_runs).context("no run was made")?;
+    let beside = PeerFigures { growth, ..figures };
     Ok(Outcome {
         id: scenario.id,
         unit: "ms",
@@ -170,7 +169,6 @@ fn progress(
 }
 
 fn outcome(scenario: &Scenario, comparison: &Comparison, weft: Series, peer: Series) -> Result<Outcome> {
-    let middle = |figures: &[f64]| median(figures).context("no run was made");
     let generator = comparison.generator;
     let unit = generator.cpu_unit();
     let cpu = median(&weft.cpu).zip(median(&peer.cpu)).map(|(weft, peer)| CpuCost { unit, weft, peer });
@@ -178,18 +176,14 @@ fn outcome(scenario: &Scenario, comparison: &Comparison, weft: Series, peer: Ser
         let (weft, peer) = weft.detail(index).zip(peer.detail(index))?;
         Some(Beside { name: detail.name, unit: detail.unit, weft, peer })
     });
+    let details = details.collect();
+    let figures = PeerFigures::new(comparison.peer.name(), &weft.figures, peer.figures);
+    let figures = figures.context("no run was made")?;
     Ok(Outcome {
         id: scenario.id,
         unit: generator.unit(),
         better: generator.better(),
-        measured: Measured::Beside(PeerFigures {
-            peer: comparison.peer.name(),
-            ratio: middle(&weft.figures)? / middle(&peer.figures)?,
-            cpu,
-            growth: None,
-            details: details.collect(),
-            peer_runs: peer.figures,
-        }),
+        measured: Measured::Beside(PeerFigures { cpu, details, ..figures }),
         weft: weft.figures,
     })
 }
@@ -200,14 +194,15 @@ mod tests {
     use crate::scenario::SCENARIOS;
 
     #[test]
-    fn ratio_and_details_are_those_of_the_medians() {
+    fn the_ratio_is_the_median_of_the_pairs_and_details_are_medians() {
         let weft =
             Series { figures: vec![10.0, 30.0, 20.0], details: vec![vec![7.0], vec![9.0]], cpu: vec![] };
-        let peer = Series { figures: vec![50.0, 40.0, 1.0], details: vec![vec![4.0]], cpu: vec![] };
+        let peer = Series { figures: vec![50.0, 40.0, 16.0], details: vec![vec![4.0]], cpu: vec![] };
         let Work::Beside(comparison) = &SCENARIOS[0].work else { panic!("the first scenario has a peer") };
         let outcome = outcome(&SCENARIOS[0], comparison, weft, peer).unwrap();
         let Measured::Beside(figures) = outcome.measured else { panic!("compared with a peer") };
-        assert_eq!(figures.ratio, 0.5);
+        assert_eq!(figures.pairs, [0.2, 0.75, 1.25]);
+        assert_eq!((figures.ratio, figures.ratio_of_medians), (0.75, 0.5));
         assert!(figures.cpu.is_none());
         let [Beside { name: "context switches", unit: "/GB", weft: 8.0, peer: 4.0 }] = figures.details[..]
         else {

@@ -1,4 +1,9 @@
-//! What was measured: as a file for programs and as tables for people.
+//! What was measured: as a file for programs, and as tables and a chart for people.
+
+mod chart;
+pub mod machine;
+mod page;
+mod table;
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +11,48 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::aim::{self, Judgement};
+use crate::report::machine::{Burden, Machine};
 use crate::scenario::{Better, Reference};
 use crate::statistics::median;
 
 /// All scenarios of one invocation.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Whether short runs were to show that all works, and not how fast it is.
+    pub quick: bool,
+    /// Runs of each side.
+    pub runs: u32,
+    /// Where it was measured.
+    pub machine: Machine,
     /// In the order in which they ran.
-    pub scenarios: Vec<Outcome>,
+    pub scenarios: Vec<Entry>,
+    /// Those that gave no figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+    /// Those whose peer is not on the machine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<&'static str>,
+}
+
+/// A scenario's figures, and what they are worth.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// The figures.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Where the scenario has an aim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aim: Option<Judgement>,
+}
+
+/// A scenario that gave no figures.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    /// The scenario.
+    pub id: &'static str,
+    /// Why.
+    pub error: String,
 }
 
 /// One scenario's figures.
@@ -63,8 +102,12 @@ pub struct PeerFigures {
     pub peer: &'static str,
     /// The peer's figures, run by run.
     pub peer_runs: Vec<f64>,
-    /// Median of Weft over median of the peer.
+    /// Weft over the peer: the median of the pairs' ratios.
     pub ratio: f64,
+    /// Of each run of Weft and the run of the peer right after it, which met the same machine.
+    pub pairs: Vec<f64>,
+    /// Median of Weft over median of the peer.
+    pub ratio_of_medians: f64,
     /// What the machine spent, where payload was counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuCost>,
@@ -131,195 +174,87 @@ pub struct Figures {
     pub nanoseconds: f64,
 }
 
+impl PeerFigures {
+    /// The peer's runs, each of which came right after one of Weft's. `None`: there was no run.
+    pub fn new(peer: &'static str, weft: &[f64], peer_runs: Vec<f64>) -> Option<PeerFigures> {
+        let pairs: Vec<f64> = weft.iter().zip(&peer_runs).map(|(weft, peer)| weft / peer).collect();
+        Some(PeerFigures {
+            peer,
+            ratio: median(&pairs)?,
+            ratio_of_medians: median(weft)? / median(&peer_runs)?,
+            pairs,
+            peer_runs,
+            cpu: None,
+            growth: None,
+            details: Vec::new(),
+        })
+    }
+}
+
+impl Outcome {
+    /// Weft over the peer, where there is one.
+    fn ratio(&self) -> Option<f64> {
+        match &self.measured {
+            Measured::Beside(figures) => Some(figures.ratio),
+            _ => None,
+        }
+    }
+}
+
 impl Report {
-    /// Nothing yet.
-    pub fn new() -> Report {
-        Report { scenarios: Vec::new() }
+    /// Nothing yet. `peers` is the folder of `scripts/bench-peers`; the machine is watched for a second.
+    pub fn new(quick: bool, runs: u32, peers: Option<&Path>) -> Report {
+        Report {
+            quick,
+            runs,
+            machine: Machine::look(peers),
+            scenarios: Vec::new(),
+            failures: Vec::new(),
+            left_out: Vec::new(),
+        }
     }
 
-    /// Writes the report as JSON, and its tables beside it as `.md`; folders are made.
+    /// Takes in what a scenario gave.
+    pub fn add(&mut self, id: &'static str, outcome: Result<Outcome>) {
+        match outcome {
+            Ok(outcome) => self.scenarios.push(Entry::new(outcome)),
+            Err(error) => self.failures.push(Failure { id, error: format!("{error:#}") }),
+        }
+    }
+
+    /// Watches the machine for a second, now that nothing is measured any more.
+    pub fn finish(&mut self) {
+        self.machine.after = Some(Burden::watch());
+    }
+
+    /// Writes the report as JSON, beside it as a page (`.md`), and the page's chart (`.svg`); folders are made.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("the report as JSON")?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
-        let tables = path.with_extension("md");
-        fs::write(&tables, self.tables()).with_context(|| tables.display().to_string())
+        let chart = path.with_extension("svg");
+        let drawn = chart::draw(self);
+        let name = chart.file_name().map(|name| name.to_string_lossy().into_owned());
+        let page = page::write(self, name.filter(|_| drawn.is_some()).as_deref());
+        let put = |path: &Path, text: &str| fs::write(path, text).with_context(|| path.display().to_string());
+        put(path, &(text + "\n"))?;
+        put(&path.with_extension("md"), &page)?;
+        drawn.map_or(Ok(()), |drawn| put(&chart, &drawn))
     }
 
-    /// The medians and the spread of Weft's runs: a Markdown table for what has a peer and one for the stack alone.
+    /// The figures as Markdown tables.
     pub fn tables(&self) -> String {
-        let beside: Vec<_> = self.scenarios.iter().filter_map(beside_peer).collect();
-        let alone: Vec<_> = self.scenarios.iter().flat_map(alone).collect();
-        let mut tables = Vec::new();
-        if !beside.is_empty() {
-            let heading = [
-                "SCENARIO",
-                "UNIT",
-                "BETTER",
-                "WEFT",
-                "SPREAD",
-                "PEER",
-                "RATIO",
-                "CPU",
-                "GROWTH",
-                "ALSO",
-                "PEER'S NAME",
-            ];
-            tables.push(table(heading, &beside));
-        }
-        if !alone.is_empty() {
-            let heading = ["SCENARIO", "LOAD", "UNIT", "WEFT", "SPREAD", "NS", "INSTRUCTIONS", "REFERENCE"];
-            tables.push(table(heading, &alone));
-        }
-        tables.join("\n")
+        table::all(self)
     }
 }
 
-fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
-    let heading = heading.map(str::to_owned);
-    let width = |column: usize| {
-        rows.iter().chain([&heading]).map(|row| row[column].chars().count()).max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, w)| format!("{cell:w$}")).collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
-    let rule = line(&widths.map(|width| "-".repeat(width)));
-    [line(&heading), rule].into_iter().chain(rows.iter().map(line)).collect()
-}
-
-fn beside_peer(outcome: &Outcome) -> Option<[String; 11]> {
-    let Measured::Beside(PeerFigures { peer, peer_runs, ratio, cpu, growth, details }) = &outcome.measured
-    else {
-        return None;
-    };
-    Some([
-        outcome.id.into(),
-        outcome.unit.into(),
-        match outcome.better {
-            Better::Higher => "higher".into(),
-            Better::Lower => "lower".into(),
-        },
-        figure(median(&outcome.weft)),
-        spread(&outcome.weft),
-        figure(median(peer_runs)),
-        figure(Some(*ratio)),
-        cpu.as_ref().map_or("-".into(), |cpu| format!("{:.2}/{:.2} {}", cpu.weft, cpu.peer, cpu.unit)),
-        growth.as_ref().map_or("-".into(), |it| format!("{:.2}/{:.2}", it.weft.ratio, it.peer.ratio)),
-        also(details),
-        (*peer).into(),
-    ])
-}
-
-fn also(details: &[Beside]) -> String {
-    let word = |it: &Beside| format!("{} {:.1}/{:.1} {}", it.name, it.weft, it.peer, it.unit);
-    if details.is_empty() { "-".into() } else { details.iter().map(word).collect::<Vec<_>>().join(", ") }
-}
-
-fn alone(outcome: &Outcome) -> Vec<[String; 8]> {
-    let Measured::Alone { load, nanoseconds, instructions, reference, beside } = &outcome.measured else {
-        return Vec::new();
-    };
-    let row = |load: &str, weft: &[f64], nanoseconds: f64, rest: [String; 2]| {
-        let [instructions, reference] = rest;
-        [
-            outcome.id.into(),
-            load.into(),
-            outcome.unit.into(),
-            figure(median(weft)),
-            spread(weft),
-            figure(Some(nanoseconds)),
-            instructions,
-            reference,
-        ]
-    };
-    let told = reference.map_or("-".into(), |other| format!("{} ({})", other.figure, other.name));
-    let first = row(load, &outcome.weft, *nanoseconds, [figure(*instructions), told]);
-    let others = beside.iter().map(|other| {
-        let nothing = || String::from("-");
-        row(other.load, &other.weft, other.nanoseconds, [nothing(), nothing()])
-    });
-    std::iter::once(first).chain(others).collect()
-}
-
-fn figure(value: Option<f64>) -> String {
-    value.map_or("-".into(), |v| format!("{v:.2}"))
-}
-
-fn spread(runs: &[f64]) -> String {
-    let lowest = runs.iter().copied().reduce(f64::min);
-    let highest = runs.iter().copied().reduce(f64::max);
-    format!("{}..{}", figure(lowest), figure(highest))
+impl Entry {
+    fn new(outcome: Outcome) -> Entry {
+        let judge = |aim: aim::Aim| aim.judge(outcome.ratio(), median(&outcome.weft), outcome.unit);
+        Entry { aim: aim::of(outcome.id).and_then(judge), outcome }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn report(measured: Measured) -> Report {
-        let outcome =
-            Outcome { id: "l2-rr", unit: "us", better: Better::Lower, weft: vec![30.0, 40.0], measured };
-        Report { scenarios: vec![outcome] }
-    }
-
-    fn beside() -> Measured {
-        let peer = "kernel bridge + veth";
-        Measured::Beside(PeerFigures {
-            peer,
-            peer_runs: vec![20.0, 20.0],
-            ratio: 1.75,
-            cpu: None,
-            growth: None,
-            details: vec![Beside { name: "p99", unit: "us", weft: 90.0, peer: 50.5 }],
-        })
-    }
-
-    fn alone() -> Measured {
-        Measured::Alone {
-            load: "1,000 flows",
-            nanoseconds: 14.0,
-            instructions: Some(350.5),
-            reference: Some(Reference { name: "VPP", figure: 134.0 }),
-            beside: vec![Figures { load: "1 flow", weft: vec![29.0], nanoseconds: 12.0 }],
-        }
-    }
-
-    #[test]
-    fn the_file_has_the_agreed_shape() {
-        let expected = json!({"scenarios": [{
-            "id": "l2-rr", "unit": "us", "better": "lower", "weft": [30.0, 40.0],
-            "peer": "kernel bridge + veth", "peer_runs": [20.0, 20.0], "ratio": 1.75,
-            "details": [{"name": "p99", "unit": "us", "weft": 90.0, "peer": 50.5}],
-        }]});
-        assert_eq!(serde_json::to_value(report(beside())).unwrap(), expected);
-    }
-
-    #[test]
-    fn the_stack_alone_has_a_reference_and_no_peer() {
-        let expected = json!({"scenarios": [{
-            "id": "l2-rr", "unit": "us", "better": "lower", "weft": [30.0, 40.0], "load": "1,000 flows",
-            "nanoseconds": 14.0, "instructions": 350.5, "reference": {"name": "VPP", "figure": 134.0},
-            "beside": [{"load": "1 flow", "weft": [29.0], "nanoseconds": 12.0}],
-        }]});
-        assert_eq!(serde_json::to_value(report(alone())).unwrap(), expected);
-    }
-
-    #[test]
-    fn the_tables_show_medians_and_ratio() {
-        let table = report(beside()).tables();
-        let row = table.lines().nth(2).unwrap();
-        assert_eq!(row.split('|').nth(4).map(str::trim), Some("35.00"));
-        assert!(row.contains("30.00..40.00") && row.contains("1.75"), "{table}");
-        assert!(row.contains("p99 90.0/50.5 us"), "{table}");
-        let table = report(alone()).tables();
-        assert_eq!(table.lines().count(), 4, "{table}");
-        assert!(
-            table.contains("350.50") && table.contains("134 (VPP)") && table.contains("1 flow"),
-            "{table}"
-        );
-    }
-}
+mod tests;

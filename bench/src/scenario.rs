@@ -170,6 +170,18 @@ impl Generator {
     }
 }
 
+impl Generator {
+    /// The same for as short as it can be.
+    fn quick(self) -> Generator {
+        let [brief, least] = [1, 2].map(Duration::from_secs);
+        match self {
+            Generator::TcpStreams { streams, .. } => Generator::TcpStreams { streams, time: brief },
+            Generator::RoundTrip { .. } => Generator::RoundTrip { time: least },
+            Generator::Datagrams { octets, count, .. } => Generator::Datagrams { octets, count, time: brief },
+        }
+    }
+}
+
 /// One thing that is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
@@ -197,6 +209,27 @@ pub enum Work {
         /// What others say of themselves, where it is about the same thing.
         reference: Option<Reference>,
     },
+}
+
+impl Scenario {
+    /// The same as a quick look: it shows that all works, and the order of magnitude.
+    pub fn quick(&self) -> Scenario {
+        Scenario { work: self.work.quick(), ..*self }
+    }
+}
+
+impl Work {
+    fn quick(self) -> Work {
+        match self {
+            Work::Beside(comparison) => {
+                Work::Beside(Comparison { generator: comparison.generator.quick(), ..comparison })
+            }
+            Work::Containers(churn) => Work::Containers(churn.quick()),
+            Work::Stack { loads, reference } => {
+                Work::Stack { loads: &loads[..1.min(loads.len())], reference }
+            }
+        }
+    }
 }
 
 /// Weft and a peer, with the same traffic.
@@ -298,7 +331,7 @@ const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) ->
 }
 
 const fn containers(id: &'static str, about: &'static str, verb: &'static str, at_once: usize) -> Scenario {
-    Scenario { id, about, work: Work::Containers(Churn { verb, at_once }) }
+    Scenario { id, about, work: Work::Containers(Churn::new(verb, at_once)) }
 }
 
 const fn daemon(id: &'static str, about: &'static str, task: Task) -> Scenario {

@@ -5,6 +5,7 @@ mod tunnel;
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -116,6 +117,11 @@ impl Site {
         })?;
         Ok(self)
     }
+}
+
+/// The folder of the programs that `scripts/bench-peers` gets, where there is one.
+pub fn peers() -> Option<PathBuf> {
+    tunnel::folder().canonicalize().ok()
 }
 
 /// Weft as it is configured by default, and without a word.

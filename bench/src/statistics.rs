@@ -12,6 +12,24 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// How far values are apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The lowest of them.
+    pub lowest: f64,
+    /// The highest of them.
+    pub highest: f64,
+}
+
+impl Spread {
+    /// That of some values; `None`: there are none.
+    pub fn of(values: &[f64]) -> Option<Spread> {
+        let lowest = values.iter().copied().reduce(f64::min)?;
+        let highest = values.iter().copied().reduce(f64::max)?;
+        Some(Spread { lowest, highest })
+    }
+}
+
 /// How many values are the first ones, and the last ones, of a series.
 const EDGE: usize = 50;
 

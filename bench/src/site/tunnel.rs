@@ -148,10 +148,14 @@ fn wireguard_manifest(number: u8, port: PortKind, remote: IpAddr, own: &Keys, ot
     tunnel::link(number, port, WIREGUARD_MTU, "wireguard", spec)
 }
 
+/// Where `scripts/bench-peers` puts programs.
+pub fn folder() -> PathBuf {
+    std::env::var_os("WEFT_BENCH_PEERS").map_or("target/bench/peers/bin".into(), PathBuf::from)
+}
+
 /// A program of `scripts/bench-peers`.
 pub fn find(file: &str) -> Result<PathBuf> {
-    let folder = std::env::var_os("WEFT_BENCH_PEERS").map_or("target/bench/peers/bin".into(), PathBuf::from);
-    let path = folder.join(file);
+    let path = folder().join(file);
     ensure!(path.is_file(), "{} is missing; run scripts/bench-peers", path.display());
     path.canonicalize().with_context(|| path.display().to_string())
 }
