@@ -12,7 +12,7 @@ IMAGE_PROGRAMS := weftd weft weft-cni $(if $(wildcard agent/Cargo.toml),weft-age
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cni image reproduce test check deny bless bench bench-quick bench-programs instructions fuzz soak clean
+.PHONY: help demo cni image reproduce test check deny bless bench bench-quick bench-programs instructions check-perf bless-perf fuzz soak clean
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,9 +71,19 @@ bench-programs:
 	@install -D $(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni $(BENCH_BIN_DIR)/weft-cni
 
 instructions: ## Count the instructions that the stack executes for a packet; SCENARIO=id for one
-	@scripts/install-deps bench
+	@scripts/install-deps guard
 	cargo build --locked --release --bin weft-bench
 	$(BENCH_BIN_DIR)/weft-bench instructions $(if $(SCENARIO),--scenario $(SCENARIO))
+
+check-perf: ## Compare the instructions for a packet with bench/instructions.json: what costs over 5 % more fails
+	@scripts/install-deps guard
+	cargo build --locked --release --bin weft-bench
+	$(BENCH_BIN_DIR)/weft-bench guard
+
+bless-perf: ## Write bench/instructions.json anew: commit it with the reason
+	@scripts/install-deps guard
+	cargo build --locked --release --bin weft-bench
+	$(BENCH_BIN_DIR)/weft-bench guard --bless
 
 fuzz: ## Fuzz TARGET (a folder of fuzz/seeds) for SECONDS
 	@scripts/install-deps fuzz

@@ -1,7 +1,9 @@
 //! Weft side by side with its peers, and its stack alone: runs scenarios and writes one report.
 //!
 //! `weft-bench` measures; `weft-bench instructions` counts what the processor executes for a packet. `weft-bench send`
-//! and `weft-bench count` are the two ends of its own datagram generator, which it starts in the containers, and `weft-bench execute` is what it runs under valgrind.
+//! and `weft-bench count` are the two ends of its own datagram generator, which it starts in the containers, and
+//! `weft-bench execute` is what it runs under valgrind. `weft-bench guard` compares such counts with those of the
+//! repository.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -15,7 +17,6 @@ use clap::{Parser, Subcommand};
 
 use crate::compare::Plan;
 use crate::scenario::{SCENARIOS, Scenario, Work};
-use crate::stack::Load;
 
 mod aim;
 mod cluster;
@@ -24,8 +25,10 @@ mod compare;
 mod daemon;
 mod datagrams;
 mod generator;
+mod guard;
 mod machine;
 mod measure;
+mod microbenchmark;
 mod report;
 mod scenario;
 mod site;
@@ -70,9 +73,18 @@ enum Command {
     Peers,
     /// Count the instructions that the stack executes for a packet; needs valgrind.
     Instructions,
+    /// Compare them with the figures of the repository; needs valgrind.
+    Guard {
+        /// The figures.
+        #[arg(long, default_value = "bench/instructions.json")]
+        figures: PathBuf,
+        /// Write them anew.
+        #[arg(long)]
+        bless: bool,
+    },
     /// Measure an agent in clusters of as many nodes; without any: of 500, 1000 and 5000.
     Cluster { nodes: Vec<u32> },
-    /// Put rounds of packets of the scenario's first load through the stack.
+    /// Do this many rounds of a microbenchmark's work.
     #[command(hide = true)]
     Execute { id: String, rounds: usize },
 }
@@ -101,10 +113,10 @@ fn main() -> Result<()> {
         Some(Command::Peers) => peers(&arguments),
         Some(Command::Instructions) => instructions(&arguments),
         Some(Command::Cluster { nodes }) => cluster::run(&nodes),
-        Some(Command::Execute { id, rounds }) => stack::execute(
-            &main_load(&id).with_context(|| format!("{id} is not of the stack alone"))?,
-            rounds,
-        ),
+        Some(Command::Guard { figures, bless }) => {
+            guard::run(&figures, bless, &measure::profiles(&arguments.report))
+        }
+        Some(Command::Execute { id, rounds }) => microbenchmark::execute(&id, rounds),
         None if arguments.list => {
             SCENARIOS.iter().try_for_each(|s| writeln!(out, "{:22} {}", s.id, s.about)).map_err(Into::into)
         }
@@ -137,21 +149,19 @@ fn peers(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Prints one line for each scenario of the stack alone.
+/// Prints one line for each microbenchmark.
 fn instructions(arguments: &Arguments) -> Result<()> {
-    let mut out = std::io::stdout();
-    for scenario in chosen(&arguments.scenario)?.iter().filter(|s| main_load(s.id).is_some()) {
-        let count = stack::count_instructions(scenario.id, &measure::profiles(&arguments.report))?;
-        writeln!(out, "{:22} {count:8.1} instructions/packet", scenario.id)?;
+    let (mut out, wanted) = (std::io::stdout(), &arguments.scenario);
+    let known = || microbenchmark::all().map(|(id, _)| id);
+    if let Some(unknown) = wanted.iter().find(|id| !known().any(|known| known == **id)) {
+        let known: Vec<_> = known().collect();
+        bail!("{unknown} is not of the stack alone, one of {} expected", known.join(", "));
+    }
+    for id in known().filter(|id| wanted.is_empty() || wanted.iter().any(|wanted| wanted == id)) {
+        let count = stack::count_instructions(id, &measure::profiles(&arguments.report))?;
+        writeln!(out, "{id:22} {count:8.1} instructions/packet")?;
     }
     Ok(())
-}
-
-fn main_load(id: &str) -> Option<Load> {
-    match SCENARIOS.iter().find(|s| s.id == id)?.work {
-        Work::Stack { loads, .. } => loads.first().copied(),
-        Work::Beside(_) | Work::Containers(_) | Work::Daemon(_) => None,
-    }
 }
 
 fn chosen(ids: &[String]) -> Result<Vec<&'static Scenario>> {

@@ -9,6 +9,7 @@ use weft_stack::config::{Config, PortId};
 use weft_stack::packet::Packet;
 use weft_stack::time::Instant;
 
+use super::Subject;
 use super::fabric::{self, Host, Hosts, Numbers};
 use super::load::{Frames, Load};
 use super::traffic::{Traffic, introduction};
@@ -104,6 +105,17 @@ impl Drive {
     fn forward(&mut self, source: usize) {
         self.output.clear();
         self.stack.process(NOW, self.sources[source], &mut self.batch, &mut self.output);
+    }
+}
+
+impl Subject for Drive {
+    fn fill(&mut self) {
+        Drive::fill(self);
+    }
+
+    fn process(&mut self) -> Result<()> {
+        Drive::process(self);
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Instructions a packet: this program runs itself under valgrind's callgrind, which counts within
-//! [`Drive::process`](super::drive::Drive::process) alone.
+//! [`Drive::process`](super::drive::Drive::process), and what is its like for WireGuard, alone.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,8 +9,9 @@ use weft_stack::batch::BATCH;
 
 /// Rounds of one count.
 const ROUNDS: usize = 500;
-/// What callgrind knows the function as.
-const FUNCTION: &str = "*drive::Drive::process*";
+/// What callgrind knows the functions as.
+const FUNCTIONS: [&str; 3] =
+    ["*drive::Drive::process*", "*wireguard::Sealing::process*", "*wireguard::Opening::process*"];
 
 /// Whether valgrind is installed.
 pub fn available() -> bool {
@@ -19,17 +20,18 @@ pub fn available() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Instructions a packet of the scenario's first load. What was executed where is in `folder` afterwards, for
+/// Instructions a packet of a microbenchmark. What was executed where is in `folder` afterwards, for
 /// callgrind_annotate.
-pub fn count(scenario: &str, folder: &Path) -> Result<f64> {
+pub fn count(microbenchmark: &str, folder: &Path) -> Result<f64> {
     let program = std::env::current_exe().context("the path of this executable")?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let profile = folder.join(format!("callgrind.{scenario}"));
+    let profile = folder.join(format!("callgrind.{microbenchmark}"));
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no", &format!("--toggle-collect={FUNCTION}")])
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .args(FUNCTIONS.map(|function| format!("--toggle-collect={function}")))
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(program)
-        .args(["execute", scenario, &ROUNDS.to_string()])
+        .args(["execute", microbenchmark, &ROUNDS.to_string()])
         .output()
         .context("valgrind")?;
     let said = String::from_utf8_lossy(&output.stderr);
