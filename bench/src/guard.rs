@@ -129,12 +129,12 @@ impl Row {
     }
 
     fn change(&self) -> Change {
-        match self.growth() {
-            Some(growth) if growth > TOLERANCE => Change::Dearer,
-            Some(growth) if growth < -TOLERANCE => Change::Cheaper,
-            Some(_) => Change::Within,
-            None if self.now.is_some() => Change::New,
-            None => Change::Gone,
+        match (self.before, self.now) {
+            (Some(before), Some(now)) if now > before * (1.0 + TOLERANCE) => Change::Dearer,
+            (Some(before), Some(now)) if now < before * (1.0 - TOLERANCE) => Change::Cheaper,
+            (Some(_), Some(_)) => Change::Within,
+            (None, _) => Change::New,
+            (Some(_), None) => Change::Gone,
         }
     }
 }
