@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use self::toolchain::Toolchain;
+use crate::statistics::Spread;
 use crate::{microbenchmark, stack};
 
 mod toolchain;
@@ -20,8 +21,12 @@ mod toolchain;
 /// What a figure may change by, as a share of it.
 const TOLERANCE: f64 = 0.05;
 /// Counts of which the lowest is taken: hash tables have other seeds each time, and where two keys meet in one of them
-/// it costs up to three in a hundred more.
+/// it costs some in a hundred more.
 const REPETITIONS: usize = 3;
+/// Counts where the first ones are further apart than [`CLOSE`]: with as many flows as a table has places, many meet.
+const MORE: usize = 9;
+/// As a share of the lowest.
+const CLOSE: f64 = 0.01;
 
 /// The figures of the repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,11 +113,20 @@ fn count(profiles: &Path) -> Result<BTreeMap<String, f64>> {
 
 /// To a tenth, which is more than the figures can tell.
 fn lowest(id: &str, profiles: &Path) -> Result<f64> {
-    let mut lowest = f64::INFINITY;
-    for _ in 0..REPETITIONS {
-        lowest = lowest.min(stack::count_instructions(id, profiles).with_context(|| id.to_owned())?);
+    let mut counts = Vec::new();
+    while counts.len() < wanted(&counts) {
+        counts.push(stack::count_instructions(id, profiles).with_context(|| id.to_owned())?);
     }
+    let lowest = counts.into_iter().fold(f64::INFINITY, f64::min);
     Ok((lowest * 10.0).round() / 10.0)
+}
+
+/// How many counts it takes, by the first ones.
+fn wanted(counts: &[f64]) -> usize {
+    match Spread::of(counts) {
+        Some(Spread { lowest, highest }) if highest > lowest * (1.0 + CLOSE) => MORE,
+        _ => REPETITIONS,
+    }
 }
 
 fn rows(before: &BTreeMap<String, f64>, now: &BTreeMap<String, f64>) -> Vec<Row> {

@@ -42,6 +42,13 @@ fn what_is_not_counted_any_more_is_in_the_table() {
 }
 
 #[test]
+fn counts_that_are_far_apart_are_repeated_more_often() {
+    assert_eq!(wanted(&[]), REPETITIONS);
+    assert_eq!(wanted(&[1000.0, 1009.0]), REPETITIONS);
+    assert_eq!(wanted(&[1000.0, 1009.0, 1011.0]), MORE);
+}
+
+#[test]
 fn the_repository_has_a_figure_for_each_microbenchmark() {
     let figures = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json")).unwrap();
     let known: Vec<_> = figures.instructions.keys().map(String::as_str).collect();
