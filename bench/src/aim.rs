@@ -121,6 +121,9 @@ const AIMS: &[(&str, Aim)] = &[
     ("vxlan-tcp1-veth", at_least(0.8)),
     ("cni-add", at_most(0.4)),
     ("cni-del", at_most(0.4)),
+    ("daemon-rss-idle", Aim::Figure("MiB", Bound::AtMost(40.0))),
+    ("port-rss", Aim::Figure("KiB", Bound::AtMost(64.0))),
+    ("port-rss-veth", Aim::Figure("KiB", Bound::AtMost(64.0))),
     ("stack-v4-64", Aim::Figure("cycles/packet", Bound::AtMost(200.0))),
 ];
 

@@ -12,7 +12,6 @@ use weft_testkit::PortKind;
 
 use crate::report::{Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Scenario};
-use crate::statistics::median;
 use containers::Containers;
 
 mod bridge;
@@ -25,6 +24,8 @@ mod switch;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Ports of the scenarios that have any.
 const PORTS: u32 = 1000;
+/// Ports of a run that is to be quick.
+const FEW: u32 = 50;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,25 @@ pub enum Task {
     Apply(PortKind),
     /// Seconds from SIGKILL until all ports are ready again and a ping crosses; beside it Open vSwitch.
     Restart(PortKind),
+}
+
+/// A task, and with how many ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    task: Task,
+    ports: u32,
+}
+
+impl Trial {
+    /// With a thousand ports, where the task has any.
+    pub const fn new(task: Task) -> Trial {
+        Trial { task, ports: PORTS }
+    }
+
+    /// The same with few ports.
+    pub fn quick(self) -> Trial {
+        Trial { ports: FEW, ..self }
+    }
 }
 
 impl Task {
@@ -106,12 +126,9 @@ impl Task {
 }
 
 /// Runs both sides `runs` times, alternating.
-pub fn run(scenario: &Scenario, task: Task, runs: u32) -> Result<Outcome> {
-    run_with(scenario, task, runs, PORTS)
-}
-
-fn run_with(scenario: &Scenario, task: Task, runs: u32, count: u32) -> Result<Outcome> {
-    let containers = task.containers(count);
+pub fn run(scenario: &Scenario, trial: Trial, runs: u32) -> Result<Outcome> {
+    let Trial { task, ports } = trial;
+    let containers = task.containers(ports);
     let (mut weft, mut peer_runs) = (Vec::new(), Vec::new());
     for run in 1..=runs {
         let ours = memory::alone(|| task.weft(&containers)).context("Weft")?;
@@ -121,10 +138,7 @@ fn run_with(scenario: &Scenario, task: Task, runs: u32, count: u32) -> Result<Ou
         weft.push(ours);
         peer_runs.push(theirs);
     }
-    let middle = |figures: &[f64]| median(figures).context("no run was made");
-    let ratio = middle(&weft)? / middle(&peer_runs)?;
-    let beside =
-        PeerFigures { peer: task.peer(), peer_runs, ratio, cpu: None, growth: None, details: Vec::new() };
+    let beside = PeerFigures::new(task.peer(), &weft, peer_runs).context("no run was made")?;
     Ok(Outcome {
         id: scenario.id,
         unit: task.unit(),

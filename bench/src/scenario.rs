@@ -9,7 +9,7 @@ use weft_testkit::PortKind::{Tap, Veth};
 use Encapsulation::{Gretap, Vxlan, WireGuard};
 
 use crate::cni::Churn;
-use crate::daemon::Task;
+use crate::daemon::{Task, Trial};
 use crate::stack::{Frames, Load};
 
 /// Which way is better.
@@ -201,7 +201,7 @@ pub enum Work {
     /// Containers that come and go on Weft, and on the reference plugins.
     Containers(Churn),
     /// The daemon by itself, beside what does the same.
-    Daemon(Task),
+    Daemon(Trial),
     /// The stack by itself, under each of these loads. The first is the scenario's figure.
     Stack {
         /// What it is to do.
@@ -225,6 +225,7 @@ impl Work {
                 Work::Beside(Comparison { generator: comparison.generator.quick(), ..comparison })
             }
             Work::Containers(churn) => Work::Containers(churn.quick()),
+            Work::Daemon(trial) => Work::Daemon(trial.quick()),
             Work::Stack { loads, reference } => {
                 Work::Stack { loads: &loads[..1.min(loads.len())], reference }
             }
@@ -335,7 +336,7 @@ const fn containers(id: &'static str, about: &'static str, verb: &'static str, a
 }
 
 const fn daemon(id: &'static str, about: &'static str, task: Task) -> Scenario {
-    Scenario { id, about, work: Work::Daemon(task) }
+    Scenario { id, about, work: Work::Daemon(Trial::new(task)) }
 }
 
 const L2: Load = Load::new(Frames::Bridged, 64);
