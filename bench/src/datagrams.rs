@@ -1,19 +1,22 @@
 //! The two ends of the datagram generator, which run in the containers.
 //!
-//! The sender makes UDP datagrams of one flow as fast as it can, many in a system call and each a packet of its own. The
-//! other end is a socket that nobody reads: its buffer is full at once, and from then on the kernel counts each datagram
+//! The sender makes UDP datagrams of one flow as fast as it can: it gives the kernel runs of them, which cuts them right
+//! before the device, where [`cut_runs`] says so. Each is a packet of its own from there on, and the sender takes less time
+//! for one than who forwards it. The other end is a socket that nobody reads: its buffer is full at once, and from then on the kernel counts each datagram
 //! that comes to it as dropped there. So every packet is carried to its socket, and no reader takes processor time from
 //! who forwards. Neither end is tied to a core: the scheduler places them as it would a user's programs, on both sides.
 
 use std::fs;
-use std::io::IoSlice;
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::io::Errno;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
+use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
+use weft_host::datagram::Message;
+use weft_host::udp::UdpSocket;
+use weft_testkit::Place;
 
 use crate::machine::Spent;
 
@@ -21,8 +24,11 @@ use crate::machine::Spent;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How long the sender goes on after what counts, so that both ends measure under full load.
 const SLACK: Duration = Duration::from_millis(500);
-/// Datagrams of a system call.
-const BATCH: usize = 64;
+/// Datagrams that a socket takes at once.
+const RUN: usize = 64;
+/// Octets that a socket takes at once.
+const RUN_OCTETS: usize = 65_000;
+const ENOBUFS: i32 = 105;
 /// Longest time until the first datagram arrives.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,24 +43,32 @@ pub struct Arrival {
     pub spent: Spent,
 }
 
+/// Has the kernel cut runs of datagrams before the device that leads to `sink`, instead of giving them to it whole.
+pub fn cut_runs(place: &Place<'_>, sink: IpAddr) -> Result<()> {
+    let route = place.run(&format!("ip -o route get {sink}"))?.ok()?;
+    let device = route.split_once(" dev ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let device = device.with_context(|| format!("no device leads to {sink}: {route}"))?;
+    place.run(&format!("ethtool -K {device} tx-udp-segmentation off"))?.ok().map(|_| ())
+}
+
 /// Sends datagrams of `octets` for long enough that the sink can measure for `time`; gives how many a second, while the
 /// sink measures.
 pub fn send(sink: SocketAddr, octets: usize, time: Duration) -> Result<f64> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).context("a socket to send from")?;
-    socket.connect(sink).with_context(|| format!("cannot send to {sink}"))?;
-    let payload = vec![0x5a; octets];
-    let parts = [IoSlice::new(&payload)];
-    let mut controls: Vec<_> = (0..BATCH).map(|_| SendAncillaryBuffer::default()).collect();
-    let mut batch: Vec<_> = controls.iter_mut().map(|control| MMsgHdr::new(&parts, control)).collect();
-    let mut go_on = |time: Duration| -> Result<f64> {
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let socket = UdpSocket::bind(any).context("a socket to send from")?;
+    let count = RUN.min(RUN_OCTETS / octets.max(1)).max(1);
+    let payload = vec![0x5a; octets * count];
+    let run = Message { destination: sink, segment: octets, octets: &payload, ..Message::NONE };
+    let go_on = |time: Duration| -> Result<f64> {
         let (start, mut sent) = (Instant::now(), 0);
         while start.elapsed() < time {
-            sent += match sendmmsg(&socket, &mut batch, SendFlags::empty()) {
-                Ok(count) => count,
+            match socket.send_batch(&[run]) {
+                Ok(runs) => sent += runs * count,
                 // A queue on the way is full.
-                Err(Errno::NOBUFS) => 0,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                Err(error) if error.raw_os_error() == Some(ENOBUFS) => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot send to {sink}")),
-            };
+            }
         }
         Ok(sent as f64 / start.elapsed().as_secs_f64())
     };
@@ -67,14 +81,14 @@ pub fn send(sink: SocketAddr, octets: usize, time: Duration) -> Result<f64> {
 /// A bound socket that is not read.
 #[derive(Debug)]
 pub struct Sink {
-    socket: UdpSocket,
+    socket: std::net::UdpSocket,
     address: SocketAddrV4,
 }
 
 impl Sink {
     /// At this address.
     pub fn bind(address: SocketAddrV4) -> Result<Sink> {
-        let socket = UdpSocket::bind(address).with_context(|| format!("cannot bind {address}"))?;
+        let socket = std::net::UdpSocket::bind(address).with_context(|| format!("cannot bind {address}"))?;
         // As small as the kernel allows, which is a few datagrams.
         sockopt::set_socket_recv_buffer_size(&socket, 1).context("the size of the receive buffer")?;
         let SocketAddr::V4(address) = socket.local_addr()? else { unreachable!("bound to IPv4") };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weft_testkit::iperf3;
 
-use crate::datagrams::Arrival;
+use crate::datagrams::{self, Arrival};
 use crate::machine::Spent;
 use crate::scenario::{Count, Generator};
 use crate::site::Site;
@@ -85,6 +85,7 @@ fn datagrams(
 ) -> Result<Sample> {
     let program = std::env::current_exe().context("the path of this executable")?;
     let (program, seconds) = (program.display(), time.as_secs());
+    datagrams::cut_runs(&site.source(), address.ip())?;
     let mut sink = site.sink().spawn(&format!("{program} count {address} {seconds}"))?;
     sink.wait_for("bound")?;
     let sent = site.source().run(&format!("{program} send {address} {octets} {seconds}"))?.ok()?;

@@ -241,7 +241,7 @@ impl Default for Switching {
             isolated: false,
             storm: StormLimits::default(),
             mirror: None,
-            coalesce: false,
+            coalesce: true,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Streams and datagrams in both directions over every pair of port kinds, and nothing of them altered.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use weft_testkit::topology::{self, FAR_B4, NEAR_B4, NEAR_B6};
 use weft_testkit::{Lab, PortKind, iperf3};
 
 /// Sends noise to whoever connects and prints its digest; or receives and prints it.
 const TRANSFER: &str = include_str!("transfer.py");
+/// Sends datagrams in bursts, and says whether each arrived as it was.
+const BURST: &str = include_str!("burst.py");
 
 #[test]
 fn iperf3_runs_in_both_directions_within_a_network() {
@@ -51,6 +54,33 @@ fn a_transferred_file_arrives_unaltered() {
                 let sent = sender.wait()?.ok()?;
                 ensure!(sent == received, "{a:?} {b:?} {address}: sent {sent} received {received}");
             }
+            lab.weft(&["delete", "port", "a", "b"])?.ok()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn datagrams_that_come_together_arrive_each_by_itself() {
+    Lab::test(|lab| {
+        for (a, b) in PortKind::PAIRS {
+            lab.apply(&topology::one_network(a, b))?;
+            // The kernel cuts what the sender gives it before the device has it.
+            lab.container("a").run("ethtool -K eth0 tx-udp-segmentation off")?.ok()?;
+            for address in [NEAR_B4, NEAR_B6] {
+                let answerer = ["python3", "-c", BURST, "answer", "7001"];
+                let mut answerer = lab.container("b").spawn_with_input(&answerer, None)?;
+                answerer.wait_for("bound")?;
+                let sender = ["python3", "-c", BURST, "send", address, "7001"];
+                lab.container("a").exec(&sender)?.ok().with_context(|| format!("{a:?} {b:?} {address}"))?;
+                answerer.wait()?.ok()?;
+            }
+            let total: Value = serde_json::from_str(&lab.weft(&["counters", "-o", "json"])?.ok()?)?;
+            let coalesced = total["stack"]["segments_coalesced"].as_u64();
+            ensure!(
+                coalesced.is_some_and(|count| count > 0),
+                "{a:?} {b:?}: nothing was put together: {total}"
+            );
             lab.weft(&["delete", "port", "a", "b"])?.ok()?;
         }
         Ok(())

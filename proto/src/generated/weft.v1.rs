@@ -540,7 +540,8 @@ pub struct PortSpec {
     #[prost(message, optional, tag = "19")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub mirror: ::core::option::Option<Mirror>,
-    /// Segments of one flow that come together are put together before they are forwarded; default: only for an uplink.
+    /// TCP segments and UDP datagrams of one flow that come together are put together before they are forwarded, and taken
+    /// apart by whoever receives them; default: true.
     #[prost(bool, optional, tag = "20")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub coalesce: ::core::option::Option<bool>,

@@ -24,7 +24,7 @@ pub(super) fn parse(object: &ObjectRef, message: &v1::PortSpec, findings: &mut F
         isolated: message.isolated,
         storm: storm(message.storm_control.as_ref(), uplink, findings),
         mirror: message.mirror.as_ref().and_then(|mirror| self::mirror(object, mirror, findings)),
-        coalesce: message.coalesce.unwrap_or(uplink),
+        coalesce: message.coalesce.unwrap_or(true),
     }
 }
 
