@@ -87,6 +87,11 @@ impl Error {
         self.code() == Some(libc::EEXIST)
     }
 
+    /// Whether a next hop cannot be reached by what the kernel knows to be on the link.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.code(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH))
+    }
+
     /// The kernel's error number.
     pub fn code(&self) -> Option<i32> {
         match self {

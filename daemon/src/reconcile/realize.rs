@@ -97,8 +97,9 @@ impl Run<'_> {
             (Action::AddAddress(device, address), _) => self.add_address(place, device, address),
             (Action::RemoveAddress(device, address), _) => self.remove_address(place, device, address),
             (Action::AddRoute(device, route), Subject::Port(port)) => {
-                let onlink = self.port(port).is_none_or(|port| !is_on_link(port, route.via));
-                self.add_route(place, device, route, onlink)
+                let covers = |port: &Port| port.addresses.iter().any(|address| address.is_on_link(route.via));
+                let onlink = !self.port(port).is_some_and(covers);
+                self.add_route(place, device, port, route, onlink)
             }
             (Action::RemoveRoute(device, route), _) => self.remove_route(place, device, route),
             // Only Ports have devices.
@@ -200,13 +201,4 @@ impl Run<'_> {
     fn port(&self, name: &Name) -> Option<&Port> {
         self.fabric.ports.get(name).map(|port| &port.spec)
     }
-}
-
-/// Whether a prefix of the Port's addresses covers `via`.
-fn is_on_link(port: &Port, via: std::net::IpAddr) -> bool {
-    let mut prefixes = port
-        .addresses
-        .iter()
-        .filter_map(|address| weft_stack::Prefix::containing(address.address, address.prefix_length).ok());
-    prefixes.any(|prefix| prefix.contains(via))
 }

@@ -255,6 +255,36 @@ fn a_route_in_the_way_is_named_and_the_rest_of_the_port_works() {
 }
 
 #[test]
+fn a_lost_prefix_route_comes_back_with_the_routes_that_need_it() {
+    let mut lab = Lab::new();
+    let fabric = three_ports();
+    lab.pass(&fabric);
+    let routes = |lab: &mut Lab| {
+        let mut session = lab.enter("web");
+        let mut routes = session.netlink.routes().unwrap();
+        // The kernel's own of link-local addresses, and for multicast, do not depend on Weft.
+        routes
+            .retain(|route| matches!(route.protocol, 2 | 87) && !route.prefix.0.to_string().starts_with('f'));
+        routes.sort_by_key(|route| (route.prefix, route.index));
+        routes
+    };
+    let before = routes(&mut lab);
+    {
+        let mut session = lab.enter("web");
+        // Those by a next hop first.
+        for own in [true, false] {
+            for route in before.iter().filter(|route| (route.protocol == 87) == own) {
+                session.netlink.remove_route(route).unwrap();
+            }
+        }
+        assert!(session.netlink.routes().unwrap().iter().all(|route| route.protocol != 87));
+    }
+    let outcome = lab.look_at_everything(&fabric);
+    assert!(outcome.reports.iter().all(|(.., report)| report.ready), "{outcome:?}");
+    assert_eq!(routes(&mut lab), before);
+}
+
+#[test]
 fn tunnels_are_in_the_picture_while_they_live_and_have_their_keys() {
     use crate::fixture;
     use weft_stack::tunnel::wireguard::PrivateKey;

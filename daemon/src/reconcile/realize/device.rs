@@ -1,5 +1,7 @@
 //! Steps on a device that exists. Doing again what is done already is no error.
 
+use std::net::IpAddr;
+
 use weft_host::link::{LinkChange, ROUTE_PROTOCOL_WEFT, Route};
 
 use super::Run;
@@ -143,11 +145,18 @@ impl Run<'_> {
         &mut self,
         place: &Place,
         device: &str,
+        port: &Name,
         route: &PortRoute,
         onlink: bool,
     ) -> Result<(), StepError> {
         let index = self.index(place, device)?;
-        match self.session(place)?.netlink.add_route(&host_route(index, route, onlink)) {
+        let wanted = host_route(index, route, onlink);
+        let mut added = self.session(place)?.netlink.add_route(&wanted);
+        if !onlink && added.as_ref().is_err_and(weft_host::Error::is_unreachable) {
+            self.renew_addresses(place, device, port, route.via)?;
+            added = self.session(place)?.netlink.add_route(&wanted);
+        }
+        match added {
             Err(error) if error.is_exists() => Err(StepError::Refused(Refusal {
                 reason: "RouteTaken",
                 message: format!(
@@ -157,6 +166,24 @@ impl Run<'_> {
             })),
             other => Ok(other?),
         }
+    }
+
+    /// Takes the addresses whose prefix covers `via` from the device and gives them back, and the kernel's routes to these
+    /// prefixes with them. One may be missing: the kernel makes it when the device comes up, and says nothing when it
+    /// has no memory for it then; or somebody has removed it.
+    fn renew_addresses(
+        &mut self,
+        place: &Place,
+        device: &str,
+        port: &Name,
+        via: IpAddr,
+    ) -> Result<(), StepError> {
+        let addresses = self.port(port).map(|port| port.addresses.clone()).unwrap_or_default();
+        for address in addresses.iter().filter(|address| address.is_on_link(via)) {
+            self.remove_address(place, device, address)?;
+            self.add_address(place, device, address)?;
+        }
+        Ok(())
     }
 
     /// Removes a route by a device.
