@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use weft_testkit::{Lab, LabOptions, Manifest, binaries};
+use weft_testkit::{Lab, Manifest, binaries};
+
+use crate::site::options;
 
 /// Containers of a run.
 const CONTAINERS: usize = 100;
@@ -65,8 +67,7 @@ pub struct Side {
 impl Side {
     /// A node with Weft.
     pub fn weft() -> Result<Side> {
-        let options = LabOptions { workers: 0, log_level: "warn".into(), ..LabOptions::default() };
-        let lab = Lab::start_with(&options)?;
+        let lab = Lab::start_with(&options())?;
         let subnets = json!([{ "prefix": "198.18.0.0/16", "gateway": "198.18.0.1" }]);
         let network = json!({ "router": "main", "subnets": subnets });
         lab.apply(&Manifest::new().router("main").network("pods", network))?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::measure;
+use crate::namespaces::alone;
 use crate::report::Report;
 use crate::scenario::{Scenario, Work};
 use crate::site::{self, Site};
@@ -54,7 +55,7 @@ pub fn run(plan: &Plan<'_>) -> Result<()> {
             continue;
         }
         let scenario = if plan.quick { scenario.quick() } else { **scenario };
-        let outcome = measure::run(&scenario, runs, plan.report);
+        let outcome = alone(|| measure::run(&scenario, runs, plan.report));
         if let Err(error) = &outcome {
             writeln!(out, "        failed: {error:#}")?;
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weft_testkit::PortKind;
 
+use crate::namespaces::alone;
 use crate::report::{Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Scenario};
 use containers::Containers;
@@ -131,8 +132,8 @@ pub fn run(scenario: &Scenario, trial: Trial, runs: u32) -> Result<Outcome> {
     let containers = task.containers(ports);
     let (mut weft, mut peer_runs) = (Vec::new(), Vec::new());
     for run in 1..=runs {
-        let ours = memory::alone(|| task.weft(&containers)).context("Weft")?;
-        let theirs = memory::alone(|| task.beside(&containers)).context(task.peer())?;
+        let ours = alone(|| task.weft(&containers)).context("Weft")?;
+        let theirs = alone(|| task.beside(&containers)).context(task.peer())?;
         let (id, unit) = (scenario.id, task.unit());
         writeln!(std::io::stdout(), "{id:22} run {run}: weft {ours:.2} {unit}, peer {theirs:.2} {unit}")?;
         weft.push(ours);

@@ -29,6 +29,7 @@ mod guard;
 mod machine;
 mod measure;
 mod microbenchmark;
+mod namespaces;
 mod report;
 mod scenario;
 mod site;
@@ -50,12 +51,20 @@ struct Arguments {
     /// Short runs of few containers, to see that all works: no measurement.
     #[arg(long)]
     quick: bool,
-    /// Where the report is written.
-    #[arg(long, default_value = "target/bench/report.json")]
-    report: PathBuf,
+    /// Where the report is written: target/bench/report.json, or quick.json there.
+    #[arg(long)]
+    report: Option<PathBuf>,
     /// List the scenarios and do nothing else.
     #[arg(long)]
     list: bool,
+}
+
+impl Arguments {
+    /// Where the report is written: what shows no more than that all works takes no measurement's place.
+    fn report(&self) -> PathBuf {
+        let name = if self.quick { "target/bench/quick.json" } else { "target/bench/report.json" };
+        self.report.clone().unwrap_or_else(|| name.into())
+    }
 }
 
 #[derive(Subcommand)]
@@ -113,8 +122,8 @@ fn main() -> Result<()> {
         Some(Command::Peers) => peers(&arguments),
         Some(Command::Instructions) => instructions(&arguments),
         Some(Command::Cluster { nodes }) => cluster::run(&nodes),
-        Some(Command::Guard { figures, bless }) => {
-            guard::run(&figures, bless, &measure::profiles(&arguments.report))
+        Some(Command::Guard { ref figures, bless }) => {
+            guard::run(figures, bless, &measure::profiles(&arguments.report()))
         }
         Some(Command::Execute { id, rounds }) => microbenchmark::execute(&id, rounds),
         None if arguments.list => {
@@ -130,7 +139,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
         runs: arguments.runs,
         quick: arguments.quick,
         lenient: arguments.scenario.is_empty(),
-        report: &arguments.report,
+        report: &arguments.report(),
     })
 }
 
@@ -158,7 +167,7 @@ fn instructions(arguments: &Arguments) -> Result<()> {
         bail!("{unknown} is not of the stack alone, one of {} expected", known.join(", "));
     }
     for id in known().filter(|id| wanted.is_empty() || wanted.iter().any(|wanted| wanted == id)) {
-        let count = stack::count_instructions(id, &measure::profiles(&arguments.report))?;
+        let count = stack::count_instructions(id, &measure::profiles(&arguments.report()))?;
         writeln!(out, "{id:22} {count:8.1} instructions/packet")?;
     }
     Ok(())

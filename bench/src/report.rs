@@ -217,7 +217,7 @@ impl Report {
     /// Takes in what a scenario gave.
     pub fn add(&mut self, id: &'static str, outcome: Result<Outcome>) {
         match outcome {
-            Ok(outcome) => self.scenarios.push(Entry::new(outcome)),
+            Ok(outcome) => self.scenarios.push(Entry::new(outcome, self.quick)),
             Err(error) => self.failures.push(Failure { id, error: format!("{error:#}") }),
         }
     }
@@ -240,7 +240,14 @@ impl Report {
         let put = |path: &Path, text: &str| fs::write(path, text).with_context(|| path.display().to_string());
         put(path, &(text + "\n"))?;
         put(&path.with_extension("md"), &page)?;
-        drawn.map_or(Ok(()), |drawn| put(&chart, &drawn))
+        match drawn {
+            Some(drawn) => put(&chart, &drawn),
+            None => {
+                // One of an earlier report is no part of this one. Mostly there is none.
+                let _ = fs::remove_file(&chart);
+                Ok(())
+            }
+        }
     }
 
     /// The figures as Markdown tables.
@@ -250,9 +257,10 @@ impl Report {
 }
 
 impl Entry {
-    fn new(outcome: Outcome) -> Entry {
+    /// A quick look is judged by no aim.
+    fn new(outcome: Outcome, quick: bool) -> Entry {
         let judge = |aim: aim::Aim| aim.judge(outcome.ratio(), median(&outcome.weft), outcome.unit);
-        Entry { aim: aim::of(outcome.id).and_then(judge), outcome }
+        Entry { aim: aim::of(outcome.id).filter(|_| !quick).and_then(judge), outcome }
     }
 }
 

@@ -125,6 +125,6 @@ pub fn peers() -> Option<PathBuf> {
 }
 
 /// Weft as it is configured by default, and without a word.
-fn options() -> LabOptions {
+pub fn options() -> LabOptions {
     LabOptions { workers: 0, log_level: "warn".into(), ..LabOptions::default() }
 }

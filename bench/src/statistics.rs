@@ -41,13 +41,13 @@ pub fn edges(series: &[f64]) -> Option<[f64; 2]> {
 }
 
 /// CPU seconds that this machine has spent since it started: the first line of `/proc/stat` (proc_stat(5)), all
-/// columns but idle, iowait, and the guest ones, which user and nice contain.
+/// columns but idle, iowait, steal, which others had, and the guest ones, which user and nice contain.
 pub fn busy_seconds(stat: &str) -> Option<f64> {
     /// USER_HZ, which every Linux of today has at 100.
     const TICKS_PER_SECOND: f64 = 100.0;
     let columns: Vec<f64> =
         stat.lines().next()?.split_whitespace().skip(1).map_while(|c| c.parse().ok()).collect();
-    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|column| columns.get(column));
+    let busy = [0, 1, 2, 5, 6].into_iter().filter_map(|column| columns.get(column));
     Some(busy.sum::<f64>() / TICKS_PER_SECOND)
 }
 
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn idle_time_is_not_busy() {
         let stat = "cpu  100 20 300 9000 50 6 7 8 40 0\ncpu0 1 2 3";
-        assert_eq!(busy_seconds(stat), Some(4.41));
+        assert_eq!(busy_seconds(stat), Some(4.33));
     }
 
     #[test]

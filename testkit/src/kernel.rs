@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Place};
 use crate::topology::{
     A_MAC, A4, A6, B_MAC, FAR_B4, FAR_B6, FRONT_GATEWAY4, FRONT_GATEWAY6, NEAR_B4, NEAR_B6,
 };
@@ -56,7 +56,15 @@ pub fn two_bridges() -> Result<Lab> {
     Ok(lab)
 }
 
+/// Has the namespace's bridges ask no firewall hooks for each frame, which they do by default where the kernel has
+/// br_netfilter.
+pub(crate) fn without_firewall(place: &Place<'_>) -> Result<()> {
+    let switches = "for all in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $all ] || echo 0 >$all; done";
+    place.exec(&["sh", "-ec", switches])?.ok().map(|_| ())
+}
+
 fn bridge(lab: &Lab, name: &str) -> Result<()> {
+    without_firewall(&lab.node())?;
     lab.node().run(&format!("ip link add {name} type bridge"))?.ok()?;
     lab.node().run(&format!("ip link set {name} up"))?.ok().map(drop)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::kernel;
 use crate::lab::{Lab, Place};
 use crate::wait::{retry_until, wait_until};
 
@@ -80,10 +81,7 @@ impl Wire {
         let wire = Wire { lab: Lab::empty()?, shape: Shape::Link, mtu, members: AtomicU8::new(0) };
         wire.run(&format!("ip link add br0 mtu {mtu} type bridge mcast_snooping 0"))?;
         wire.run("ip link set br0 up")?;
-        // A cable has no firewall, which some kernels have bridges ask for each frame.
-        let switches =
-            "for all in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $all ] || echo 0 >$all; done";
-        wire.place().exec(&["sh", "-ec", switches])?.ok()?;
+        kernel::without_firewall(&wire.place())?;
         Ok(wire)
     }
 

@@ -1,4 +1,4 @@
-//! Memory of processes, and of the kernel's namespaces.
+//! Memory of processes.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,8 +10,6 @@ use super::PATIENCE;
 
 /// How long memory stays the same before it counts as steady.
 const STEADY: Duration = Duration::from_secs(1);
-/// Namespaces that the kernel may have more of than before: others come and go, and its caches count in slabs.
-const OTHERS: u64 = 64;
 
 /// Resident memory of these processes together, once it has not changed for a second; in KiB.
 pub fn resident(pids: &[u32]) -> Result<f64> {
@@ -38,28 +36,6 @@ fn rss(rollup: &str) -> Option<f64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// Does `work`, and returns when the kernel has removed the namespaces that it left.
-pub fn alone<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = namespaces();
-    let result = work()?;
-    // A kernel that does not tell, or somebody else's namespaces, are no reason to stop measuring.
-    let _ = wait_until(PATIENCE, "the kernel to remove namespaces", || {
-        namespaces().zip(before).is_none_or(|(now, before)| now <= before + OTHERS)
-    });
-    Ok(result)
-}
-
-/// Network namespaces that the kernel has memory for.
-fn namespaces() -> Option<u64> {
-    active(&fs::read_to_string("/proc/slabinfo").ok()?, "net_namespace")
-}
-
-/// Objects of a cache of the kernel that are in use (slabinfo(5)).
-fn active(slabinfo: &str, cache: &str) -> Option<u64> {
-    let mut words = slabinfo.lines().map(str::split_whitespace);
-    words.find_map(|mut line| (line.next() == Some(cache)).then(|| line.next())?)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,16 +46,6 @@ mod tests {
                       Rss:               14404 kB\nPss:               12830 kB\n";
         assert_eq!(rss(rollup), Some(14404.0));
         assert_eq!(rss("Pss: 1 kB\n"), None);
-    }
-
-    #[test]
-    fn objects_of_a_cache_are_those_in_use() {
-        let slabinfo = "slabinfo - version: 2.1\n\
-            # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n\
-            net_namespace_x       1      2      3    4    5 : tunables    0    0    0\n\
-            net_namespace        35     63   4288    7    8 : tunables    0    0    0\n";
-        assert_eq!(active(slabinfo, "net_namespace"), Some(35));
-        assert_eq!(active(slabinfo, "none"), None);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use weft_testkit::Lab;
 use weft_testkit::wait::retry_until;
-use weft_testkit::{Lab, LabOptions};
 
 use super::containers::Containers;
 use super::{PATIENCE, memory};
+use crate::site::options;
 
 /// A node with a running daemon.
 pub struct Node {
@@ -19,8 +20,7 @@ pub struct Node {
 impl Node {
     /// A daemon without any object, and containers beside it.
     pub fn start(containers: &Containers) -> Result<Node> {
-        let options = LabOptions { workers: 0, log_level: "warn".into(), ..LabOptions::default() };
-        let lab = Lab::start_with(&options)?;
+        let lab = Lab::start_with(&options())?;
         containers.make(&lab)?;
         Ok(Node { lab, containers: *containers })
     }

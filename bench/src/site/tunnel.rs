@@ -156,6 +156,6 @@ pub fn folder() -> PathBuf {
 /// A program of `scripts/bench-peers`.
 pub fn find(file: &str) -> Result<PathBuf> {
     let path = folder().join(file);
-    ensure!(path.is_file(), "{} is missing; run scripts/bench-peers", path.display());
+    ensure!(path.is_file(), "{} is missing; run scripts/bench-peers all", path.display());
     path.canonicalize().with_context(|| path.display().to_string())
 }

@@ -40,6 +40,7 @@ impl PortVlans {
     }
 
     /// Whether frames of this VLAN go to the port.
+    #[inline]
     pub fn carries(&self, vlan: u16) -> bool {
         match self {
             PortVlans::Access(own) | PortVlans::Tunnel(own) => *own == vlan,

@@ -136,8 +136,8 @@ pub(crate) fn find_on<'a>(cx: &Context<'a>, network: &Network, vlan: u16, mac: M
 /// A port, if what is on this VLAN may go there now.
 #[inline]
 pub(crate) fn open_port<'a>(cx: &Context<'a>, vlan: u16, id: PortId) -> Option<&'a Port> {
-    let port = cx.config.port(id).map(|port| &**port);
-    port.filter(|port| port.vlans.carries(vlan) && !port.is_mirror && !port.is_blocked())
+    let port = &**cx.config.port(id)?;
+    (port.vlans.carries(vlan) && !port.is_mirror && !port.is_blocked()).then_some(port)
 }
 
 /// An ARP request or neighbour solicitation for an address that the gateway answers for, or a question to its DHCP server: it needs
