@@ -123,7 +123,7 @@ pub struct Port {
     pub source_check: bool,
     /// What passes the source check on IPv4 is from one of the port's own addresses.
     pub(crate) speaks_as_itself: bool,
-    /// Put the segments of a flow that arrive together into super-packets first.
+    /// Put the segments and datagrams of a flow that arrive together into super-packets first.
     pub coalesce: bool,
     /// What the device takes.
     pub offloads: Offloads,

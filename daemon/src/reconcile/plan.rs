@@ -16,6 +16,8 @@ use super::place::{Before, Place, host_end, is_uplink, is_veth};
 use super::scope::Scope;
 use crate::model::{Attachment, Fabric, InterfaceAddress, Name, Object, Port, PortRoute};
 
+pub(super) use device::sends_runs;
+
 mod device;
 mod namespace;
 mod pair;

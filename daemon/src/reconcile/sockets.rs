@@ -3,13 +3,13 @@
 //! They stay open from pass to pass. One is dropped only after the workers have got a picture without it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use weft_host::ingress::drop_at_ingress;
 use weft_host::netns::NetNsId;
 use weft_host::packet::{PacketOptions, PacketSocket, Tags};
-use weft_host::tap::Tap;
+use weft_host::tap::{Tap, knows_udp_super_packets};
 use weft_stack::config::Offloads;
 
 use super::card;
@@ -20,8 +20,17 @@ use super::plan::{Standing, Subject};
 use crate::dataplane::PortIo;
 use crate::model::{Fabric, Name, Port};
 
-/// A veth takes all that its kernel can segment.
-const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
+/// A veth, and a network card by the kernel's help, take all that the kernel knows.
+fn all() -> Offloads {
+    static USO: OnceLock<bool> = OnceLock::new();
+    let uso = *USO.get_or_init(|| {
+        knows_udp_super_packets().unwrap_or_else(|error| {
+            tracing::warn!("UDP super-packets are cut for veth and uplink Ports: {}", told(&error));
+            false
+        })
+    });
+    Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso }
+}
 
 /// How many packet sockets close at a time.
 const CLOSERS: usize = 16;
@@ -217,7 +226,7 @@ fn packet(
     let _entered = session.namespace.enter()?;
     let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default(), None)?;
     let io = Arc::new(PortIo::packet(sockets));
-    Ok(OpenPort { io, terms: Terms { offloads: ALL, mtu: None }, device, admitted: None })
+    Ok(OpenPort { io, terms: Terms { offloads: all(), mtu: None }, device, admitted: None })
 }
 
 /// Opens a network card, to hear these tags alone. What the card itself cannot take the kernel does on the way there.
@@ -245,7 +254,7 @@ fn uplink(
     };
     Ok(OpenPort {
         io: Arc::new(PortIo::packet(sockets)),
-        terms: Terms { offloads: ALL, mtu: Some(standing.device.mtu) },
+        terms: Terms { offloads: all(), mtu: Some(standing.device.mtu) },
         device,
         admitted: tags,
     })

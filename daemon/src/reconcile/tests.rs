@@ -268,12 +268,21 @@ fn a_lost_prefix_route_comes_back_with_the_routes_that_need_it() {
         routes.sort_by_key(|route| (route.prefix, route.index));
         routes
     };
+    // Somebody else's, which has nothing to do with it.
+    {
+        let mut session = lab.enter("web");
+        let index = session.netlink.link_by_name("eth0").unwrap().map(|link| link.index);
+        let prefix = ("203.0.113.0".parse().unwrap(), 24);
+        let theirs =
+            weft_host::link::Route { prefix, via: None, index, protocol: 2, metric: Some(7), onlink: false };
+        session.netlink.add_route(&theirs).unwrap();
+    }
     let before = routes(&mut lab);
     {
         let mut session = lab.enter("web");
         // Those by a next hop first.
         for own in [true, false] {
-            for route in before.iter().filter(|route| (route.protocol == 87) == own) {
+            for route in before.iter().filter(|it| (it.protocol == 87) == own && it.metric != Some(7)) {
                 session.netlink.remove_route(route).unwrap();
             }
         }

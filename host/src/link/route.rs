@@ -1,5 +1,7 @@
 //! Unicast routes of the main table.
 
+use std::net::IpAddr;
+
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
@@ -41,6 +43,26 @@ impl Netlink {
     /// is none.
     pub fn replace_route(&mut self, route: &Route) -> Result<()> {
         self.set_route(route, "replace route", NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Makes the route to the prefix of a device's address that the kernel makes itself when the device comes up.
+    ///
+    /// # Errors
+    /// [`crate::Error::is_exists`] when it is there.
+    pub fn restore_prefix_route(&mut self, index: u32, prefix: (IpAddr, u8), address: IpAddr) -> Result<()> {
+        /// `RTPROT_KERNEL`, and the metric of IPv6's (`IP6_RT_PRIO_ADDRCONF`).
+        const KERNEL: u8 = 2;
+        const METRIC: u32 = 256;
+        let metric = address.is_ipv6().then_some(METRIC);
+        let route = Route { prefix, via: None, index: Some(index), protocol: KERNEL, metric, onlink: false };
+        let object = describe(&route);
+        let mut request = message(&route);
+        if address.is_ipv4() {
+            request.header.scope = RouteScope::Link;
+            request.attributes.push(RouteAttribute::PrefSource(address.into()));
+        }
+        let wish = Wish { operation: "restore route", object: &object };
+        self.change(RouteNetlinkMessage::NewRoute(request), NLM_F_CREATE | NLM_F_EXCL, wish)
     }
 
     fn set_route(&mut self, route: &Route, operation: &'static str, flags: u16) -> Result<()> {

@@ -206,7 +206,7 @@ pub struct PortSpec {
     pub mirror: Option<MirrorSpec>,
     /// It is there for the copies of others' frames alone, also while none of those is.
     pub watches: bool,
-    /// Segments of one flow that arrive together are put together first.
+    /// Segments and datagrams of one flow that arrive together are put together first.
     pub coalesce: bool,
     /// How much it may get and send.
     pub bandwidth: BandwidthSpec,

@@ -1,6 +1,6 @@
 //! Coalescing (GRO): segments of one flow that came in one batch become a super-packet.
 //!
-//! For ports whose device does not do it. The rules are those of Linux: only neighbours in a flow's
+//! For what devices give one by one. The rules are those of Linux: only neighbours in a flow's
 //! order are merged, and only if segmentation gives back the very octets that came in. So all header
 //! fields are equal but those that count up, checksums are right, and all but the last segment have
 //! the same size. Where a packet of a flow cannot be merged, what came before it is closed, so that the

@@ -9,7 +9,7 @@ use crate::reconcile::agenda::{DeviceNews, News};
 use crate::reconcile::observe::PlaceState;
 use crate::reconcile::observe::kernel::id_at;
 use crate::reconcile::place::{Place, is_here};
-use crate::reconcile::plan::Subject;
+use crate::reconcile::plan::{Subject, sends_runs};
 use crate::reconcile::scope::Scope;
 
 /// A scope before it is closed.
@@ -60,9 +60,12 @@ impl Reconciliation {
     fn changed(&self, fabric: &Fabric) -> Reach {
         let spaces = differences(&self.fabric.namespaces, &fabric.namespaces);
         let ports = differences(&self.fabric.ports, &fabric.ports);
+        // How long super-packets may be depends on whether there are tunnels.
+        let all = sends_runs(&self.fabric) != sends_runs(fabric);
+        let others = fabric.ports.keys().filter(|_| all).cloned();
         Reach {
             places: spaces.filter_map(|it| it.new.map(|_| Place::Namespace(it.name.clone()))).collect(),
-            ports: ports.filter_map(|it| it.new.map(|_| it.name.clone())).collect(),
+            ports: ports.filter_map(|it| it.new.map(|_| it.name.clone())).chain(others).collect(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use weft_stack::tunnel::datagram::run_payload;
 
 use super::{Action, Change, Operation, Planner, Subject};
-use crate::model::{Name, Port, TunnelForm};
+use crate::model::{Fabric, Name, Port, TunnelForm};
 use crate::reconcile::observe::Device;
 use crate::reconcile::picture::lives;
 use crate::reconcile::place::Place;
@@ -67,13 +67,15 @@ impl Planner<'_> {
     /// Octets of the longest super-packet that the Port's device is to be given; `None`: as many as the kernel likes.
     ///
     /// Where there are tunnels, one that is longer than a run of datagrams would take a second run for the rest of it,
-    /// and all the way to the far end's containers everything that is done for a packet would be done twice.
+    /// and all the way to the far end's containers everything that is done for a packet would be done twice. What the
+    /// node itself routes to its own device may come from a network card, and longer ones would be cut for it. A
+    /// container that is up keeps what it was made with.
     pub(super) fn gso_max_size(&self, port: &Port) -> Option<u32> {
-        let runs =
-            |form: &TunnelForm| matches!(form, TunnelForm::Vxlan { .. } | TunnelForm::WireGuard { .. });
-        let tunnels = self.fabric.tunnels.values().any(|tunnel| lives(tunnel) && runs(&tunnel.spec.form));
-        let payload = run_payload(port.mtu.get() as usize).filter(|_| tunnels)?;
-        u32::try_from(payload + TCP_HEADERS).ok()
+        if !sends_runs(self.fabric) || port.attachment.namespace().is_none() {
+            return None;
+        }
+        let size = u32::try_from(run_payload(port.mtu.get() as usize)? + TCP_HEADERS).ok()?;
+        Some(size.min(GSO_MAX_SIZE))
     }
 
     fn push_all(&mut self, name: &Name, place: &Place, actions: Vec<Action>) {
@@ -81,6 +83,12 @@ impl Planner<'_> {
         let step = |action| Operation { subject: subject.clone(), place: place.clone(), action };
         self.configuring.extend(actions.into_iter().map(step));
     }
+}
+
+/// Whether a tunnel lives that sends runs of datagrams.
+pub fn sends_runs(fabric: &Fabric) -> bool {
+    let runs = |form: &TunnelForm| matches!(form, TunnelForm::Vxlan { .. } | TunnelForm::WireGuard { .. });
+    fabric.tunnels.values().any(|tunnel| lives(tunnel) && runs(&tunnel.spec.form))
 }
 
 /// The attributes in which `device` differs from what `port` wishes.

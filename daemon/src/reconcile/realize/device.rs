@@ -152,8 +152,10 @@ impl Run<'_> {
         let index = self.index(place, device)?;
         let wanted = host_route(index, route, onlink);
         let mut added = self.session(place)?.netlink.add_route(&wanted);
-        if !onlink && added.as_ref().is_err_and(weft_host::Error::is_unreachable) {
-            self.renew_addresses(place, device, port, route.via)?;
+        if !onlink
+            && added.as_ref().is_err_and(weft_host::Error::is_unreachable)
+            && self.restore_prefixes(place, index, port, route.via)
+        {
             added = self.session(place)?.netlink.add_route(&wanted);
         }
         match added {
@@ -168,22 +170,20 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the addresses whose prefix covers `via` from the device and gives them back, and the kernel's routes to these
-    /// prefixes with them. One may be missing: the kernel makes it when the device comes up, and says nothing when it
-    /// has no memory for it then; or somebody has removed it.
-    fn renew_addresses(
-        &mut self,
-        place: &Place,
-        device: &str,
-        port: &Name,
-        via: IpAddr,
-    ) -> Result<(), StepError> {
+    /// Puts back the kernel's routes to the prefixes that cover `via`, where they are missing; whether one was. The kernel
+    /// makes them when the device comes up, and says nothing when it has no memory for one then; or somebody has
+    /// removed it.
+    fn restore_prefixes(&mut self, place: &Place, index: u32, port: &Name, via: IpAddr) -> bool {
         let addresses = self.port(port).map(|port| port.addresses.clone()).unwrap_or_default();
-        for address in addresses.iter().filter(|address| address.is_on_link(via)) {
-            self.remove_address(place, device, address)?;
-            self.add_address(place, device, address)?;
+        let Ok(session) = self.session(place) else { return false };
+        let mut restored = false;
+        for address in addresses {
+            let Some(block) = address.on_link().filter(|block| block.contains(via)) else { continue };
+            let prefix = (block.address(), block.length());
+            // One that is there, and a device that is down, are errors; what to say is the route's own.
+            restored |= session.netlink.restore_prefix_route(index, prefix, address.address).is_ok();
         }
-        Ok(())
+        restored
     }
 
     /// Removes a route by a device.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::lab::{self, Lab};
-use super::{fabric, name, object};
-use crate::model::{Fabric, Kind};
+use super::{fabric, name, object, port};
+use crate::model::{Attachment, Fabric, Kind, Namespace};
 use crate::reconcile::agenda::News;
 use crate::reconcile::fixture::vxlan;
 use crate::reconcile::pass::Outcome;
@@ -58,4 +58,27 @@ fn a_tunnel_whose_port_is_used_by_others_says_so_and_is_there_when_it_is_free() 
     let outcome = lab.pass_at(&fabric, &News::default(), now + Duration::from_secs(2));
     assert!(report(&outcome).unwrap().ready, "{outcome:?}");
     assert!(!is_free());
+}
+
+#[test]
+fn a_tunnel_that_comes_or_goes_has_devices_take_super_packets_of_another_length_at_once() {
+    let mut lab = Lab::new();
+    let mut fabric = tunneled();
+    let tunnel = fabric.tunnels.remove("far").unwrap();
+    let space = object("box", Namespace::Make);
+    fabric.namespaces.insert(name("box"), std::sync::Arc::new(space));
+    let web = port("web", Attachment::Tap(name("box")), "eth0");
+    fabric.ports.insert(name("web"), std::sync::Arc::new(web));
+    let limit = |lab: &mut Lab| {
+        let mut session = lab.enter("box");
+        session.netlink.link_by_name("eth0").unwrap().and_then(|link| link.gso_max_size)
+    };
+    lab.pass(&fabric);
+    let before = limit(&mut lab).unwrap();
+    fabric.tunnels.insert(name("far"), tunnel);
+    lab.pass(&fabric);
+    assert!(limit(&mut lab).is_some_and(|now| (50_000..before).contains(&now)), "{:?}", limit(&mut lab));
+    fabric.tunnels.clear();
+    lab.pass(&fabric);
+    assert_eq!(limit(&mut lab), Some(before));
 }

@@ -71,7 +71,11 @@ fn what_was_made_needs_nothing_more() {
 
 #[test]
 fn super_packets_are_as_long_as_a_run_of_datagrams_while_there_is_a_tunnel() {
-    let ports = vec![port("a", Tap(name("web")), "eth0"), port("b", Veth(name("web")), "eth1")];
+    let mut long = port("c", Tap(name("web")), "eth2");
+    // Two segments and the room for headers would be longer than a TAP takes.
+    long.spec.mtu = Mtu::new(32_664).unwrap();
+    let node = port("node", Host, "weft0");
+    let ports = vec![port("a", Tap(name("web")), "eth0"), port("b", Veth(name("web")), "eth1"), long, node];
     let mut fabric = fabric(&[("web", Namespace::Make)], ports);
     let mut kernel = Kernel::new();
     kernel.run(&all(&kernel, &fabric));
