@@ -178,6 +178,7 @@ impl Reconciliation {
     pub fn close(&mut self) {
         let ends = self.sockets.take_all();
         if let Err(error) = (self.publish)(FabricSpec::default(), OpenEnds::default()) {
+            // Their ends close one by one then, when the workers end.
             tracing::error!("the workers keep their picture: {}", told(&error));
         }
         Closing::default().start(ends);

@@ -105,9 +105,13 @@ fn what_is_deleted_is_struck_off_the_store() {
 fn workers_have_let_go_of_all_ends_when_the_reconciler_has_stopped() {
     let _entered = NetNs::create_anonymous().unwrap().enter().unwrap();
     let node = node();
-    assert_eq!(node.last_shown().ports.len(), 1);
+    let sockets = || {
+        let _entered = NetNs::open(&node.folder.0.join("netns/ports")).unwrap().enter().unwrap();
+        std::fs::read_to_string("/proc/thread-self/net/packet").unwrap().lines().count() - 1
+    };
+    assert_eq!((node.last_shown().ports.len(), sockets()), (1, 1));
     node.reconciler.stop();
-    assert!(node.last_shown().ports.is_empty());
+    assert_eq!((node.last_shown().ports.len(), sockets()), (0, 0), "the kernel has closed them");
 }
 
 #[test]
