@@ -106,7 +106,7 @@ fn workers_have_let_go_of_all_ends_when_the_reconciler_has_stopped() {
     let _entered = NetNs::create_anonymous().unwrap().enter().unwrap();
     let node = node();
     let sockets = || {
-        let _entered = NetNs::open(&node.folder.0.join("netns/ports")).unwrap().enter().unwrap();
+        let _entered = NetNs::open(&node.folder.0.join("run/netns/ports")).unwrap().enter().unwrap();
         std::fs::read_to_string("/proc/thread-self/net/packet").unwrap().lines().count() - 1
     };
     assert_eq!((node.last_shown().ports.len(), sockets()), (1, 1));
