@@ -1,7 +1,10 @@
 # Sends and captures raw Ethernet frames on one device (AF_PACKET).
-# send DEVICE: frames come as lines of hexadecimal digits on standard input.
+# send DEVICE: frames come as lines of hexadecimal digits on standard input. One that finds the device's queue full is lost,
+# and sent again.
 # capture DEVICE: prints "ready", then each frame that arrives, as a line of hexadecimal digits. The kernel takes
 # VLAN tags off before it hands a frame over, and says what they were beside it: they are put back here.
+import errno
+import os
 import socket
 import struct
 import sys
@@ -28,9 +31,19 @@ def tagged(frame, ancillary):
     return frame
 
 
+def send(frame):
+    while True:
+        try:
+            return link.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            os.sched_yield()
+
+
 if mode == "send":
     for line in sys.stdin:
-        link.send(bytes.fromhex(line.strip()))
+        send(bytes.fromhex(line.strip()))
 else:
     link.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
     print("ready", flush=True)
