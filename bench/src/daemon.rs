@@ -4,12 +4,12 @@
 //! Each run has a node of its own, with a namespace for each container. The next run waits until the kernel has
 //! removed what the last one left: that takes a while, and slows down whoever makes devices meanwhile.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use weft_testkit::PortKind;
 
+use crate::measure::progress;
 use crate::namespaces::alone;
 use crate::report::{Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Scenario};
@@ -134,8 +134,7 @@ pub fn run(scenario: &Scenario, trial: Trial, runs: u32) -> Result<Outcome> {
     for run in 1..=runs {
         let ours = alone(|| task.weft(&containers)).context("Weft")?;
         let theirs = alone(|| task.beside(&containers)).context(task.peer())?;
-        let (id, unit) = (scenario.id, task.unit());
-        writeln!(std::io::stdout(), "{id:22} run {run}: weft {ours:.2} {unit}, peer {theirs:.2} {unit}")?;
+        progress(scenario.id, run, task.unit(), [ours, theirs])?;
         weft.push(ours);
         peer_runs.push(theirs);
     }

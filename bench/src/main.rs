@@ -35,6 +35,7 @@ mod scenario;
 mod site;
 mod stack;
 mod statistics;
+mod version;
 
 /// Measures Weft beside its peers, alternating, and writes a report.
 #[derive(Parser)]

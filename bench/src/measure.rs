@@ -94,7 +94,9 @@ fn alternate(scenario: &Scenario, comparison: &Comparison, runs: u32) -> Result<
         for (side, site) in sites.iter().enumerate() {
             series[side].measure(comparison, site)?;
         }
-        progress(scenario, comparison, run, &series)?;
+        let [weft, peer] = &series;
+        let figures = [last(&weft.figures), last(&peer.figures)];
+        progress(scenario.id, run, comparison.generator.unit(), figures)?;
     }
     let [weft, peer] = series;
     outcome(scenario, comparison, weft, peer)
@@ -110,9 +112,7 @@ fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
             figures[side].push(median(&taken).context("no container was made")?);
             times[side].extend(taken);
         }
-        let last = |side: usize| figures[side].last().copied().unwrap_or_default();
-        let (id, weft, peer) = (scenario.id, last(0), last(1));
-        writeln!(std::io::stdout(), "{id:22} run {run}: weft {weft:.2} ms, peer {peer:.2} ms")?;
+        progress(scenario.id, run, "ms", [last(&figures[0]), last(&figures[1])])?;
     }
     let [weft, peer_runs] = figures;
     let growth = churn.grows().then(|| growth(&times)).flatten();
@@ -151,20 +151,13 @@ impl Series {
     }
 }
 
-fn progress(
-    scenario: &Scenario,
-    comparison: &Comparison,
-    run: u32,
-    [weft, peer]: &[Series; 2],
-) -> Result<()> {
-    let last = |series: &Series| series.figures.last().copied().unwrap_or_default();
-    let (id, unit) = (scenario.id, comparison.generator.unit());
-    writeln!(
-        std::io::stdout(),
-        "{id:22} run {run}: weft {:.2} {unit}, peer {:.2} {unit}",
-        last(weft),
-        last(peer)
-    )?;
+fn last(figures: &[f64]) -> f64 {
+    figures.last().copied().unwrap_or_default()
+}
+
+/// Says how a run of both sides went.
+pub fn progress(id: &str, run: u32, unit: &str, [weft, peer]: [f64; 2]) -> Result<()> {
+    writeln!(std::io::stdout(), "{id:22} run {run}: weft {weft:.2} {unit}, peer {peer:.2} {unit}")?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::datagram::{Arrival, MAX_ARRIVALS};
 use crate::link::{LinkChange, Netlink, Route, VethSpec};
 use crate::netns::{Entered, NetNs};
+use crate::packet::PacketSocket;
 use crate::poll::{Epoll, Events};
 use crate::tap::VNET_HEADER_LEN;
 
@@ -54,6 +55,13 @@ pub(crate) fn set_up(name: &str, there: &NetNs) -> u32 {
     let index = netlink.link_by_name(name).unwrap().unwrap().index;
     netlink.set_link(index, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
     index
+}
+
+/// A packet socket at a device of another namespace, which is up afterwards.
+pub(crate) fn socket_at(name: &str, there: &NetNs) -> PacketSocket {
+    let index = set_up(name, there);
+    let _entered = there.enter().unwrap();
+    PacketSocket::bind(index).unwrap()
 }
 
 /// Gives a device of a namespace addresses, a /24 or a /64 each.

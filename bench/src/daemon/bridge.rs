@@ -1,36 +1,27 @@
 //! The same devices without any daemon: `ip` makes veth pairs between the namespaces and a bridge of the kernel. It is
 //! the least that has to be done.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use weft_testkit::Lab;
 
-use super::containers::{Containers, GATEWAYS, name};
-
-/// Where what `ip` has to do lies in the lab.
-const FOLDER: &str = "/run/lab";
+use super::containers::{Containers, GATEWAYS, name, write};
 
 /// Attaches all containers to a bridge of a new node; how long `ip` takes for that, with one process for the node and
 /// one for each container, whose namespace it has to be in.
 pub fn attach(containers: &Containers) -> Result<Duration> {
     let lab = Lab::empty()?;
     containers.make(&lab)?;
-    let write = |file: &str, text: &str| {
-        let path = format!("{FOLDER}/{file}");
-        fs::write(lab.path(&path), text).context(path)
-    };
-    write("node.ip", &node(containers))?;
-    let mut script = format!("ip -batch {FOLDER}/node.ip\n");
+    let mut script = format!("ip -batch {}\n", write(&lab, "node.ip", &node(containers))?);
     for number in 0..containers.count {
         let name = name(number);
-        write(&format!("{name}.ip"), &Containers::inside(number))?;
-        script += &format!("ip -n {name} -batch {FOLDER}/{name}.ip\n");
+        let path = write(&lab, &format!("{name}.ip"), &Containers::inside(number))?;
+        script += &format!("ip -n {name} -batch {path}\n");
     }
-    write("attach", &script)?;
+    let path = write(&lab, "attach", &script)?;
     let start = Instant::now();
-    lab.node().run(&format!("sh -e {FOLDER}/attach"))?.ok()?;
+    lab.node().run(&format!("sh -e {path}"))?.ok()?;
     let time = start.elapsed();
     containers.cross(&lab)?;
     Ok(time)

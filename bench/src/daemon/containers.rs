@@ -101,9 +101,15 @@ impl Containers {
 
 /// Has `ip` carry out lines, which are kept in a file of the lab.
 pub fn batch(lab: &Lab, file: &str, lines: &str) -> Result<()> {
-    let path = format!("/run/lab/{file}");
-    fs::write(lab.path(&path), lines).with_context(|| path.clone())?;
+    let path = write(lab, file, lines)?;
     lab.node().run(&format!("ip -batch {path}"))?.ok().map(drop)
+}
+
+/// Writes a file of the lab; its path there.
+pub fn write(lab: &Lab, file: &str, text: &str) -> Result<String> {
+    let path = format!("/run/lab/{file}");
+    fs::write(lab.path(&path), text).with_context(|| path.clone())?;
+    Ok(path)
 }
 
 /// What a container, its namespace and its Port are called.

@@ -1,8 +1,8 @@
 //! What counts depend on beside the code: the compiler, valgrind, and the processor that valgrind plays.
 
-use std::process::Command;
-
 use serde::{Deserialize, Serialize};
+
+use crate::version::said;
 
 /// What figures were counted with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +20,8 @@ impl Toolchain {
     /// Of this machine.
     pub fn here() -> Toolchain {
         Toolchain {
-            rustc: said("rustc"),
-            valgrind: said("valgrind"),
+            rustc: version("rustc"),
+            valgrind: version("valgrind"),
             processor: format!("{}, {}", std::env::consts::ARCH, vectors()),
         }
     }
@@ -35,10 +35,8 @@ impl Toolchain {
     }
 }
 
-fn said(program: &str) -> String {
-    let output = Command::new(program).arg("--version").output();
-    let said = output.ok().filter(|output| output.status.success());
-    said.map_or(format!("no {program}"), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+fn version(program: &str) -> String {
+    said(program, &["--version"]).unwrap_or_else(|| format!("no {program}"))
 }
 
 /// Of the vectors that the machine has, those that valgrind knows.

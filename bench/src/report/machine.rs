@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::statistics::busy_seconds;
+use crate::version::said;
 
 /// How long it is watched what the machine does beside.
 const WATCHED: Duration = Duration::from_secs(1);
@@ -122,14 +122,6 @@ impl Burden {
 /// What is missing is left out of the report, and is no error.
 fn file(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
-}
-
-fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    let first =
-        String::from_utf8_lossy(&text).lines().map(str::trim).find(|line| !line.is_empty())?.to_owned();
-    output.status.success().then_some(first)
 }
 
 fn programs(peers: Option<&Path>) -> Vec<Program> {

@@ -69,19 +69,10 @@ const fn tunnel(
     about: &'static str,
     encapsulation: Encapsulation,
     peer: Peer,
+    port: PortKind,
     generator: Generator,
 ) -> Scenario {
-    beside(id, about, peer, Fabric::Tunnel(encapsulation), Tap, generator)
-}
-
-impl Scenario {
-    /// With containers that hang on veth pairs.
-    const fn veth(mut self) -> Scenario {
-        if let Work::Beside(comparison) = &mut self.work {
-            comparison.port = Veth;
-        }
-        self
-    }
+    beside(id, about, peer, Fabric::Tunnel(encapsulation), port, generator)
 }
 
 const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) -> Scenario {
@@ -117,56 +108,62 @@ pub const SCENARIOS: &[Scenario] = &[
     switch("l2-udp64-veth", "64-octet frames on one Network, veth to veth", Veth, SMALLEST),
     router("l3-tcp1", "one TCP stream between two Networks, tap to tap", Tap, STREAM),
     router("l3-tcp1-veth", "one TCP stream between two Networks, veth to veth", Veth, STREAM),
-    tunnel("wg-tcp1", "one TCP stream over WireGuard", WireGuard, WIREGUARD_GO, STREAM),
+    tunnel("wg-tcp1", "one TCP stream over WireGuard", WireGuard, WIREGUARD_GO, Tap, STREAM),
     tunnel(
         "wg-tcp1-veth",
         "one TCP stream over WireGuard, containers by veth",
         WireGuard,
         WIREGUARD_GO,
+        Veth,
         STREAM,
-    )
-    .veth(),
-    tunnel("wg-tcp4", "four TCP streams over WireGuard", WireGuard, WIREGUARD_GO, STREAMS),
+    ),
+    tunnel("wg-tcp4", "four TCP streams over WireGuard", WireGuard, WIREGUARD_GO, Tap, STREAMS),
     tunnel(
         "wg-tcp4-veth",
         "four TCP streams over WireGuard, containers by veth",
         WireGuard,
         WIREGUARD_GO,
+        Veth,
         STREAMS,
-    )
-    .veth(),
-    tunnel("wg-rr", "round trips over WireGuard", WireGuard, WIREGUARD_GO, ROUND_TRIP),
+    ),
+    tunnel("wg-rr", "round trips over WireGuard", WireGuard, WIREGUARD_GO, Tap, ROUND_TRIP),
     tunnel(
         "wg-rr-veth",
         "round trips over WireGuard, containers by veth",
         WireGuard,
         WIREGUARD_GO,
+        Veth,
         ROUND_TRIP,
-    )
-    .veth(),
-    tunnel("wg-udp1400", "UDP packets of 1,400 octets over WireGuard", WireGuard, WIREGUARD_GO, LARGE),
+    ),
+    tunnel("wg-udp1400", "UDP packets of 1,400 octets over WireGuard", WireGuard, WIREGUARD_GO, Tap, LARGE),
     tunnel(
         "wg-udp1400-veth",
         "UDP packets of 1,400 octets over WireGuard, containers by veth",
         WireGuard,
         WIREGUARD_GO,
+        Veth,
         LARGE,
-    )
-    .veth(),
-    tunnel("wg-tcp1-boringtun", "one TCP stream over WireGuard", WireGuard, BORINGTUN, STREAM),
-    tunnel("wg-tcp1-gotatun", "one TCP stream over WireGuard", WireGuard, GOTATUN, STREAM),
-    tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Vxlan, Peer::KernelVxlan, STREAM),
+    ),
+    tunnel("wg-tcp1-boringtun", "one TCP stream over WireGuard", WireGuard, BORINGTUN, Tap, STREAM),
+    tunnel("wg-tcp1-gotatun", "one TCP stream over WireGuard", WireGuard, GOTATUN, Tap, STREAM),
+    tunnel("vxlan-tcp1", "one TCP stream over VXLAN", Vxlan, Peer::KernelVxlan, Tap, STREAM),
     tunnel(
         "vxlan-tcp1-veth",
         "one TCP stream over VXLAN, containers by veth",
         Vxlan,
         Peer::KernelVxlan,
+        Veth,
         STREAM,
-    )
-    .veth(),
-    tunnel("gre-tcp1", "one TCP stream over GRE", Gretap, Peer::OpenVSwitch, STREAM),
-    tunnel("gre-tcp1-veth", "one TCP stream over GRE, containers by veth", Gretap, Peer::OpenVSwitch, STREAM)
-        .veth(),
+    ),
+    tunnel("gre-tcp1", "one TCP stream over GRE", Gretap, Peer::OpenVSwitch, Tap, STREAM),
+    tunnel(
+        "gre-tcp1-veth",
+        "one TCP stream over GRE, containers by veth",
+        Gretap,
+        Peer::OpenVSwitch,
+        Veth,
+        STREAM,
+    ),
     containers("cni-add", "attaching a container by CNI, one after the other", "ADD", 1),
     containers("cni-del", "detaching a container by CNI, one after the other", "DEL", 1),
     containers("cni-add-50", "attaching a container by CNI, 50 at once", "ADD", 50),

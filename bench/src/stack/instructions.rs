@@ -11,7 +11,7 @@ use weft_stack::batch::BATCH;
 const ROUNDS: usize = 500;
 /// What callgrind knows the functions as.
 const FUNCTIONS: [&str; 3] =
-    ["*drive::Drive::process*", "*wireguard::Sealing::process*", "*wireguard::Opening::process*"];
+    ["*drive::Drive::process*", "*wireguard::Sealing as *process*", "*wireguard::Opening as *process*"];
 
 /// Whether valgrind is installed.
 pub fn available() -> bool {

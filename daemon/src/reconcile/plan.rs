@@ -248,6 +248,8 @@ struct Planner<'a> {
     observed: &'a Observed,
     fabric: &'a Fabric,
     scope: &'a Scope,
+    /// A tunnel lives that sends runs of datagrams.
+    sends_runs: bool,
     /// Devices that stay.
     kept: HashSet<(NetNsId, u32)>,
     making: Vec<Operation>,
@@ -263,6 +265,7 @@ impl<'a> Planner<'a> {
             observed,
             fabric,
             scope,
+            sends_runs: sends_runs(fabric),
             kept: HashSet::new(),
             making: Vec::new(),
             removing: Vec::new(),

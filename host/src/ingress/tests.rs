@@ -5,7 +5,7 @@ use crate::link::Netlink;
 use crate::netns::NetNs;
 use crate::packet::PacketSocket;
 use crate::testing::{
-    DEADLINE, MAC_B, SILENCE, arp_request, is_arp_reply, own_namespace, receive, set_up, veth_up,
+    DEADLINE, MAC_B, SILENCE, arp_request, is_arp_reply, own_namespace, receive, socket_at, veth_up,
 };
 
 const HERE: [u8; 4] = [198, 18, 4, 1];
@@ -18,11 +18,7 @@ fn the_socket_sees_what_the_kernel_no_longer_answers() {
     let index = veth_up("h1", "eth0", &there);
     Netlink::open().unwrap().add_address(index, HERE.into(), 24).unwrap();
     let near = PacketSocket::bind(index).unwrap();
-    let far_index = set_up("eth0", &there);
-    let far = {
-        let _entered = there.enter().unwrap();
-        PacketSocket::bind(far_index).unwrap()
-    };
+    let far = socket_at("eth0", &there);
     let request = arp_request(MAC_B, THERE, HERE);
     let asked = || {
         far.send(&request).unwrap();

@@ -36,13 +36,13 @@ impl Netlink {
     /// # Errors
     /// [`crate::Error::is_exists`] when there is one of the same destination and metric.
     pub fn add_route(&mut self, route: &Route) -> Result<()> {
-        self.set_route(route, "add route", NLM_F_CREATE | NLM_F_EXCL)
+        self.set_route(route, None, "add route", NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Puts a route in the place of that of the same destination and metric, whoever made it, at once; adds it when there
     /// is none.
     pub fn replace_route(&mut self, route: &Route) -> Result<()> {
-        self.set_route(route, "replace route", NLM_F_CREATE | NLM_F_REPLACE)
+        self.set_route(route, None, "replace route", NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Makes the route to the prefix of a device's address that the kernel makes itself when the device comes up.
@@ -55,23 +55,25 @@ impl Netlink {
         const METRIC: u32 = 256;
         let metric = address.is_ipv6().then_some(METRIC);
         let route = Route { prefix, via: None, index: Some(index), protocol: KERNEL, metric, onlink: false };
-        let object = describe(&route);
-        let mut request = message(&route);
-        if address.is_ipv4() {
-            request.header.scope = RouteScope::Link;
-            request.attributes.push(RouteAttribute::PrefSource(address.into()));
-        }
-        let wish = Wish { operation: "restore route", object: &object };
-        self.change(RouteNetlinkMessage::NewRoute(request), NLM_F_CREATE | NLM_F_EXCL, wish)
+        let source = Some(address).filter(IpAddr::is_ipv4);
+        self.set_route(&route, source, "restore route", NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    fn set_route(&mut self, route: &Route, operation: &'static str, flags: u16) -> Result<()> {
+    /// `source` is what packets by the route are sent from, where that is not for the kernel to choose.
+    fn set_route(
+        &mut self,
+        route: &Route,
+        source: Option<IpAddr>,
+        operation: &'static str,
+        flags: u16,
+    ) -> Result<()> {
         let object = describe(route);
         let wish = Wish { operation, object: &object };
         let mut request = message(route);
         if route.onlink {
             request.header.flags = RouteFlags::Onlink;
         }
+        request.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
         if route.via.is_none() && route.prefix.0.is_ipv4() {
             request.header.scope = RouteScope::Link;
         }

@@ -125,7 +125,7 @@ mod tests {
     use crate::netns::NetNs;
     use crate::packet::PacketOptions;
     use crate::tap::VNET_HEADER_LEN;
-    use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, set_up, veth_up};
+    use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, socket_at, veth_up};
 
     /// The ethertypes of tags.
     const Q: u16 = 0x8100;
@@ -160,11 +160,7 @@ mod tests {
         let (_entered, _here) = own_namespace();
         let there = NetNs::create_anonymous().unwrap();
         let index = veth_up("h1", "eth0", &there);
-        let far_index = set_up("eth0", &there);
-        let far = {
-            let _entered = there.enter().unwrap();
-            PacketSocket::bind(far_index).unwrap()
-        };
+        let far = socket_at("eth0", &there);
         let frames = [
             (1, &[][..]),
             (2, &[(Q, 0x6000)]),
@@ -202,11 +198,7 @@ mod tests {
         let (_entered, _here) = own_namespace();
         let there = NetNs::create_anonymous().unwrap();
         let index = veth_up("h1", "eth0", &there);
-        let far_index = set_up("eth0", &there);
-        let far = {
-            let _entered = there.enter().unwrap();
-            PacketSocket::bind(far_index).unwrap()
-        };
+        let far = socket_at("eth0", &there);
         let tags = Tags { untagged: false, ids: vec![100..=100] };
         let options = PacketOptions { promiscuous: true, queueing: true };
         for count in [1, 2] {
@@ -235,11 +227,7 @@ mod tests {
         let (_entered, _here) = own_namespace();
         let there = NetNs::create_anonymous().unwrap();
         let index = veth_up("h1", "eth0", &there);
-        let far_index = set_up("eth0", &there);
-        let far = {
-            let _entered = there.enter().unwrap();
-            PacketSocket::bind(far_index).unwrap()
-        };
+        let far = socket_at("eth0", &there);
         let socket = PacketSocket::bind(index).unwrap();
         let few = Tags { untagged: false, ids: vec![1..=1, 4094..=4094] };
         let tags = |count: u16| Tags { untagged: true, ids: (1..=count).map(|n| 2 * n..=2 * n).collect() };

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::netns::NetNs;
     use crate::tap::VNET_HEADER_LEN;
-    use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, set_up, veth_up};
+    use crate::testing::{DEADLINE, MAC_A, MAC_B, own_namespace, socket_at, veth_up};
 
     const FLOWS: u16 = 64;
     const SOCKETS: usize = 3;
@@ -121,11 +121,7 @@ mod tests {
         let (_entered, _here) = own_namespace();
         let there = NetNs::create_anonymous().unwrap();
         let index = veth_up("h1", "eth0", &there);
-        let far_index = set_up("eth0", &there);
-        let far = {
-            let _entered = there.enter().unwrap();
-            PacketSocket::bind(far_index).unwrap()
-        };
+        let far = socket_at("eth0", &there);
         let sockets = PacketSocket::bind_group(index, SOCKETS, PacketOptions::default(), None).unwrap();
         for flow in 0..FLOWS {
             far.send(&datagram(flow, false)).unwrap();

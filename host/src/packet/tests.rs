@@ -10,7 +10,7 @@ use crate::link::{LinkChange, Netlink};
 use crate::netns::NetNs;
 use crate::poll::{Epoll, Events};
 use crate::tap::VNET_HEADER_LEN;
-use crate::testing::{DEADLINE, MAC_B, arp_request, own_namespace, receive, set_up, veth_up};
+use crate::testing::{DEADLINE, MAC_B, arp_request, own_namespace, receive, set_up, socket_at, veth_up};
 
 const ONE: [u8; 4] = [198, 18, 5, 1];
 const TWO: [u8; 4] = [198, 18, 5, 2];
@@ -98,11 +98,7 @@ fn a_vlan_tag_is_put_back_into_the_frame() {
     let (_entered, _here) = own_namespace();
     let there = NetNs::create_anonymous().unwrap();
     let near = PacketSocket::bind(veth_up("h1", "eth0", &there)).unwrap();
-    let far_index = set_up("eth0", &there);
-    let far = {
-        let _entered = there.enter().unwrap();
-        PacketSocket::bind(far_index).unwrap()
-    };
+    let far = socket_at("eth0", &there);
     let mut tagged = arp_request(MAC_B, TWO, ONE);
     tagged.splice(VNET_HEADER_LEN + 12..VNET_HEADER_LEN + 12, [0x81, 0x00, 0x60, 0x0a]);
     for ethertype in [[0x81, 0x00], [0x88, 0xa8]] {
@@ -119,12 +115,11 @@ fn a_frame_that_does_not_fit_has_no_length() {
     let there = NetNs::create_anonymous().unwrap();
     let index = veth_up("h1", "eth0", &there);
     crate::sysctl::set("net/ipv6/conf/h1/disable_ipv6", "1").unwrap();
-    let far_index = set_up("eth0", &there);
-    let far = {
+    {
         let _entered = there.enter().unwrap();
         crate::sysctl::set("net/ipv6/conf/eth0/disable_ipv6", "1").unwrap();
-        PacketSocket::bind(far_index).unwrap()
-    };
+    }
+    let far = socket_at("eth0", &there);
     let near = PacketSocket::bind(index).unwrap();
     let request = arp_request(MAC_B, TWO, ONE);
     far.send(&request).unwrap();

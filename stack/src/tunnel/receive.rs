@@ -147,15 +147,15 @@ impl Segment {
     }
 
     fn inner(&self, ends: (IpAddr, IpAddr), datagram: &[u8]) -> Option<Inner> {
-        let octets = vxlan::HEADER_LENGTH..datagram.len();
         let same = self.ends == ends && datagram.first_chunk() == Some(&self.header);
-        (same && octets.len() >= ethernet::HEADER_LENGTH).then_some(Inner {
-            port: self.port,
-            octets,
-            packet: None,
-            sealed: false,
-        })
+        same.then(|| framed(self.port, datagram)).flatten()
     }
+}
+
+/// The frame behind a VXLAN header; `None`: it is too short for one.
+fn framed(port: PortId, datagram: &[u8]) -> Option<Inner> {
+    let octets = vxlan::HEADER_LENGTH..datagram.len();
+    (octets.len() >= ethernet::HEADER_LENGTH).then_some(Inner { port, octets, packet: None, sealed: false })
 }
 
 /// What a VXLAN datagram that came to UDP port `port` holds.
@@ -175,11 +175,7 @@ fn vxlan_inner(
     if !listens_at(cx, port, local) {
         return Err(Refusal::Stranger);
     }
-    let octets = vxlan::HEADER_LENGTH..datagram.len();
-    if octets.len() < ethernet::HEADER_LENGTH {
-        return Err(Refusal::Dropped(port, DropReason::TunnelMalformed));
-    }
-    Ok(Inner { port, octets, packet: None, sealed: false })
+    framed(port, datagram).ok_or(Refusal::Dropped(port, DropReason::TunnelMalformed))
 }
 
 /// Whether a far end may send to this address of ours: to the one that the tunnel speaks from, if it has one.

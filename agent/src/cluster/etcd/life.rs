@@ -65,11 +65,12 @@ impl Life {
 
     /// Whether it differs from what was said before in details only, which may be told later.
     pub fn differs_in_details(&self, before: &Life) -> bool {
-        let head = |life: &Life| {
-            let addresses = life.addresses.clone();
-            (life.version.clone(), life.ready, life.reason.clone(), life.instance.clone(), addresses)
-        };
-        head(self) == head(before)
+        self.head() == before.head()
+    }
+
+    /// What is told at once.
+    fn head(&self) -> (&str, bool, &str, &str, &[IpAddr]) {
+        (&self.version, self.ready, &self.reason, &self.instance, &self.addresses)
     }
 
     /// How it is kept in etcd.

@@ -71,7 +71,7 @@ impl Planner<'_> {
     /// node itself routes to its own device may come from a network card, and longer ones would be cut for it. A
     /// container that is up keeps what it was made with.
     pub(super) fn gso_max_size(&self, port: &Port) -> Option<u32> {
-        if !sends_runs(self.fabric) || port.attachment.namespace().is_none() {
+        if !self.sends_runs || port.attachment.namespace().is_none() {
             return None;
         }
         let size = u32::try_from(run_payload(port.mtu.get() as usize)? + TCP_HEADERS).ok()?;
