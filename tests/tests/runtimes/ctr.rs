@@ -29,8 +29,9 @@ fn a_container_of_ctr_reaches_others_and_leaves_nothing() {
         })?;
         for address in pod.addresses.iter().map(String::as_str).chain(["198.18.1.1", "2001:db8:1::1"]) {
             let ping = ["task", "exec", "--exec-id", "ping", "two", "ping", "-c", "1", "-W", "5", address];
-            let said = retry_until(SOON, "an answer", || containerd.ctr(&ping))?;
-            ensure!(said.contains(" 0% packet loss"), "{said}");
+            // Its status tells whether it was answered: what it says may be lost, since `ctr` may end before it has copied
+            // all of it.
+            retry_until(SOON, "an answer", || containerd.ctr(&ping))?;
         }
         containerd.ctr(&["task", "kill", "--signal", "KILL", "two"])?;
         retry_until(SOON, "the end of ctr", || {
