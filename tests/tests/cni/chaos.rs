@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_testkit::lab::DETACH_QUEUE;
+use weft_testkit::wait::retry_until;
 use weft_testkit::{Process, wait_until};
 
 use super::runtime::{Answer, Runtime, networks};
@@ -219,11 +220,17 @@ impl Chaos<'_, '_> {
     fn compare(&mut self) -> Result<()> {
         self.collect()?;
         let living = self.model.living.keys().copied().collect::<Vec<_>>();
-        wait_until(SETTLED, "as many Ports as containers", || {
-            self.runtime.ports().is_ok_and(|ports| ports.len() == living.len())
+        let mut ports = Value::Null;
+        // A daemon that has just started answers before it has looked at the kernel.
+        retry_until(SETTLED, "as many Ports as containers, with devices", || {
+            let text = self.runtime.lab.weft(&["get", "ports", "-o", "json"])?.ok()?;
+            ports = serde_json::from_str(&text)?;
+            let made = ports.as_array().context("a list")?;
+            let all =
+                made.len() == living.len() && made.iter().all(|it| it["status"]["hostDevice"].is_string());
+            ensure!(all, "{} live: {text}", living.len());
+            Ok(())
         })?;
-        let ports = self.runtime.lab.weft(&["get", "ports", "-o", "json"])?.ok()?;
-        let ports: Value = serde_json::from_str(&ports)?;
         let mut addresses = BTreeSet::new();
         let mut ends = BTreeSet::new();
         for port in ports.as_array().context("a list")? {
