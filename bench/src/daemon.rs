@@ -1,8 +1,7 @@
 //! What the daemon costs by itself: memory when idle and for each port, the time that a thousand ports take to come,
 //! and the time that they take to come back when it was killed.
 //!
-//! Each run has a node of its own, with a namespace for each container. The next run waits until the kernel has
-//! removed what the last one left: that takes a while, and slows down whoever makes devices meanwhile.
+//! Each run has a node of its own. The containers' namespaces are the same ones for all runs of a scenario.
 
 use std::time::Duration;
 
@@ -10,10 +9,9 @@ use anyhow::{Context, Result};
 use weft_testkit::PortKind;
 
 use crate::measure::progress;
-use crate::namespaces::alone;
 use crate::report::{Measured, Outcome, PeerFigures};
 use crate::scenario::{Better, Scenario};
-use containers::Containers;
+use containers::{Containers, Namespaces};
 
 mod bridge;
 mod containers;
@@ -86,8 +84,8 @@ impl Task {
     }
 
     /// One run of Weft.
-    fn weft(self, containers: &Containers) -> Result<f64> {
-        let mut node = node::Node::start(containers)?;
+    fn weft(self, namespaces: &Namespaces) -> Result<f64> {
+        let (mut node, containers) = (node::Node::start(namespaces)?, namespaces.containers());
         match self {
             Task::Idle => Ok(node.resident()? / 1024.0),
             Task::EachPort(_) => {
@@ -105,11 +103,11 @@ impl Task {
     }
 
     /// One run of its peer.
-    fn beside(self, containers: &Containers) -> Result<f64> {
+    fn beside(self, namespaces: &Namespaces) -> Result<f64> {
         if let Task::Apply(_) = self {
-            return Ok(bridge::attach(containers)?.as_secs_f64());
+            return Ok(bridge::attach(namespaces)?.as_secs_f64());
         }
-        let mut switch = switch::Switch::start(containers)?;
+        let (mut switch, containers) = (switch::Switch::start(namespaces)?, namespaces.containers());
         match self {
             Task::EachPort(_) => {
                 let before = switch.resident()?;
@@ -129,11 +127,11 @@ impl Task {
 /// Runs both sides `runs` times, alternating.
 pub fn run(scenario: &Scenario, trial: Trial, runs: u32) -> Result<Outcome> {
     let Trial { task, ports } = trial;
-    let containers = task.containers(ports);
+    let namespaces = Namespaces::make(task.containers(ports))?;
     let (mut weft, mut peer_runs) = (Vec::new(), Vec::new());
     for run in 1..=runs {
-        let ours = alone(|| task.weft(&containers)).context("Weft")?;
-        let theirs = alone(|| task.beside(&containers)).context(task.peer())?;
+        let ours = task.weft(&namespaces).context("Weft")?;
+        let theirs = task.beside(&namespaces).context(task.peer())?;
         progress(scenario.id, run, task.unit(), [ours, theirs])?;
         weft.push(ours);
         peer_runs.push(theirs);

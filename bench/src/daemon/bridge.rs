@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use weft_testkit::Lab;
 
-use super::containers::{Containers, GATEWAYS, name, write};
+use super::containers::{Containers, GATEWAYS, Namespaces, name, write};
 
 /// Attaches all containers to a bridge of a new node; how long `ip` takes for that, with one process for the node and
 /// one for each container, whose namespace it has to be in.
-pub fn attach(containers: &Containers) -> Result<Duration> {
-    let lab = Lab::empty()?;
-    containers.make(&lab)?;
+pub fn attach(namespaces: &Namespaces) -> Result<Duration> {
+    let (lab, containers) = (Lab::empty()?, namespaces.containers());
+    namespaces.lend(&lab)?;
     let mut script = format!("ip -batch {}\n", write(&lab, "node.ip", &node(containers))?);
     for number in 0..containers.count {
         let name = name(number);
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn containers_on_the_bridge_reach_each_other() {
-        let time = attach(&Containers { count: 3, kind: PortKind::Veth }).unwrap();
+        let time = attach(&Namespaces::make(Containers { count: 3, kind: PortKind::Veth }).unwrap()).unwrap();
         assert!(time > Duration::ZERO);
     }
 }

@@ -30,12 +30,6 @@ impl Containers {
         (0..self.count).map(name)
     }
 
-    /// Makes an empty namespace for each, as a runtime does before it asks for a network.
-    pub fn make(&self, lab: &Lab) -> Result<()> {
-        let lines: String = self.names().map(|name| format!("netns add {name}\n")).collect();
-        batch(lab, "namespaces", &lines)
-    }
-
     /// A Namespace that is adopted and a Port for each, and the Network that they are on, in one manifest.
     pub fn manifest(&self) -> Manifest {
         let [v4, v6] = GATEWAYS;
@@ -96,6 +90,42 @@ impl Containers {
     pub fn cross(&self, lab: &Lab) -> Result<()> {
         let ping = format!("ping -n -q -c 1 -i 0.02 -w {CROSSING} {}", v4(self.count - 1));
         lab.container(&name(0)).run(&ping)?.ok().map(drop)
+    }
+}
+
+/// A namespace for each of these containers. Nodes borrow them one after the other: the kernel takes minutes to remove a
+/// thousand, and slows down meanwhile whoever makes devices.
+pub struct Namespaces {
+    lab: Lab,
+    containers: Containers,
+}
+
+impl Namespaces {
+    /// Makes them, empty, as a runtime does before it asks for a network.
+    pub fn make(containers: Containers) -> Result<Namespaces> {
+        let lab = Lab::empty()?;
+        let lines: String = containers.names().map(|name| format!("netns add {name}\n")).collect();
+        batch(&lab, "namespaces", &lines)?;
+        Ok(Namespaces { lab, containers })
+    }
+
+    /// Whose they are.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+
+    /// Gives them to a node, without what the one before has left in them.
+    pub fn lend(&self, to: &Lab) -> Result<()> {
+        let names: String = self.containers.names().map(|name| format!("{name} ")).collect();
+        let clear = format!("for name in {names}; do ip -n $name link delete eth0 2>/dev/null; done; true\n");
+        let path = write(&self.lab, "clear", &clear)?;
+        self.lab.node().run(&format!("sh {path}"))?.ok()?;
+        let folder = format!("/proc/{}/root/run/netns", self.lab.holder_pid());
+        let take = format!(
+            "for name in {names}; do : >/run/netns/$name && mount --no-canonicalize --bind {folder}/$name /run/netns/$name; done\n"
+        );
+        let path = write(to, "take", &take)?;
+        to.node().run(&format!("sh -e {path}"))?.ok().map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use weft_testkit::Lab;
 use weft_testkit::wait::retry_until;
 
-use super::containers::Containers;
+use super::containers::{Containers, Namespaces};
 use super::{PATIENCE, memory};
 use crate::site::options;
 
@@ -19,10 +19,10 @@ pub struct Node {
 
 impl Node {
     /// A daemon without any object, and containers beside it.
-    pub fn start(containers: &Containers) -> Result<Node> {
+    pub fn start(namespaces: &Namespaces) -> Result<Node> {
         let lab = Lab::start_with(&options())?;
-        containers.make(&lab)?;
-        Ok(Node { lab, containers: *containers })
+        namespaces.lend(&lab)?;
+        Ok(Node { lab, containers: *namespaces.containers() })
     }
 
     /// Where it runs.
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn ports_come_back_after_the_daemon_was_killed() {
         let containers = Containers { count: 3, kind: PortKind::Tap };
-        let mut node = Node::start(&containers).unwrap();
+        let mut node = Node::start(&Namespaces::make(containers).unwrap()).unwrap();
         node.apply().unwrap();
         containers.introduce(node.lab()).unwrap();
         let before = node.lab.daemon_pid().unwrap();

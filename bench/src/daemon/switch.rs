@@ -6,7 +6,7 @@ use anyhow::Result;
 use weft_testkit::Lab;
 use weft_testkit::peer::open_vswitch::OpenVSwitch;
 
-use super::containers::{Containers, batch, name};
+use super::containers::{Containers, Namespaces, batch, name};
 use super::memory;
 
 /// The bridge that all containers are on.
@@ -22,14 +22,14 @@ pub struct Switch {
 
 impl Switch {
     /// A switch with an empty bridge, and containers beside it.
-    pub fn start(containers: &Containers) -> Result<Switch> {
+    pub fn start(namespaces: &Namespaces) -> Result<Switch> {
         let lab = Lab::empty()?;
-        containers.make(&lab)?;
+        namespaces.lend(&lab)?;
         let programs = OpenVSwitch::launch(&lab)?;
         let line =
             format!("ovs-vsctl --timeout=10 add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev");
         lab.node().run(&line)?.ok()?;
-        Ok(Switch { programs, lab, containers: *containers })
+        Ok(Switch { programs, lab, containers: *namespaces.containers() })
     }
 
     /// Where it runs.
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn frames_cross_again_after_the_switch_was_killed() {
         let containers = Containers { count: 3, kind: PortKind::Veth };
-        let mut switch = Switch::start(&containers).unwrap();
+        let mut switch = Switch::start(&Namespaces::make(containers).unwrap()).unwrap();
         let before = switch.programs.pids();
         switch.attach().unwrap();
         containers.introduce(switch.lab()).unwrap();
