@@ -15,7 +15,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cni image reproduce test check deny bless bench bench-quick bench-programs instructions check-perf bless-perf fuzz soak clean
+.PHONY: help demo cni bpf image reproduce test check deny bless bench bench-quick bench-programs instructions check-perf bless-perf fuzz soak clean
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,9 +26,13 @@ demo: ## Build, then show a fabric of two nodes at work, with containers and a t
 	@WEFT_BIN_DIR=$(BENCH_BIN_DIR) scripts/demo
 
 cni: ## Build the CNI plugin as containers' nodes want it: one small file that needs no library
-	@scripts/install-deps check
+	@scripts/install-deps cni
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile plugin --target $(HOST) -p weft-cni
 	@echo "$(or $(CARGO_TARGET_DIR),target)/$(HOST)/plugin/weft-cni"
+
+bpf: ## Build the kernel's fast path anew: commit bpf/fastpath.o with its source
+	@scripts/install-deps bpf
+	bpf/build
 
 image: ## Build the container image from scratch, without a container engine: target/image/weft.tar
 	@scripts/install-deps image
@@ -49,6 +53,7 @@ check: ## Formatting, lints, documentation, dependencies, generated code
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/deny
+	bpf/build --check
 	cargo test --locked --quiet -p weft-proto -p weft-agent --test generated --test crds
 
 bless: ## Write anew what is generated: code from the .proto files, the chart's CRDs from the agent's types

@@ -66,6 +66,8 @@ pub struct Config {
     pub workers: u32,
     /// Longest busy-poll after the last packet, in microseconds.
     pub busy_poll_us: u32,
+    /// Whether the kernel may forward between veth Ports what the stack has decided before.
+    pub fast_path: bool,
     /// What is logged.
     pub log: LogConfig,
     /// How the kernel is kept in line.
@@ -126,6 +128,7 @@ impl Default for Config {
             netns_dir: "/run/netns".into(),
             workers: 0,
             busy_poll_us: 200,
+            fast_path: true,
             log: LogConfig::default(),
             reconcile: ReconcileConfig::default(),
             endpoints: EndpointsConfig::default(),

@@ -3,6 +3,7 @@
 //! The control side gives a whole picture to [`Dataplane::publish`]; it never touches a packet, and
 //! workers never wait for it: a picture is an atomic pointer, and an acknowledgement a message.
 
+mod fastpath;
 mod live;
 mod port;
 mod report;
@@ -22,11 +23,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use weft_host::fastpath::{FastPath, Totals};
 use weft_host::poll::Wake;
 use weft_stack::config::{Config, ConfigError, FabricSpec};
 use weft_stack::tunnel::Underlay;
 use weft_stack::verdict::DropReason;
 
+use fastpath::Replayer;
 use live::Watchers;
 pub use live::{LiveReport, LiveTraces, TooManyWatchers};
 pub use port::PortIo;
@@ -55,6 +58,8 @@ pub struct WorkerOptions {
     pub workers: usize,
     /// How long a worker looks for more packets after the last one before it sleeps, in microseconds.
     pub busy_poll_us: u32,
+    /// What moves packets between veth pairs in place of the workers, once the stack has decided about their like.
+    pub fast_path: Option<Arc<FastPath>>,
 }
 
 /// What the control side and the workers share.
@@ -68,6 +73,7 @@ struct Shared {
     /// The same moment by the calendar.
     started: SystemTime,
     watchers: Watchers,
+    replayer: Option<Replayer>,
     /// Held by a worker that sends packets with numbers.
     numbering: Mutex<()>,
     on_lost: Box<dyn Fn(&str) + Send + Sync>,
@@ -78,6 +84,11 @@ impl Shared {
     fn now(&self) -> weft_stack::time::Instant {
         let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         weft_stack::time::Instant::from_nanos(nanos)
+    }
+
+    /// Has the stack look at all packets again: something has changed that its verdicts rest on.
+    fn end_replays(&self) {
+        self.replayer.iter().for_each(Replayer::turn);
     }
 }
 
@@ -100,8 +111,19 @@ struct Control {
     acknowledged: Receiver<u64>,
     /// Drops of ports that are gone, so that totals never go down.
     retired: [u64; DropReason::COUNT],
-    /// What the kernel threw away at ends of living ports that were closed since, by port.
-    overflows: HashMap<Arc<str>, u64>,
+    /// What is known of ends of living ports that were closed since, by port.
+    closed: HashMap<Arc<str>, ClosedEnds>,
+    /// Frames that have gone by the fast path from ports that are gone.
+    replayed: u64,
+}
+
+/// What the kernel counted at ends that were closed.
+#[derive(Debug, Clone, Copy, Default)]
+struct ClosedEnds {
+    /// What it threw away.
+    overflows: u64,
+    /// What went by the fast path.
+    replayed: Totals,
 }
 
 /// How long a worker may take to see a new snapshot before that is logged as a fault.
@@ -126,12 +148,13 @@ impl Dataplane {
             start: Instant::now(),
             started: SystemTime::now(),
             watchers: Watchers::default(),
+            replayer: options.fast_path.clone().map(Replayer::new),
             numbering: Mutex::new(()),
             on_lost: Box::new(on_lost),
         });
         let (acknowledge, acknowledged) = channel();
         let retired = [0; DropReason::COUNT];
-        let control = Mutex::new(Control { acknowledged, retired, overflows: HashMap::new() });
+        let control = Mutex::new(Control { acknowledged, retired, closed: HashMap::new(), replayed: 0 });
         let mut dataplane = Dataplane { shared, workers: Vec::new(), control };
         for index in 0..count {
             dataplane.spawn(index, acknowledge.clone())?;
@@ -164,9 +187,15 @@ impl Dataplane {
         self.shared.snapshot.store(Arc::new(Snapshot::new(config, ends)));
         self.shared.generation.store(generation, Ordering::Release);
         self.workers.iter().for_each(|worker| worker.wake.wake());
+        self.shared.end_replays();
         control.wait_for(generation, self.workers.len());
         control.retire(&previous, &self.shared.snapshot.load());
         Ok(())
+    }
+
+    /// Whether the kernel forwards by itself where it can.
+    pub fn has_fast_path(&self) -> bool {
+        self.shared.replayer.is_some()
     }
 
     /// The generation of the picture that all workers use.
@@ -204,7 +233,9 @@ impl Control {
             let io = previous.io(port.id);
             let kept = lives.and_then(|port| next.io(port.id));
             if let Some(closed) = io.filter(|io| kept.is_none_or(|kept| !Arc::ptr_eq(kept, io))) {
-                *self.overflows.entry(port.name.clone()).or_default() += closed.overflows();
+                let known = self.closed.entry(port.name.clone()).or_default();
+                known.overflows += closed.overflows();
+                known.replayed += closed.replayed();
             }
             if lives.is_some() {
                 continue;
@@ -212,14 +243,22 @@ impl Control {
             for (total, reason) in self.retired.iter_mut().zip(DropReason::ALL) {
                 *total += port.all_counters().iter().map(|c| c.dropped(*reason)).sum::<u64>();
             }
-            self.retired[DropReason::ReceiveOverflow.index()] +=
-                self.overflows.remove(&port.name).unwrap_or(0);
+            let known = self.closed.remove(&port.name).unwrap_or_default();
+            self.retired[DropReason::ReceiveOverflow.index()] += known.overflows;
+            self.replayed += known.replayed.rx_packets;
         }
     }
 
     /// What the kernel threw away of a port's frames, at this end and at earlier ones.
     fn overflows(&self, port: &str, io: Option<&Arc<PortIo>>) -> u64 {
-        self.overflows.get(port).copied().unwrap_or(0) + io.map_or(0, |io| io.overflows())
+        self.closed.get(port).map_or(0, |known| known.overflows) + io.map_or(0, |io| io.overflows())
+    }
+
+    /// What has gone by the fast path, at a port's end and at earlier ones.
+    fn replayed(&self, port: &str, io: Option<&Arc<PortIo>>) -> Totals {
+        let mut totals = self.closed.get(port).map_or_else(Totals::default, |known| known.replayed);
+        totals += io.map_or_else(Totals::default, |io| io.replayed());
+        totals
     }
 }
 

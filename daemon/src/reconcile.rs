@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use weft_host::fastpath::FastPath;
 use weft_host::monitor::Monitor;
 use weft_host::poll::Wake;
 
@@ -16,7 +17,7 @@ use crate::model::ObjectRef;
 use crate::status::StatusBoard;
 use crate::store::Store;
 use agenda::{Agenda, Woken};
-use error::told;
+pub(crate) use error::told;
 use observe::kernel::Kernel;
 use pass::{Outcome, Publish, Reconciliation};
 
@@ -62,6 +63,8 @@ pub struct ReconcileOptions {
     pub resync: Duration,
     /// The longest wait before what failed is tried again.
     pub retry_max: Duration,
+    /// What packets of veth pairs may go by.
+    pub fast_path: Option<Arc<FastPath>>,
 }
 
 /// Counters since the daemon's start.

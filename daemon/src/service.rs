@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use weft_host::fastpath::FastPath;
 use weft_proto::detach_queue::DetachQueue;
 
 use crate::api::{Api, Node, Realizer};
@@ -16,7 +17,7 @@ use crate::collector::Collector;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, WorkerOptions};
 use crate::error::{Error, Result};
-use crate::reconcile::{Folders, ReconcileOptions, Reconciler};
+use crate::reconcile::{Folders, ReconcileOptions, Reconciler, told};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
@@ -91,14 +92,15 @@ fn start_forwarding(
     store: &Arc<Store>,
     status: &Arc<StatusBoard>,
 ) -> Result<(Arc<Dataplane>, Arc<Reconciler>)> {
-    let told: Arc<OnceLock<Weak<Reconciler>>> = Arc::default();
-    let teller = Arc::clone(&told);
+    let asked: Arc<OnceLock<Weak<Reconciler>>> = Arc::default();
+    let teller = Arc::clone(&asked);
     let lost = move |port: &str| {
         if let Some(reconciler) = teller.get().and_then(Weak::upgrade) {
             reconciler.port_lost(port);
         }
     };
-    let options = WorkerOptions { workers, busy_poll_us: config.busy_poll_us };
+    let fast_path = if config.fast_path { load_fast_path() } else { None };
+    let options = WorkerOptions { workers, busy_poll_us: config.busy_poll_us, fast_path: fast_path.clone() };
     let dataplane = Arc::new(Dataplane::start(&options, lost).map_err(Error::Workers)?);
     let options = ReconcileOptions {
         run_dir: config.run_dir.clone(),
@@ -108,14 +110,29 @@ fn start_forwarding(
         debounce: Duration::from_millis(config.reconcile.debounce_ms.into()),
         resync: Duration::from_secs(config.reconcile.resync_seconds.into()),
         retry_max: Duration::from_secs(config.reconcile.retry_max_seconds.into()),
+        fast_path,
     };
     let reconciler =
         Reconciler::start(Arc::clone(store), Arc::clone(status), Arc::clone(&dataplane), options)
             .map_err(Error::Reconciler)?;
     let reconciler = Arc::new(reconciler);
     // It is set here only, so it cannot be set already.
-    let _ = told.set(Arc::downgrade(&reconciler));
+    let _ = asked.set(Arc::downgrade(&reconciler));
     Ok((dataplane, reconciler))
+}
+
+/// Without it the workers do all by themselves: slower, not wrong.
+fn load_fast_path() -> Option<Arc<FastPath>> {
+    match FastPath::load() {
+        Ok(fast_path) => Some(Arc::new(fast_path)),
+        Err(error) => {
+            tracing::warn!(
+                "there is no fast path between veth Ports, which needs Linux 5.11, CAP_BPF and CAP_NET_ADMIN (set fast_path = false to do without): {}",
+                told(&error)
+            );
+            None
+        }
+    }
 }
 
 fn folders(config: &Config) -> Folders {

@@ -193,6 +193,7 @@ fn port(index: usize, kind: &Kind) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

@@ -31,6 +31,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A BPF program or one of its maps could not be used.
+    #[error("cannot {operation}")]
+    Bpf {
+        /// What was attempted.
+        operation: &'static str,
+        /// Why not; the kernel's answer is the last of its sources.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A netlink answer could not be understood.
     #[error("cannot {operation} {object}: the kernel's answer is malformed: {reason}")]
     Malformed {
@@ -74,6 +82,14 @@ impl Error {
     /// An error of a system call on `object`.
     pub fn os(operation: &'static str, object: impl Into<String>, source: io::Error) -> Error {
         Error::Os { operation, object: object.into(), source }
+    }
+
+    /// An error of a BPF program or map.
+    pub(crate) fn bpf(
+        operation: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Error {
+        Error::Bpf { operation, source: Box::new(source) }
     }
 
     /// Whether the object that the operation was about does not exist (any more).

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -61,16 +61,22 @@ struct ProgramLoad {
 ///
 /// It goes away with the link.
 pub fn drop_at_ingress(index: u32) -> Result<()> {
+    let program = program()
+        .map_err(|source| Error::os("load the drop program for", format!("link {index}"), source))?;
+    decide_at_ingress(index, program.as_fd(), "weft_drop")
+}
+
+/// Has a program of the tc kind decide about all frames that arrive at this link of the thread's namespace, after packet
+/// sockets have seen them. It takes the place of that of an earlier call, and goes away with the link.
+pub(crate) fn decide_at_ingress(index: u32, program: BorrowedFd<'_>, name: &str) -> Result<()> {
     let mut netlink = Netlink::open()?;
     match claim(&mut netlink, index) {
         Err(error) if !error.is_exists() => return Err(error),
         _ => {}
     }
     let object = format!("link {index}");
-    let program =
-        program().map_err(|source| Error::os("load the drop program for", object.as_str(), source))?;
-    let filter = RouteNetlinkMessage::NewTrafficFilter(filter(index, program));
-    netlink.change(filter, NLM_F_CREATE, Wish { operation: "add drop filter to", object: &object })
+    let filter = RouteNetlinkMessage::NewTrafficFilter(filter(index, program, name));
+    netlink.change(filter, NLM_F_CREATE, Wish { operation: "add the ingress filter to", object: &object })
 }
 
 /// Gives this link of the thread's namespace the attach point that [`drop_at_ingress`] needs, which changes
@@ -111,7 +117,7 @@ fn clsact(index: u32) -> TcMessage {
     message
 }
 
-fn filter(index: u32, program: &OwnedFd) -> TcMessage {
+fn filter(index: u32, program: BorrowedFd<'_>, name: &str) -> TcMessage {
     let mut message = TcMessage::with_index(index as i32);
     message.header.parent = TcHandle { major: u16::MAX, minor: TcHandle::MIN_INGRESS };
     message.header.handle = HANDLE.into();
@@ -121,7 +127,7 @@ fn filter(index: u32, program: &OwnedFd) -> TcMessage {
     message.attributes.push(TcAttribute::Options(vec![
         // A descriptor is never negative.
         TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd() as u32)),
-        TcOption::Bpf(TcFilterBpfOption::ProgName("weft_drop".into())),
+        TcOption::Bpf(TcFilterBpfOption::ProgName(name.into())),
         TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
     ]));
     message

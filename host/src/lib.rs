@@ -11,6 +11,7 @@ pub mod conntrack;
 pub mod cycles;
 pub mod datagram;
 pub mod error;
+pub mod fastpath;
 pub mod gre;
 pub mod ingress;
 pub mod limits;

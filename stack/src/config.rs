@@ -16,6 +16,7 @@ mod vlans;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -38,6 +39,7 @@ pub use vlans::{PortVlans, UNTAGGED, VlanSet};
 
 use crate::MacAddr;
 use crate::counters::{PortCounters, StackCounters};
+use crate::limit::SharedBucket;
 use crate::stage::loops::Guard;
 use crate::stage::mirror::Mirror;
 use crate::stage::neighbor::suppress::FarNeighbors;
@@ -99,6 +101,8 @@ pub struct Config {
     pub(crate) reassembly: Arc<Reassembly>,
     pub(crate) tunnels: Tunnels,
     underlays: Vec<Underlay>,
+    /// How often what was told of a neighbour may have become wrong, in any table.
+    pub(crate) neighbor_changes: Arc<AtomicU64>,
     counters: Arc<[StackCounters]>,
     /// Every port's device takes UDP super-packets.
     uso_everywhere: bool,
@@ -125,6 +129,9 @@ pub struct Port {
     pub(crate) speaks_as_itself: bool,
     /// Put the segments and datagrams of a flow that arrive together into super-packets first.
     pub coalesce: bool,
+    /// How much of what it sends may become new verdicts to replay, where somebody can replay those about what it sends
+    /// and gets.
+    pub(crate) replays: Option<Arc<SharedBucket>>,
     /// What the device takes.
     pub offloads: Offloads,
     /// It leads out of the node.
@@ -234,6 +241,12 @@ impl Config {
     /// Counts the pictures, from 1; 0 is the empty one that nobody built.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Moves on whenever a neighbour's address that was used may no longer be right, in this picture or in those that it
+    /// follows on.
+    pub fn neighbor_changes(&self) -> u64 {
+        self.neighbor_changes.load(Ordering::Acquire)
     }
 
     /// How many workers the counters are for.

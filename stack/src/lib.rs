@@ -17,6 +17,7 @@ mod offload;
 pub mod packet;
 pub mod pipeline;
 pub mod prefix;
+pub mod replay;
 mod stage;
 pub mod table;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::config::{Config, Port, PortId, PortVlans};
 use crate::counters::{StackCounters, Stage};
 use crate::offload::coalesce;
 use crate::packet::Packet;
+use crate::replay::{self, Replay};
 use crate::stage::neighbor::{announce, suppress};
 use crate::stage::{
     Frame, Rejection, advertise, bridge, dhcp, egress, icmp_error, ingress, local, loops, mirror, multicast,
@@ -98,9 +99,13 @@ fn stages(
 /// Runs a frame of a port without a rate through the stages and sees to what was refused.
 fn run(cx: &mut Context, packet: &mut Packet, origin: Origin, from: &Port) {
     let mut frame = Frame::default();
-    // Nobody looks at the verdict: to read what was just written in pieces would hold the processor up.
-    if let Err(rejection) = stages(cx, packet, origin, from, &mut frame) {
-        cx.reject(rejection, packet, &frame, from);
+    match stages(cx, packet, origin, from, &mut frame) {
+        // Nobody else looks at the verdict: to read what was just written in pieces would hold the processor up.
+        Ok(verdict) if from.replays.is_some() => replay::note(cx, &frame, from, &verdict),
+        Ok(_) => {}
+        Err(rejection) => {
+            cx.reject(rejection, packet, &frame, from);
+        }
     }
 }
 
@@ -295,6 +300,16 @@ impl Stack {
         run_decapsulated(&mut cx);
         finish(&mut cx, batch.packets_mut(), first);
         count_unsent(&config, self.worker, output);
+    }
+
+    /// Whether [`Stack::take_replays`] has some.
+    pub fn has_replays(&self) -> bool {
+        !self.state.replays.is_empty()
+    }
+
+    /// Verdicts among those of the packets since this was asked last that may be replayed, not more than 64.
+    pub fn take_replays(&mut self) -> std::vec::Drain<'_, Replay> {
+        self.state.replays.take()
     }
 
     /// Takes note of what a socket of the node was told of a datagram that it had sent: the way to a far end may carry

@@ -69,6 +69,7 @@ pub fn port(name: &str, on: &str, number: u8, host: u8) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

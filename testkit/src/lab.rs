@@ -46,8 +46,17 @@ pub struct LabOptions {
     pub log_format: String,
     /// After how many seconds the attachments of a container are taken away whose namespace is gone.
     pub collect_seconds: u32,
+    /// Whether the kernel may forward between veth Ports by itself.
+    pub fast_path: bool,
     /// Variables of the daemon's environment.
     pub environment: Vec<(String, String)>,
+}
+
+impl LabOptions {
+    /// The workers carry what goes between veth Ports, too.
+    pub fn without_fast_path() -> LabOptions {
+        LabOptions { fast_path: false, ..LabOptions::default() }
+    }
 }
 
 impl Default for LabOptions {
@@ -58,6 +67,7 @@ impl Default for LabOptions {
             log_level: "info".into(),
             log_format: "text".into(),
             collect_seconds: 60,
+            fast_path: true,
             environment: Vec::new(),
         }
     }
@@ -84,9 +94,9 @@ impl Lab {
         let mut lab = Lab::empty()?;
         lab.environment = options.environment.clone();
         lab.name = options.name.clone();
-        let LabOptions { workers, log_level, log_format, collect_seconds, .. } = options;
+        let LabOptions { workers, log_level, log_format, collect_seconds, fast_path, .. } = options;
         let text = format!(
-            "state_dir = \"/run/lab/state\"\nworkers = {workers}\n\
+            "state_dir = \"/run/lab/state\"\nworkers = {workers}\nfast_path = {fast_path}\n\
              [log]\nlevel = \"{log_level}\"\nformat = \"{log_format}\"\n\
              [endpoints]\ndetach_queue = \"{DETACH_QUEUE}\"\ncollect_seconds = {collect_seconds}\n"
         );

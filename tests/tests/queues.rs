@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_testkit::lab::LabOptions;
 use weft_testkit::topology::{self, NEAR_B4};
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Lab, Manifest, PortKind};
@@ -31,7 +32,7 @@ fn flood(lab: &Lab, address: &str, count: u32, sources: u32) -> Result<()> {
 
 #[test]
 fn flows_of_a_veth_port_are_spread_over_its_queues_and_workers() {
-    Lab::test(|lab| {
+    Lab::test_with(&LabOptions::without_fast_path(), |lab| {
         lab.apply(&two_queues())?;
         lab.container("a").reaches(NEAR_B4)?;
         flood(lab, NEAR_B4, 640, 64)?;

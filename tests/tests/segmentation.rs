@@ -140,6 +140,7 @@ fn port(name: &str, mac: MacAddr, last: u8, offloads: Offloads) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use weft_testkit::lab::LabOptions;
 use weft_testkit::topology::{self, FAR_B4, NEAR_B4, NEAR_B6};
 use weft_testkit::{Lab, PortKind, iperf3};
 
@@ -10,9 +11,18 @@ const TRANSFER: &str = include_str!("transfer.py");
 /// Sends datagrams in bursts, and says whether each arrived as it was.
 const BURST: &str = include_str!("burst.py");
 
+/// Runs a test with the kernel's fast path and, since the workers carry what goes between veth Ports without it, once more
+/// without.
+fn both_paths(test: impl Fn(&mut Lab) -> Result<()>) {
+    for fast_path in [true, false] {
+        let options = LabOptions { fast_path, ..LabOptions::default() };
+        Lab::test_with(&options, |lab| test(lab).with_context(|| format!("fast_path = {fast_path}")));
+    }
+}
+
 #[test]
 fn iperf3_runs_in_both_directions_within_a_network() {
-    Lab::test(|lab| {
+    both_paths(|lab| {
         for (a, b) in PortKind::PAIRS {
             lab.apply(&topology::one_network(a, b))?;
             both_directions(lab, NEAR_B4)?;
@@ -24,7 +34,7 @@ fn iperf3_runs_in_both_directions_within_a_network() {
 
 #[test]
 fn iperf3_runs_in_both_directions_through_the_router() {
-    Lab::test(|lab| {
+    both_paths(|lab| {
         for (a, b) in PortKind::PAIRS {
             lab.apply(&topology::two_networks(a, b))?;
             both_directions(lab, FAR_B4)?;
@@ -42,7 +52,7 @@ fn both_directions(lab: &Lab, b: &str) -> Result<()> {
 
 #[test]
 fn a_transferred_file_arrives_unaltered() {
-    Lab::test(|lab| {
+    both_paths(|lab| {
         for (a, b) in PortKind::PAIRS {
             lab.apply(&topology::one_network(a, b))?;
             for address in [NEAR_B4, NEAR_B6] {
@@ -62,7 +72,8 @@ fn a_transferred_file_arrives_unaltered() {
 
 #[test]
 fn datagrams_that_come_together_arrive_each_by_itself() {
-    Lab::test(|lab| {
+    // The kernel puts nothing together.
+    Lab::test_with(&LabOptions::without_fast_path(), |lab| {
         for (a, b) in PortKind::PAIRS {
             lab.apply(&topology::one_network(a, b))?;
             // The kernel cuts what the sender gives it before the device has it.
@@ -91,7 +102,7 @@ fn coalesced(lab: &Lab) -> Result<u64> {
 
 #[test]
 fn a_64_kib_super_packet_crosses_unsegmented() {
-    Lab::test(|lab| {
+    both_paths(|lab| {
         for (a, b) in PortKind::PAIRS {
             lab.apply(&topology::one_network(a, b))?;
             let command = "tcpdump --immediate-mode -n -e -i eth0 -s 96 -c 1 tcp and greater 60000";

@@ -137,6 +137,7 @@ fn port_spec(host: &Host) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

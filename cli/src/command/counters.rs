@@ -54,13 +54,15 @@ fn stages(counters: &CountersResponse, zeros: bool) -> Table {
 }
 
 fn ports(counters: &CountersResponse) -> Table {
-    let mut table = Table::new(&["PORT", "RX-PACKETS", "RX-OCTETS", "TX-PACKETS", "TX-OCTETS", "DROPS"]);
+    let mut table =
+        Table::new(&["PORT", "RX-PACKETS", "RX-OCTETS", "TX-PACKETS", "TX-OCTETS", "RX-FAST", "DROPS"]);
     for port in &counters.ports {
         let it = port.counters.clone().unwrap_or_default();
         let drops = dropped(&it);
         let mut row = vec![Cell::from(port.port.as_str())];
         row.extend(
-            [it.rx_packets, it.rx_bytes, it.tx_packets, it.tx_bytes].map(|n| Cell::from(n.to_string())),
+            [it.rx_packets, it.rx_bytes, it.tx_packets, it.tx_bytes, it.fast_packets]
+                .map(|n| Cell::from(n.to_string())),
         );
         row.push(Cell::new(drops.to_string(), if drops > 0 { Tone::Busy } else { Tone::Plain }));
         table.row(row);

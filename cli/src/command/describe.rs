@@ -124,6 +124,9 @@ fn print_counters(counters: &PortCounters, output: &mut Output) -> Result<(), Er
         table.row(vec![name.into(), count(packets).into(), octets(bytes).into()]);
     }
     table.write(output)?;
+    if counters.fast_packets > 0 {
+        writeln!(output, "Fast path:   {} of those from the container", count(counters.fast_packets))?;
+    }
     let drops: Vec<_> = counters.drops.iter().filter(|(_, packets)| **packets > 0).collect();
     if drops.is_empty() {
         return Ok(writeln!(output, "Drops:       none")?);

@@ -59,7 +59,9 @@ fn print(status: &StatusResponse, output: &mut Output) -> Result<(), Error> {
         workers.row(row);
     }
     writeln!(output)?;
-    Ok(workers.write(output)?)
+    workers.write(output)?;
+    let fast_path = if status.fast_path { "on" } else { "off" };
+    Ok(writeln!(output, "fast path: {fast_path}")?)
 }
 
 fn reconciler(it: &ReconcilerStatus, output: &mut Output) -> Result<(), Error> {

@@ -213,6 +213,7 @@ mod tests {
             tx_packets: packets / 2,
             tx_bytes: packets * 50,
             drops: drops.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            fast_packets: 0,
         };
         PortCounterSet { port: name.to_owned(), counters: Some(counters), queues: Vec::new() }
     }

@@ -213,8 +213,12 @@ impl Diagnostics for State {
     }
 
     async fn counters(&self, _: Request<CountersRequest>) -> Result<Response<CountersResponse>, Status> {
-        let counters =
-            PortCounters { rx_packets: 7, drops: [("mac_spoofed".into(), 2)].into(), ..Default::default() };
+        let counters = PortCounters {
+            rx_packets: 7,
+            fast_packets: 5,
+            drops: [("mac_spoofed".into(), 2)].into(),
+            ..Default::default()
+        };
         Ok(Response::new(CountersResponse {
             ports: vec![PortCounterSet { port: "web".into(), counters: Some(counters), queues: Vec::new() }],
             drops: [("mac_spoofed".into(), 2), ("ttl_exceeded".into(), 0)].into(),

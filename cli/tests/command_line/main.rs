@@ -193,7 +193,8 @@ fn watch_prints_each_event_and_says_when_the_daemon_ends_it() {
 #[test]
 fn counters_show_ports_and_the_drops_that_happened() {
     let fake = Fake::start("counters");
-    let ports = "PORT  RX-PACKETS  RX-OCTETS  TX-PACKETS  TX-OCTETS  DROPS\nweb   7           0          0           0          2\n";
+    let ports = "PORT  RX-PACKETS  RX-OCTETS  TX-PACKETS  TX-OCTETS  RX-FAST  DROPS\n\
+                 web   7           0          0           0          5        2\n";
     let some = "\nDROPS        COUNT\nmac_spoofed  2\n\nSTACK        COUNT\narp_replies  3\n";
     assert_eq!(ended(fake.weft(&["counters"])), done(&format!("{ports}{some}")));
     assert!(ended(fake.weft(&["counters", "--all"])).1.contains("ttl_exceeded  0\n"));

@@ -80,6 +80,7 @@ impl Diagnostics for DiagnosticsService {
             revision: node.store.revision(),
             snapshot: node.dataplane.generation(),
             kinds: self.kinds(),
+            fast_path: node.dataplane.has_fast_path(),
         }))
     }
 

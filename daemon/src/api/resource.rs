@@ -170,6 +170,7 @@ pub(super) fn counters(totals: PortTotals) -> v1::PortCounters {
         tx_packets: totals.tx_packets,
         tx_bytes: totals.tx_bytes,
         drops: named(totals.drops),
+        fast_packets: totals.fast_packets,
     }
 }
 

@@ -89,6 +89,7 @@ impl Dataplane {
         let id = watchers.next.fetch_add(1, Relaxed);
         let watcher = Arc::new(Watcher { id, filters, traces: sender, missed: AtomicU64::new(0) });
         watchers.change(|list| list.push(Arc::clone(&watcher)));
+        self.shared.end_replays();
         Ok(LiveTraces { shared: Arc::clone(&self.shared), watcher, traces })
     }
 }
@@ -174,7 +175,7 @@ mod tests {
     use crate::dataplane::WorkerOptions;
 
     fn dataplane() -> Dataplane {
-        Dataplane::start(&WorkerOptions { workers: 1, busy_poll_us: 0 }, |_| {}).unwrap()
+        Dataplane::start(&WorkerOptions { workers: 1, busy_poll_us: 0, fast_path: None }, |_| {}).unwrap()
     }
 
     #[test]

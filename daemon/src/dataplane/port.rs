@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use weft_host::fastpath::{Passage, Totals};
 use weft_host::packet::{PacketSocket, Tags};
 use weft_host::tap::TapQueue;
 use weft_stack::batch::{BATCH, Batch};
@@ -22,8 +23,8 @@ pub struct PortIo {
 #[derive(Debug)]
 enum Ends {
     Tap(Vec<TapQueue>),
-    /// Of the stack's end of a veth pair, or of a network card.
-    Packet(Vec<PacketSocket>),
+    /// Of the stack's end of a veth pair, or of a network card; and how packets pass by the fast path there.
+    Packet(Vec<PacketSocket>, Option<Passage>),
 }
 
 /// What came by one queue since it was opened; written by the worker that owns it alone.
@@ -84,9 +85,9 @@ impl PortIo {
         PortIo::new(queues.len(), Ends::Tap(queues), Losses { before, ..Losses::default() })
     }
 
-    /// The packet sockets of one link, at least one.
-    pub fn packet(sockets: Vec<PacketSocket>) -> PortIo {
-        PortIo::new(sockets.len(), Ends::Packet(sockets), Losses::default())
+    /// The packet sockets of one link, at least one, and that link's part in the fast path.
+    pub fn packet(sockets: Vec<PacketSocket>, passage: Option<Passage>) -> PortIo {
+        PortIo::new(sockets.len(), Ends::Packet(sockets, passage), Losses::default())
     }
 
     fn new(queues: usize, ends: Ends, losses: Losses) -> PortIo {
@@ -96,7 +97,20 @@ impl PortIo {
 
     /// Whether it reads by packet sockets.
     pub fn is_packet(&self) -> bool {
-        matches!(self.ends, Ends::Packet(_))
+        matches!(self.ends, Ends::Packet(..))
+    }
+
+    /// The part that its link has in the fast path.
+    pub fn passage(&self) -> Option<&Passage> {
+        match &self.ends {
+            Ends::Packet(_, passage) => passage.as_ref(),
+            Ends::Tap(_) => None,
+        }
+    }
+
+    /// What went by the fast path since this was opened.
+    pub(super) fn replayed(&self) -> Totals {
+        self.passage().map(Passage::totals).unwrap_or_default()
     }
 
     /// Receive queues.
@@ -119,7 +133,7 @@ impl PortIo {
         losses.asked = Some(Instant::now());
         let now = match &self.ends {
             Ends::Tap(queues) => queues.first().and_then(|queue| queue.device_drops().ok()),
-            Ends::Packet(sockets) => sockets.iter().map(|socket| socket.drops().ok()).sum(),
+            Ends::Packet(sockets, _) => sockets.iter().map(|socket| socket.drops().ok()).sum(),
         };
         // A device that is gone tells nothing, and one that was made anew counts from zero.
         losses.since = losses.since.max(now.unwrap_or(0).saturating_sub(losses.before));
@@ -133,7 +147,7 @@ impl PortIo {
     pub fn admit(&self, tags: Option<&Tags>) -> io::Result<()> {
         match &self.ends {
             Ends::Tap(_) => Ok(()),
-            Ends::Packet(sockets) => {
+            Ends::Packet(sockets, _) => {
                 sockets.iter().map(|socket| socket.admit(tags)).fold(Ok(()), io::Result::and)
             }
         }
@@ -143,7 +157,7 @@ impl PortIo {
     pub(super) fn fd(&self, queue: usize) -> BorrowedFd<'_> {
         match &self.ends {
             Ends::Tap(queues) => queues[queue % queues.len()].as_fd(),
-            Ends::Packet(sockets) => sockets[queue % sockets.len()].as_fd(),
+            Ends::Packet(sockets, _) => sockets[queue % sockets.len()].as_fd(),
         }
     }
 
@@ -158,7 +172,7 @@ impl PortIo {
     ) -> Received {
         match &self.ends {
             Ends::Tap(queues) => receive_tap(&queues[queue % queues.len()], batch, refused),
-            Ends::Packet(sockets) => {
+            Ends::Packet(sockets, _) => {
                 let room = if large { LARGE_FRAMES } else { BATCH };
                 receive_packets(&sockets[queue % sockets.len()], batch, room, refused)
             }
@@ -181,7 +195,7 @@ impl PortIo {
                     }
                 }
             }
-            Ends::Packet(sockets) => send_packets(&sockets[worker % sockets.len()], packets, refused),
+            Ends::Packet(sockets, _) => send_packets(&sockets[worker % sockets.len()], packets, refused),
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct PortTotals {
     pub tx_packets: u64,
     /// Octets of them.
     pub tx_bytes: u64,
+    /// Those of the frames from the device that the kernel forwarded by itself, by the fast path.
+    pub fast_packets: u64,
     /// Drops by reason, those above zero.
     pub drops: Vec<(&'static str, u64)>,
     /// What came by each receive queue since the device was opened.
@@ -156,6 +158,8 @@ impl Dataplane {
                 None => stack.push((name, value)),
             }
         }
+        let fast: u64 = ports.iter().map(|(_, totals)| totals.fast_packets).sum();
+        stack.push(("fast_path_packets", control.replayed + fast));
         CounterReport {
             drops: DropReason::ALL.iter().map(|reason| (reason.name(), total(reason))).collect(),
             ports,
@@ -254,6 +258,12 @@ fn totals(port: &Port, snapshot: &Snapshot, control: &Control, workers: usize) -
         totals.tx_packets += counters.tx_packets.get();
         totals.tx_bytes += counters.tx_bytes.get();
     }
+    let replayed = control.replayed(&port.name, io);
+    totals.rx_packets += replayed.rx_packets;
+    totals.rx_bytes += replayed.rx_bytes;
+    totals.tx_packets += replayed.tx_packets;
+    totals.tx_bytes += replayed.tx_bytes;
+    totals.fast_packets = replayed.rx_packets;
     let dropped = |reason: &DropReason| -> u64 {
         let counted = port.all_counters().iter().map(|c| c.dropped(*reason)).sum::<u64>();
         match reason {

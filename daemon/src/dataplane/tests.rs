@@ -72,7 +72,7 @@ impl Node {
             Tap::open("eth0", WORKERS).unwrap()
         };
         bring_up(&container, "eth0", &INSIDE[number], Some(1400));
-        let options = WorkerOptions { workers: WORKERS, busy_poll_us: 0 };
+        let options = WorkerOptions { workers: WORKERS, busy_poll_us: 0, fast_path: None };
         let _entered = own.enter().unwrap();
         let dataplane = Dataplane::start(&options, |_| {}).unwrap();
         drop(_entered);
@@ -152,6 +152,7 @@ fn port(addresses: &[&str]) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: true,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

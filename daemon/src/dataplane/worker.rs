@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use weft_host::fastpath::Stamps;
 use weft_host::poll::{Epoll, Events, Wake};
 use weft_stack::Stack;
 use weft_stack::batch::{Batch, Output, Send};
@@ -46,6 +47,10 @@ const HOT: usize = 4;
 
 /// ...and so many times in a row before the other queues are looked at.
 const HOT_ROUNDS: u32 = 4;
+
+/// What the stack has said of packets goes to the kernel when their queue is empty: those in it would be overtaken. While
+/// it never is, that waits for so many rounds.
+const OVERTAKE_AFTER: u32 = 64;
 
 /// A worker that looks again in vain comes down to this part of the configured time.
 const LEAST_PATIENCE: u32 = 16;
@@ -113,6 +118,12 @@ pub(super) struct Worker {
     patience: Duration,
     snapshot: Arc<Snapshot>,
     watching: Watching,
+    /// Of verdicts that may be replayed: see [`Replayer`](super::fastpath::Replayer).
+    stamps: Stamps,
+    /// A queue that had its turn in this round holds more.
+    behind: bool,
+    /// Rounds since there are such verdicts.
+    waited: u32,
     stack: Stack,
     batch: Batch,
     output: Output,
@@ -145,6 +156,9 @@ impl Worker {
             inbox: Inbox::new(),
             hot: Vec::with_capacity(HOT + 1),
             watching: Watching::default(),
+            stamps: Stamps::default(),
+            behind: false,
+            waited: 0,
             snapshot,
             batch: Batch::new(),
             output: Output::new(),
@@ -159,6 +173,7 @@ impl Worker {
         let mut rounds = HOT_ROUNDS;
         let mut working_since: Option<Instant> = None;
         while !self.shared.stop.load(Relaxed) {
+            self.take_stamps();
             let mut now = self.shared.now();
             if let Some(start) = working_since {
                 add(&self.counters.busy_nanos, now.since(start).as_nanos() as u64);
@@ -174,6 +189,7 @@ impl Worker {
                 // While nothing comes, one question to epoll is cheaper than one to each hot queue.
                 rounds = if worked { 0 } else { HOT_ROUNDS };
             }
+            self.replay();
             self.run_timers(now);
             if self.shared.generation.load(Acquire) != self.snapshot.config.generation() {
                 self.adopt();
@@ -181,6 +197,34 @@ impl Worker {
             self.see_to_refused(now);
             polling_until = self.look_again(now, worked, polling_until);
             working_since = worked.then_some(now);
+        }
+    }
+
+    /// Notes what verdicts bear that are made from now on; those from before are void if it is another.
+    fn take_stamps(&mut self) {
+        if let Some(replayer) = &self.shared.replayer
+            && replayer.stamps() != self.stamps
+        {
+            self.stamps = replayer.stamps();
+            self.stack.take_replays();
+        }
+    }
+
+    /// Gives the kernel what the stack has said, if the queues of this round are empty or have not been for long, and
+    /// there is no newer picture.
+    fn replay(&mut self) {
+        let behind = std::mem::take(&mut self.behind);
+        let Some(replayer) = self.shared.replayer.as_ref().filter(|_| self.stack.has_replays()) else {
+            return;
+        };
+        self.waited += 1;
+        if behind && self.waited < OVERTAKE_AFTER {
+            return;
+        }
+        self.waited = 0;
+        let newest = self.shared.generation.load(Acquire) == self.snapshot.config.generation();
+        for replay in self.stack.take_replays().filter(|_| newest) {
+            replayer.keep(&replay, self.stamps, &self.snapshot);
         }
     }
 
@@ -279,7 +323,7 @@ impl Worker {
 
     /// Moves what a queue holds, a bounded number of rounds.
     fn serve(&mut self, now: Instant, token: u64) -> bool {
-        let mut worked = false;
+        let (mut worked, mut behind) = (false, true);
         for _ in 0..ROUNDS {
             let Some(queue) = self.queues.get_mut(&token) else { return worked };
             let mut refused = Refused::default();
@@ -298,13 +342,17 @@ impl Worker {
             }
             match received {
                 Received::Some => {}
-                Received::Drained => break,
+                Received::Drained => {
+                    behind = false;
+                    break;
+                }
                 Received::Lost { closed } => {
                     self.lose(token, closed);
                     break;
                 }
             }
         }
+        self.behind |= behind;
         worked
     }
 
@@ -339,6 +387,9 @@ impl Worker {
 
     /// Carries out the stack's sends, runs for one port together.
     fn flush(&mut self) {
+        if let Some(replayer) = &self.shared.replayer {
+            replayer.look_at_neighbors(self.stack.config());
+        }
         let mut done = 0;
         while let Some(first) = self.output.sends().get(done) {
             let run = self.output.sends()[done..].iter().take_while(|send| send.port == first.port).count();
@@ -389,6 +440,7 @@ impl Worker {
         self.adopt_underlays(&snapshot);
         self.counters.queues.store(self.queues.len() as u64, Relaxed);
         self.stack.set_config(snapshot.config.clone());
+        self.stack.take_replays();
         self.snapshot = snapshot;
         // Nobody listens any more only when the daemon ends.
         let _ = self.acknowledge.send(self.snapshot.config.generation());

@@ -110,7 +110,7 @@ impl Reconciliation {
             kernel,
             observed: Observed::default(),
             fabric: Arc::default(),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(options.fast_path.clone()),
             underlays: Underlays::default(),
             nat: NodeNat::new(&options.instance),
             node_routes: NodeRoutes::default(),

@@ -109,6 +109,7 @@ fn port_spec(name: &Name, port: &Port, terms: Terms) -> PortSpec {
         }),
         watches: false,
         coalesce: switching.coalesce,
+        replay: terms.replay,
         bandwidth: port.bandwidth,
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use weft_host::fastpath::{FastPath, Passage};
 use weft_host::ingress::drop_at_ingress;
 use weft_host::netns::NetNsId;
 use weft_host::packet::{PacketOptions, PacketSocket, Tags};
@@ -42,6 +43,8 @@ pub struct Terms {
     pub offloads: Offloads,
     /// The largest IP packet in octets, where that is not for the Port to say.
     pub mtu: Option<u32>,
+    /// Verdicts about its packets may be replayed by the fast path.
+    pub replay: bool,
 }
 
 /// The open end of one Port's device.
@@ -72,9 +75,15 @@ pub struct Sockets {
     /// Closed to be opened anew within the pass: their Ports stay in the workers' picture, with their counters
     /// and what was learned of them.
     paused: BTreeMap<Name, Terms>,
+    fast_path: Option<Arc<FastPath>>,
 }
 
 impl Sockets {
+    /// None is open. Those of veth pairs will use the fast path, if there is one.
+    pub fn new(fast_path: Option<Arc<FastPath>>) -> Sockets {
+        Sockets { fast_path, ..Sockets::default() }
+    }
+
     /// The open end of a Port.
     pub fn get(&self, port: &Name) -> Option<&OpenPort> {
         self.open.get(port)
@@ -153,7 +162,7 @@ impl Sockets {
     ) -> Result<(), StepError> {
         let device = standing.opened();
         let open = match (standing.end, made) {
-            (Some(end), _) => packet(kernel, end.index, device, queues)?,
+            (Some(end), _) => packet(kernel, self.fast_path.as_ref(), name, end.index, device, queues)?,
             (None, _) if standing.device.taken.is_some() => {
                 uplink(kernel, name, standing, queues, card::heard(fabric, name, port))?
             }
@@ -216,8 +225,11 @@ fn hears_all(port: &Name, error: &dyn std::error::Error) {
     );
 }
 
+/// Opens the stack's end of a veth pair.
 fn packet(
     kernel: &mut Kernel,
+    fast_path: Option<&Arc<FastPath>>,
+    port: &Name,
     index: u32,
     device: (NetNsId, u32),
     queues: u32,
@@ -225,8 +237,33 @@ fn packet(
     let session = kernel.kept(&Place::Ports).ok_or(StepError::NoGround)?;
     let _entered = session.namespace.enter()?;
     let sockets = PacketSocket::bind_group(index, queues as usize, PacketOptions::default(), None)?;
-    let io = Arc::new(PortIo::packet(sockets));
-    Ok(OpenPort { io, terms: Terms { offloads: all(), mtu: None }, device, admitted: None })
+    let passage = seclude(fast_path, port, index, &sockets);
+    let terms = Terms { offloads: all(), mtu: None, replay: passage.is_some() };
+    Ok(OpenPort { io: Arc::new(PortIo::packet(sockets, passage)), terms, device, admitted: None })
+}
+
+/// Keeps what the sockets read from the kernel's own network stack, and lets the fast path have its part of it, if there is
+/// one.
+fn seclude(
+    fast_path: Option<&Arc<FastPath>>,
+    port: &Name,
+    index: u32,
+    sockets: &[PacketSocket],
+) -> Option<Passage> {
+    let object = || Subject::Port(port.clone());
+    if let Some(fast_path) = fast_path {
+        match fast_path.admit(index, sockets) {
+            Ok(passage) => return Some(passage),
+            Err(error) => {
+                tracing::warn!(object = %object(), "its packets do not go by the fast path: {}", told(&error));
+            }
+        }
+    }
+    // Without it frames are looked at once more, in a namespace that has no addresses: slower, not wrong.
+    if let Err(error) = drop_at_ingress(index) {
+        tracing::debug!(object = %object(), "frames are not dropped at ingress: {}", told(&error));
+    }
+    None
 }
 
 /// Opens a network card, to hear these tags alone. What the card itself cannot take the kernel does on the way there.
@@ -253,8 +290,8 @@ fn uplink(
         other => other?,
     };
     Ok(OpenPort {
-        io: Arc::new(PortIo::packet(sockets)),
-        terms: Terms { offloads: all(), mtu: Some(standing.device.mtu) },
+        io: Arc::new(PortIo::packet(sockets, None)),
+        terms: Terms { offloads: all(), mtu: Some(standing.device.mtu), replay: false },
         device,
         admitted: tags,
     })
@@ -278,7 +315,7 @@ fn tap_port(tap: Tap, new: bool, device: (NetNsId, u32)) -> OpenPort {
     let weft_host::tap::Offloads { checksum, tso4, tso6, tso_ecn, uso } = tap.offloads;
     OpenPort {
         io: Arc::new(PortIo::tap(tap.queues, new)),
-        terms: Terms { offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso }, mtu: None },
+        terms: Terms { offloads: Offloads { checksum, tso4, tso6, tso_ecn, uso }, mtu: None, replay: false },
         device,
         admitted: None,
     }

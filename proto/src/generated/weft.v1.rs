@@ -779,6 +779,10 @@ pub struct PortCounters {
         ::prost::alloc::string::String,
         u64,
     >,
+    /// Those among rx_packets that the kernel forwarded by itself, by the fast path.
+    #[prost(uint64, tag = "6")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub fast_packets: u64,
 }
 /// An L3 domain.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -2195,6 +2199,10 @@ pub struct StatusResponse {
     #[prost(message, repeated, tag = "8")]
     #[serde(skip_serializing_if = "crate::encoding::is_default")]
     pub kinds: ::prost::alloc::vec::Vec<KindCount>,
+    /// The kernel forwards between veth Ports what the stack has decided before.
+    #[prost(bool, tag = "9")]
+    #[serde(skip_serializing_if = "crate::encoding::is_default")]
+    pub fast_path: bool,
 }
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]

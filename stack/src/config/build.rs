@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::far_end::{Extension, Link, extend};
 use super::router::{Links, Router};
-use super::switching::{destinations, groups, quota, random_key, rate, storm};
+use super::switching::{destinations, groups, quota, random_key, rate, replays, storm};
 use super::{
     Config, FabricSpec, Interface, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RouterSpec,
     UNTAGGED,
@@ -65,6 +65,7 @@ impl Config {
             node_key: if previous.node_key == 0 { random_key() } else { previous.node_key },
             uso_everywhere: spec.ports.iter().all(|port| port.offloads.uso),
             reassembly: previous.reassembly.clone(),
+            neighbor_changes: previous.neighbor_changes.clone(),
             counters: if previous.counters.is_empty() {
                 (0..=workers).map(|_| StackCounters::default()).collect()
             } else {
@@ -172,7 +173,7 @@ impl Config {
         let id = same.map_or(self.next_interface, |interface| interface.id);
         let neighbors = same.map(|interface| interface.neighbors.clone()).unwrap_or_else(|| {
             let seed = spec.gateway_mac.to_u64() ^ u64::from(id) << 48;
-            Arc::new(Neighbors::new(spec.max_neighbors, seed))
+            Arc::new(Neighbors::new(spec.max_neighbors, seed, self.neighbor_changes.clone()))
         });
         let mut interface = Interface {
             id,
@@ -267,6 +268,7 @@ impl Config {
                 && spec.addresses.iter().any(IpAddr::is_ipv4)
                 && !matches!(spec.vlans, PortVlans::Trunk { .. }),
             coalesce: spec.coalesce,
+            replays: replays(spec, before),
             offloads: spec.offloads,
             uplink: spec.uplink,
             isolated: spec.isolated,

@@ -206,6 +206,7 @@ fn port(tunnel: &TunnelSpec, name: String, network: &str, vlan: u16) -> PortSpec
         mirror: None,
         watches: false,
         coalesce: true,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

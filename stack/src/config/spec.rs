@@ -208,6 +208,8 @@ pub struct PortSpec {
     pub watches: bool,
     /// Segments and datagrams of one flow that arrive together are put together first.
     pub coalesce: bool,
+    /// Somebody can replay verdicts about what it sends and gets: see [`crate::replay`].
+    pub replay: bool,
     /// How much it may get and send.
     pub bandwidth: BandwidthSpec,
 }

@@ -6,6 +6,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use super::{Config, FabricSpec, Network, NetworkSpec, Port, PortId, PortSpec, PortVlans, RateSpec};
+use crate::limit::SharedBucket;
+use crate::replay;
 use crate::stage::mirror::Mirror;
 use crate::stage::shape::{Bucket, Direction};
 use crate::stage::storm::Storm;
@@ -23,6 +25,12 @@ pub(super) fn quota(id: PortId, spec: &PortSpec, before: Option<&Arc<Port>>) -> 
 pub(super) fn storm(spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<Storm>> {
     let same = before.and_then(|port| port.storm.clone()).filter(|storm| storm.limits() == spec.storm);
     same.or_else(|| Storm::new(spec.storm).map(Arc::new))
+}
+
+/// How many new verdicts are replayed goes on from where it is.
+pub(super) fn replays(spec: &PortSpec, before: Option<&Arc<Port>>) -> Option<Arc<SharedBucket>> {
+    let same = before.and_then(|port| port.replays.clone());
+    spec.replay.then(|| same.unwrap_or_else(|| Arc::new(replay::bucket())))
 }
 
 /// A rate that stays as it was goes on from where it is, too.

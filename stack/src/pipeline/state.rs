@@ -13,6 +13,7 @@ use crate::batch::Origin;
 use crate::config::PortId;
 use crate::limit::Limits;
 use crate::offload::coalesce::Coalescer;
+use crate::replay::Replays;
 use crate::stage::advertise::Farewell;
 use crate::stage::fragment::FragmentIds;
 use crate::stage::neighbor::succession::Succession;
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub decapsulated: Vec<(PortId, Origin)>,
     /// Frames that wait for their turn at a port's rate.
     pub waiting: Waiting,
+    /// Verdicts that may be replayed, until somebody takes them.
+    pub replays: Replays,
     /// There is a [`Timer::Upkeep`].
     pub upkeep: bool,
     /// Whose the addresses of former ports were; of the first worker.
@@ -70,6 +73,7 @@ impl State {
             events: Vec::new(),
             decapsulated: Vec::new(),
             waiting: Waiting::default(),
+            replays: Replays::default(),
             upkeep: false,
             succession: Succession::default(),
         }

@@ -15,6 +15,7 @@ mod neighbors;
 mod offloads;
 mod policy;
 mod proxy;
+mod replays;
 mod replies;
 mod reserved;
 mod resolution;

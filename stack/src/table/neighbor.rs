@@ -13,7 +13,7 @@ mod entries;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::entries::{Entries, Entry, State};
@@ -162,13 +162,17 @@ pub struct Neighbors {
     capacity: usize,
     seed: u64,
     epoch: AtomicU64,
+    /// Moves on with the epoch of any of several tables.
+    changes: Arc<AtomicU64>,
     entries: Mutex<Entries>,
 }
 
 impl Neighbors {
-    /// An empty table for at most `capacity` neighbours. `seed` sets what is random about it.
-    pub fn new(capacity: usize, seed: u64) -> Neighbors {
-        Neighbors { capacity: capacity.max(1), seed, epoch: AtomicU64::new(0), entries: Mutex::default() }
+    /// An empty table for at most `capacity` neighbours. `seed` sets what is random about it; `changes` moves on with its
+    /// epoch.
+    pub fn new(capacity: usize, seed: u64, changes: Arc<AtomicU64>) -> Neighbors {
+        let (capacity, epoch, entries) = (capacity.max(1), AtomicU64::new(0), Mutex::default());
+        Neighbors { capacity, seed, epoch, changes, entries }
     }
 
     /// The most neighbours it holds.
@@ -427,6 +431,7 @@ impl Neighbors {
 
     fn advance_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

@@ -100,6 +100,7 @@ fn port(wire: Wire) -> PortSpec {
         mirror: None,
         watches: false,
         coalesce: false,
+        replay: false,
         bandwidth: BandwidthSpec::default(),
     }
 }

@@ -84,7 +84,7 @@ impl Daemon {
         let status = Arc::new(StatusBoard::new());
         let held = AtomicBool::new(false);
         let realizer = Arc::new(Prompt { store: Arc::clone(&store), status: Arc::clone(&status), held });
-        let options = WorkerOptions { workers: 1, busy_poll_us: 0 };
+        let options = WorkerOptions { workers: 1, busy_poll_us: 0, fast_path: None };
         let dataplane = Arc::new(Dataplane::start(&options, |_| {}).unwrap());
         let (close, closing) = watch::channel(false);
         let node = Node {

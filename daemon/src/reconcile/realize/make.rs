@@ -3,7 +3,6 @@
 //! A TAP goes away with its queues until it is marked and only then made to stay. The stack's end of a veth
 //! pair is marked last, and found by its name until then.
 
-use weft_host::ingress::drop_at_ingress;
 use weft_host::link::{LinkChange, VethSpec};
 use weft_host::sysctl::OwnParameters;
 use weft_host::tap::Tap;
@@ -91,7 +90,6 @@ impl Run<'_> {
             prepare(&mut self.kernel.parameters, &device.name, listens);
         }
         self.set(place, &device.name, &LinkChange { gso_max_size: device.gso_max_size, ..mark.clone() })?;
-        self.seclude(host_end)?;
         self.set(&Place::Ports, host_end, &mark)
     }
 
@@ -104,18 +102,6 @@ impl Run<'_> {
     fn listens(&self, port: &Name) -> bool {
         let network = self.port(port).and_then(|port| self.fabric.networks.get(&port.network));
         network.is_some_and(|network| network.spec.services.advertisements.is_some())
-    }
-
-    /// Keeps what the packet socket reads from the kernel's own network stack.
-    fn seclude(&mut self, host_end: &str) -> Result<(), StepError> {
-        let index = self.index(&Place::Ports, host_end)?;
-        let session = self.session(&Place::Ports)?;
-        let _entered = session.namespace.enter()?;
-        // Without it frames are looked at once more, in a namespace that has no addresses: slower, not wrong.
-        if let Err(error) = drop_at_ingress(index) {
-            tracing::debug!(device = host_end, "frames are not dropped at ingress: {}", told(&error));
-        }
-        Ok(())
     }
 }
 

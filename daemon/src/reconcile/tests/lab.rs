@@ -131,6 +131,7 @@ impl Folder {
 
     pub fn options(&self) -> ReconcileOptions {
         ReconcileOptions {
+            fast_path: None,
             run_dir: self.0.join("run"),
             netns_dir: self.0.join("netns"),
             workers: 2,

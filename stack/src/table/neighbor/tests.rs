@@ -22,7 +22,7 @@ fn port(number: u32) -> PortId {
 }
 
 fn table(capacity: usize) -> Neighbors {
-    Neighbors::new(capacity, 7)
+    Neighbors::new(capacity, 7, Arc::default())
 }
 
 fn ask(table: &Neighbors, seconds: u64, number: u32) -> Lookup {
@@ -103,7 +103,8 @@ fn a_neighbour_that_comes_up_ends_the_silence() {
 
 #[test]
 fn the_reachable_time_is_drawn_from_half_to_one_and_a_half() {
-    let mut drawn: Vec<_> = (0..200).map(|seed| Neighbors::new(1, seed).reachable_time(at(0))).collect();
+    let mut drawn: Vec<_> =
+        (0..200).map(|seed| Neighbors::new(1, seed, Arc::default()).reachable_time(at(0))).collect();
     drawn.sort_unstable();
     assert!(drawn[0] >= REACHABLE / 2 && drawn[0] < REACHABLE * 6 / 10, "{drawn:?}");
     assert!(drawn[199] <= REACHABLE * 3 / 2 && drawn[199] > REACHABLE * 14 / 10, "{drawn:?}");
