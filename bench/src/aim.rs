@@ -103,12 +103,12 @@ const fn at_most(ratio: f64) -> Aim {
     Aim::Ratio(Bound::AtMost(ratio))
 }
 
-/// By scenario. A stream between veth ports beside the kernel has none before
-/// there is a fast path in the kernel, for which it is.
+/// By scenario. Those of veth ports beside the kernel's bridge are for the fast path.
 const AIMS: &[(&str, Aim)] = &[
     ("l2-tcp1", at_least(1.0)),
     ("l2-rr", at_most(2.5)),
-    ("l2-rr-veth", at_most(2.5)),
+    ("l2-tcp1-veth", at_least(1.05)),
+    ("l2-rr-veth", at_most(0.7)),
     ("l2-tcp1-ovs", at_least(1.3)),
     ("l2-tcp1-ovs-veth", at_least(1.3)),
     ("l2-udp64", at_least(2.0)),
@@ -120,7 +120,9 @@ const AIMS: &[(&str, Aim)] = &[
     ("vxlan-tcp1", at_least(0.8)),
     ("vxlan-tcp1-veth", at_least(0.8)),
     ("cni-add", at_most(0.4)),
+    ("cni-add-tap", at_most(0.4)),
     ("cni-del", at_most(0.4)),
+    ("cni-del-tap", at_most(0.4)),
     ("daemon-rss-idle", Aim::Figure("MiB", Bound::AtMost(40.0))),
     ("port-rss", Aim::Figure("KiB", Bound::AtMost(64.0))),
     ("port-rss-veth", Aim::Figure("KiB", Bound::AtMost(64.0))),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use weft_testkit::{Lab, Manifest, binaries};
+use weft_testkit::{Lab, Manifest, PortKind, binaries};
 
 use crate::site::options;
 
@@ -34,6 +34,8 @@ const CONFIGURATION: &str = "/run/lab/cni.json";
 pub struct Churn {
     /// ADD or DEL.
     pub verb: &'static str,
+    /// What Weft makes for each. The reference plugins make veth pairs in any case.
+    pub port: PortKind,
     /// How many at once.
     pub at_once: usize,
     /// Containers of a run.
@@ -42,8 +44,8 @@ pub struct Churn {
 
 impl Churn {
     /// A hundred containers, so many at once.
-    pub const fn new(verb: &'static str, at_once: usize) -> Churn {
-        Churn { verb, at_once, containers: CONTAINERS }
+    pub const fn new(verb: &'static str, port: PortKind, at_once: usize) -> Churn {
+        Churn { verb, port, at_once, containers: CONTAINERS }
     }
 
     /// The same with few containers.
@@ -66,13 +68,14 @@ pub struct Side {
 
 impl Side {
     /// A node with Weft.
-    pub fn weft() -> Result<Side> {
+    pub fn weft(port: PortKind) -> Result<Side> {
         let lab = Lab::start_with(&options())?;
         let subnets = json!([{ "prefix": "198.18.0.0/16", "gateway": "198.18.0.1" }]);
         let network = json!({ "router": "main", "subnets": subnets });
         lab.apply(&Manifest::new().router("main").network("pods", network))?;
-        let configuration =
-            json!({ "cniVersion": "1.0.0", "name": "pods", "type": "weft-cni", "network": "pods" });
+        let configuration = json!({
+            "cniVersion": "1.0.0", "name": "pods", "type": "weft-cni", "network": "pods", "portType": port.name(),
+        });
         Side::with(lab, binaries::find("weft-cni")?, &configuration.to_string())
     }
 

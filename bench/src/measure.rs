@@ -104,7 +104,7 @@ fn alternate(scenario: &Scenario, comparison: &Comparison, runs: u32) -> Result<
 
 /// Has containers come or go on both sides `runs` times, alternating.
 fn containers(scenario: &Scenario, churn: Churn, runs: u32) -> Result<Outcome> {
-    let mut sides = [Side::weft()?, Side::reference()?];
+    let mut sides = [Side::weft(churn.port)?, Side::reference()?];
     let (mut figures, mut times) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for run in 1..=runs {
         for (side, place) in sides.iter_mut().enumerate() {

@@ -28,6 +28,8 @@ pub enum Better {
 pub enum Peer {
     /// The kernel's bridge with veth pairs.
     KernelBridge,
+    /// One veth pair from container to container, which nobody forwards on: what the machine allows at all.
+    Pair,
     /// The kernel routing between two bridges with veth pairs.
     KernelRouter,
     /// The kernel's vxlan device.
@@ -54,6 +56,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::KernelBridge => "kernel bridge + veth",
+            Peer::Pair => "one veth pair",
             Peer::KernelRouter => "kernel router + veth",
             Peer::KernelVxlan => "kernel vxlan",
             Peer::OpenVSwitch => "Open vSwitch, netdev",

@@ -62,6 +62,7 @@ impl Site {
     pub fn peer(comparison: &Comparison) -> Result<Site> {
         let site = match comparison.peer {
             Peer::KernelBridge => Containers::site(kernel::one_bridge()?, NEAR_B4, ()),
+            Peer::Pair => Containers::site(kernel::one_pair()?, NEAR_B4, ()),
             Peer::KernelRouter => Containers::site(kernel::two_bridges()?, FAR_B4, ()),
             Peer::KernelVxlan => Site::Nodes(Box::new(Nodes::kernel_vxlan()?)),
             Peer::OpenVSwitch if comparison.fabric == Fabric::Network => {
@@ -78,7 +79,9 @@ impl Site {
     pub fn has_peer(comparison: &Comparison) -> bool {
         match comparison.peer {
             Peer::WireGuard(program) => tunnel::find(program.file).is_ok(),
-            Peer::KernelBridge | Peer::KernelRouter | Peer::KernelVxlan | Peer::OpenVSwitch => true,
+            Peer::KernelBridge | Peer::Pair | Peer::KernelRouter | Peer::KernelVxlan | Peer::OpenVSwitch => {
+                true
+            }
         }
     }
 

@@ -302,6 +302,11 @@ impl Stack {
         count_unsent(&config, self.worker, output);
     }
 
+    /// Forgets verdicts that may be replayed, also those that were taken: what they rest on has changed.
+    pub fn forget_replays(&mut self) {
+        self.state.replays.forget();
+    }
+
     /// Whether [`Stack::take_replays`] has some.
     pub fn has_replays(&self) -> bool {
         !self.state.replays.is_empty()

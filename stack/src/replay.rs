@@ -10,8 +10,12 @@
 //! [`Replay::mtu`] for lengths. All else that a verdict rests on is the picture, neighbours
 //! ([`Config::neighbor_changes`](crate::config::Config::neighbor_changes)) and time ([`Replay::until`]).
 
+use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::time::Duration;
 use std::vec::Drain;
+
+use foldhash::fast::RandomState;
 
 use crate::MacAddr;
 use crate::config::{Port, PortId, PortVlans};
@@ -50,6 +54,9 @@ pub struct Replay {
     pub until: Option<Instant>,
 }
 
+/// How long a verdict that was noted is not noted again: whoever replays may have forgotten it by then.
+const LATELY: Duration = Duration::from_millis(100);
+
 /// How many new pairs of stations a port may have replayed a second, and at once: whoever replays has room for so many,
 /// which the ports share.
 const NEW_A_SECOND: u32 = 1_000;
@@ -59,38 +66,52 @@ pub(crate) fn bucket() -> SharedBucket {
     SharedBucket::new(NEW_A_SECOND, NEW_A_SECOND)
 }
 
-/// Verdicts that nobody has taken yet.
+/// Verdicts for somebody to take, and what was noted lately.
 #[derive(Debug)]
-pub(crate) struct Replays(Vec<Replay>);
+pub(crate) struct Replays {
+    waiting: Vec<Replay>,
+    /// Packets that are for the stack all the same bring their verdict each time: each has one place, and gives way to the
+    /// next that belongs there.
+    lately: Box<[Option<(Replay, Instant)>]>,
+    hash: RandomState,
+}
 
 impl Default for Replays {
     fn default() -> Self {
-        Replays(Vec::with_capacity(MOST))
+        let lately = vec![None; MOST].into();
+        Replays { waiting: Vec::with_capacity(MOST), lately, hash: RandomState::default() }
     }
 }
 
 impl Replays {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     pub fn take(&mut self) -> Drain<'_, Replay> {
-        self.0.drain(..)
+        self.waiting.drain(..)
     }
 
-    fn has_room_for(&self, replay: &Replay) -> bool {
-        self.0.len() < MOST && !self.0.contains(replay)
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+        self.lately.fill(None);
+    }
+
+    /// Takes in a verdict that is not known, if `may` says so.
+    fn note(&mut self, now: Instant, replay: Replay, may: impl FnOnce() -> bool) {
+        let place = self.hash.hash_one((replay.from.slot(), replay.addresses)) as usize % self.lately.len();
+        let known = self.lately[place].is_some_and(|(last, at)| last == replay && now.since(at) < LATELY);
+        if !known && self.waiting.len() < MOST && may() {
+            self.lately[place] = Some((replay, now));
+            self.waiting.push(replay);
+        }
     }
 }
 
 /// Keeps the verdict about a packet if it can be replayed.
 pub(crate) fn note(cx: &mut Context, frame: &Frame, from: &Port, verdict: &Verdict) {
-    if let Some(replay) = of(cx, frame, from, verdict)
-        && cx.state.replays.has_room_for(&replay)
-        && from.replays.as_ref().is_some_and(|bucket| bucket.allow(cx.now, 1))
-    {
-        cx.state.replays.0.push(replay);
-    }
+    let (Some(replay), Some(bucket)) = (of(cx, frame, from, verdict), &from.replays) else { return };
+    cx.state.replays.note(cx.now, replay, || bucket.allow(cx.now, 1));
 }
 
 fn of(cx: &Context, frame: &Frame, from: &Port, verdict: &Verdict) -> Option<Replay> {

@@ -56,6 +56,21 @@ pub fn two_bridges() -> Result<Lab> {
     Ok(lab)
 }
 
+/// A lab without a daemon in which one veth pair leads from `a` to `b`, with nothing in between, and the addresses of
+/// [`one_network`](crate::topology::one_network).
+pub fn one_pair() -> Result<Lab> {
+    let lab = Lab::empty()?;
+    let node = |line: &str| lab.node().run(line)?.ok();
+    for Station { name, .. } in [A, NEAR_B] {
+        node(&format!("ip netns add {name}"))?;
+    }
+    let peer = format!("peer name eth0 address {B_MAC} netns b");
+    node(&format!("ip -n a link add eth0 address {A_MAC} type veth {peer}"))?;
+    settle(&lab, &A)?;
+    settle(&lab, &NEAR_B)?;
+    Ok(lab)
+}
+
 /// Has the namespace's bridges ask no firewall hooks for each frame, which they do by default where the kernel has
 /// br_netfilter.
 pub(crate) fn without_firewall(place: &Place<'_>) -> Result<()> {
@@ -98,6 +113,13 @@ mod tests {
         let lab = one_bridge().unwrap();
         lab.container("a").run(&format!("ping -n -c 1 -W 5 {NEAR_B4}")).unwrap().ok().unwrap();
         lab.container("a").run(&format!("ping -n -c 1 -W 5 {NEAR_B6}")).unwrap().ok().unwrap();
+    }
+
+    #[test]
+    fn a_pair_joins_two_containers_without_the_node() {
+        let lab = one_pair().unwrap();
+        lab.container("a").run(&format!("ping -n -c 1 -W 5 {NEAR_B4}")).unwrap().ok().unwrap();
+        assert_eq!(lab.node().run("ip -o link show type veth").unwrap().ok().unwrap(), "");
     }
 
     #[test]

@@ -56,6 +56,11 @@ const fn bridge(id: &'static str, about: &'static str, port: PortKind, generator
     beside(id, about, Peer::KernelBridge, Fabric::Network, port, generator)
 }
 
+/// Beside one veth pair between the containers.
+const fn pair(id: &'static str, about: &'static str, generator: Generator) -> Scenario {
+    beside(id, about, Peer::Pair, Fabric::Network, Veth, generator)
+}
+
 const fn router(id: &'static str, about: &'static str, port: PortKind, generator: Generator) -> Scenario {
     beside(id, about, Peer::KernelRouter, Fabric::Router, port, generator)
 }
@@ -79,8 +84,14 @@ const fn stack(id: &'static str, about: &'static str, loads: &'static [Load]) ->
     Scenario { id, about, work: Work::Stack { loads, reference: None } }
 }
 
-const fn containers(id: &'static str, about: &'static str, verb: &'static str, at_once: usize) -> Scenario {
-    Scenario { id, about, work: Work::Containers(Churn::new(verb, at_once)) }
+const fn containers(
+    id: &'static str,
+    about: &'static str,
+    verb: &'static str,
+    port: PortKind,
+    at_once: usize,
+) -> Scenario {
+    Scenario { id, about, work: Work::Containers(Churn::new(verb, port, at_once)) }
 }
 
 const fn daemon(id: &'static str, about: &'static str, task: Task) -> Scenario {
@@ -102,6 +113,8 @@ pub const SCENARIOS: &[Scenario] = &[
     bridge("l2-tcp1-veth", "one TCP stream on one Network, veth to veth", Veth, STREAM),
     bridge("l2-tcp4-veth", "four TCP streams on one Network, veth to veth", Veth, STREAMS),
     bridge("l2-rr-veth", "round trips on one Network, veth to veth", Veth, ROUND_TRIP),
+    pair("l2-tcp1-pair-veth", "one TCP stream on one Network, veth to veth", STREAM),
+    pair("l2-rr-pair-veth", "round trips on one Network, veth to veth", ROUND_TRIP),
     switch("l2-tcp1-ovs", "one TCP stream on one Network, tap to tap", Tap, STREAM),
     switch("l2-tcp1-ovs-veth", "one TCP stream on one Network, veth to veth", Veth, STREAM),
     switch("l2-udp64", "64-octet frames on one Network, tap to tap", Tap, SMALLEST),
@@ -164,9 +177,12 @@ pub const SCENARIOS: &[Scenario] = &[
         Veth,
         STREAM,
     ),
-    containers("cni-add", "attaching a container by CNI, one after the other", "ADD", 1),
-    containers("cni-del", "detaching a container by CNI, one after the other", "DEL", 1),
-    containers("cni-add-50", "attaching a container by CNI, 50 at once", "ADD", 50),
+    containers("cni-add", "attaching a container by CNI, one after the other", "ADD", Veth, 1),
+    containers("cni-add-tap", "attaching a container by CNI to a tap, one after the other", "ADD", Tap, 1),
+    containers("cni-del", "detaching a container by CNI, one after the other", "DEL", Veth, 1),
+    containers("cni-del-tap", "detaching a container by CNI from a tap, one after the other", "DEL", Tap, 1),
+    containers("cni-add-50", "attaching a container by CNI, 50 at once", "ADD", Veth, 50),
+    containers("cni-add-50-tap", "attaching a container by CNI to a tap, 50 at once", "ADD", Tap, 50),
     daemon("daemon-rss-idle", "memory of a daemon that has nothing to do", Task::Idle),
     daemon("port-rss", "memory of each further port, tap", Task::EachPort(PortKind::Tap)),
     daemon("port-rss-veth", "memory of each further port, veth", Task::EachPort(PortKind::Veth)),

@@ -206,7 +206,7 @@ impl Worker {
             && replayer.stamps() != self.stamps
         {
             self.stamps = replayer.stamps();
-            self.stack.take_replays();
+            self.stack.forget_replays();
         }
     }
 
@@ -440,7 +440,7 @@ impl Worker {
         self.adopt_underlays(&snapshot);
         self.counters.queues.store(self.queues.len() as u64, Relaxed);
         self.stack.set_config(snapshot.config.clone());
-        self.stack.take_replays();
+        self.stack.forget_replays();
         self.snapshot = snapshot;
         // Nobody listens any more only when the daemon ends.
         let _ = self.acknowledge.send(self.snapshot.config.generation());

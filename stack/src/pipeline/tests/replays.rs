@@ -26,7 +26,7 @@ fn replayed(change: impl FnOnce(&mut FabricSpec)) -> Fabric {
     for port in ["b1", "b2"] {
         fabric.introduce(port, ["198.18.2.1", "2001:db8:2::1"]);
     }
-    fabric.stack.take_replays();
+    fabric.stack.forget_replays();
     fabric
 }
 
@@ -97,6 +97,11 @@ fn one_verdict_is_kept_for_all_packets_of_two_hosts() {
         }
     }
     assert_eq!(fabric.stack.take_replays().len(), 2);
+    assert_eq!(after(&mut fabric, "198.18.1.11", |_| ()), [], "it was told");
+    fabric.now = fabric.now + Duration::from_millis(100);
+    assert_eq!(after(&mut fabric, "198.18.1.11", |_| ()).len(), 1, "it may be forgotten");
+    fabric.stack.forget_replays();
+    assert_eq!(after(&mut fabric, "198.18.1.11", |_| ()).len(), 1, "it was");
     for host in 0..200 {
         let destination = format!("198.18.1.{host}");
         let frame = fabric.frame("a1", |spec| {
