@@ -92,7 +92,7 @@ struct action {
     // They are routed: their MAC addresses become these, and TTL or hop limit goes down by one.
     __u32 routed;
     __u32 macs[3];
-    // Whose they are. The kernel may give an entry to another flow while it is read, and writes this last.
+    // Whose they are.
     struct flow flow;
     __u32 unused;
 };
@@ -270,8 +270,11 @@ INLINE int decide(struct __sk_buff *packet, struct decision *decision) {
 
     struct action action;
 
+    // The kernel may give the entry to another flow while it is read. It takes it from the one that has it first.
     COPY(&action, found, sizeof(action));
-    if (!same(&action.flow, &flow) || action.stamps[0] != *picture || length > action.mtu)
+    if (find(&flows, &flow) != found || !same(&action.flow, &flow))
+        return 0;
+    if (action.stamps[0] != *picture || length > action.mtu)
         return 0;
     if (action.routed && (action.stamps[1] != *neighbors || decision->ttl <= 1))
         return 0;

@@ -33,8 +33,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/fastpath.o");
 /// What is attempted when the programs are loaded.
 const LOAD: &str = "load the fast path";
 
-/// Says 1 where the kernel is one for real time (PREEMPT_RT).
-const REALTIME: &str = "/sys/kernel/realtime";
 const PREEMPTED: &str = "another packet may come between its two programs";
 
 /// The loaded programs, and what they know.
@@ -119,7 +117,7 @@ impl FastPath {
     /// The kernel lacks something that the programs need, or does not let this process load them; or it is one for real
     /// time, where another packet may come between the two programs.
     pub fn load() -> Result<FastPath> {
-        if std::fs::read_to_string(REALTIME).is_ok_and(|text| text.trim() == "1") {
+        if is_realtime() {
             return Err(Error::os(
                 "load the fast path into",
                 "a kernel for real time",
@@ -251,6 +249,16 @@ pub fn monotonic_nanos() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     // Neither is negative.
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Whether the kernel is one for real time (PREEMPT_RT), by what it says of its build, or by the file that patched ones
+/// have.
+fn is_realtime() -> bool {
+    let said = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let version = said("/proc/version");
+    version.contains("PREEMPT_RT")
+        || version.contains("PREEMPT RT")
+        || said("/sys/kernel/realtime").trim() == "1"
 }
 
 fn set_stamp(map: &Mutex<Array<MapData, u64>>, stamp: u64) -> Result<()> {

@@ -304,7 +304,12 @@ impl Stack {
 
     /// Forgets verdicts that may be replayed, also those that were taken: what they rest on has changed.
     pub fn forget_replays(&mut self) {
-        self.state.replays.forget();
+        self.state.replays.forget(|_| true);
+    }
+
+    /// The same of those that rest on neighbours.
+    pub fn forget_routed_replays(&mut self) {
+        self.state.replays.forget(|replay| replay.rewrite.is_some());
     }
 
     /// Whether [`Stack::take_replays`] has some.

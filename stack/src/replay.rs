@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use std::vec::Drain;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::MacAddr;
 use crate::config::{Port, PortId, PortVlans};
@@ -54,6 +54,9 @@ pub struct Replay {
     pub until: Option<Instant>,
 }
 
+/// How many that were noted are known.
+const NOTED: usize = 1024;
+
 /// How long a verdict that was noted is not noted again: whoever replays may have forgotten it by then.
 const LATELY: Duration = Duration::from_millis(100);
 
@@ -73,13 +76,13 @@ pub(crate) struct Replays {
     /// Packets that are for the stack all the same bring their verdict each time: each has one place, and gives way to the
     /// next that belongs there.
     lately: Box<[Option<(Replay, Instant)>]>,
-    hash: RandomState,
+    hash: FixedState,
 }
 
 impl Default for Replays {
     fn default() -> Self {
-        let lately = vec![None; MOST].into();
-        Replays { waiting: Vec::with_capacity(MOST), lately, hash: RandomState::default() }
+        let lately = vec![None; NOTED].into();
+        Replays { waiting: Vec::with_capacity(MOST), lately, hash: FixedState::default() }
     }
 }
 
@@ -92,9 +95,11 @@ impl Replays {
         self.waiting.drain(..)
     }
 
-    pub fn forget(&mut self) {
-        self.waiting.clear();
-        self.lately.fill(None);
+    pub fn forget(&mut self, which: impl Fn(&Replay) -> bool) {
+        self.waiting.retain(|replay| !which(replay));
+        for place in &mut self.lately {
+            *place = place.filter(|(replay, _)| !which(replay));
+        }
     }
 
     /// Takes in a verdict that is not known, if `may` says so.

@@ -117,7 +117,9 @@ impl Namespaces {
     /// Gives them to a node, without what the one before has left in them.
     pub fn lend(&self, to: &Lab) -> Result<()> {
         let names: String = self.containers.names().map(|name| format!("{name} ")).collect();
-        let clear = format!("for name in {names}; do ip -n $name link delete eth0 2>/dev/null; done; true\n");
+        let clear = format!(
+            "echo {names} | xargs -P 4 -I NAME -d ' ' ip -n NAME link delete eth0 2>/dev/null; true\n"
+        );
         let path = write(&self.lab, "clear", &clear)?;
         self.lab.node().run(&format!("sh {path}"))?.ok()?;
         let folder = format!("/proc/{}/root/run/netns", self.lab.holder_pid());

@@ -77,7 +77,7 @@ impl Replayer {
     pub fn look_at_neighbors(&self, config: &Config) {
         let changes = config.neighbor_changes();
         if self.neighbor_changes.load(Relaxed) != changes
-            && self.neighbor_changes.swap(changes, AcqRel) != changes
+            && self.neighbor_changes.fetch_max(changes, AcqRel) < changes
         {
             self.neighbors.turn(|next| self.path.set_neighbor_stamp(next));
         }

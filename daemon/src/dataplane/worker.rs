@@ -22,6 +22,7 @@ use weft_stack::tunnel::Inbox;
 use weft_stack::verdict::DropReason;
 
 use super::Shared;
+use super::fastpath::Replayer;
 use super::live::{self, Watcher};
 use super::port::{PortIo, Received, Refused, is_full};
 use super::snapshot::Snapshot;
@@ -118,7 +119,7 @@ pub(super) struct Worker {
     patience: Duration,
     snapshot: Arc<Snapshot>,
     watching: Watching,
-    /// Of verdicts that may be replayed: see [`Replayer`](super::fastpath::Replayer).
+    /// Of verdicts that may be replayed: see [`Replayer`].
     stamps: Stamps,
     /// A queue that had its turn in this round holds more.
     behind: bool,
@@ -200,13 +201,15 @@ impl Worker {
         }
     }
 
-    /// Notes what verdicts bear that are made from now on; those from before are void if it is another.
+    /// Notes what verdicts bear that are made from now on; those from before are void where it is another.
     fn take_stamps(&mut self) {
-        if let Some(replayer) = &self.shared.replayer
-            && replayer.stamps() != self.stamps
-        {
-            self.stamps = replayer.stamps();
+        let Some(newest) = self.shared.replayer.as_ref().map(Replayer::stamps) else { return };
+        let last = std::mem::replace(&mut self.stamps, newest);
+        if newest.picture != last.picture {
+            self.waited = 0;
             self.stack.forget_replays();
+        } else if newest.neighbors != last.neighbors {
+            self.stack.forget_routed_replays();
         }
     }
 

@@ -254,6 +254,8 @@ fn seclude(
     if let Some(fast_path) = fast_path {
         match fast_path.admit(index, sockets) {
             Ok(passage) => return Some(passage),
+            // The next pass sees that the device is gone.
+            Err(error) if error.is_gone() => {}
             Err(error) => {
                 tracing::warn!(object = %object(), "its packets do not go by the fast path: {}", told(&error));
             }

@@ -101,6 +101,7 @@ fn the_daemons_values_are_in_its_configuration() {
     let expected: toml::Table = r#"
         workers = 2
         busy_poll_us = 0
+        fast_path = false
         log = { level = "debug", format = "json" }
         endpoints = { collect_seconds = 300 }
     "#

@@ -130,6 +130,8 @@ fn a_port_has_no_more_than_so_many_new_pairs_a_second() {
     let ports = spec.ports.into_iter().map(|port| PortSpec { replay: true, ..port }).collect();
     fabric.reconfigure(&FabricSpec { ports, ..spec });
     assert_eq!(new(&mut fabric, 6000..6010), 0, "another picture gives no more");
+    fabric.now = fabric.now + Duration::from_millis(100);
+    assert_eq!(new(&mut fabric, 6010..7000), 100);
 }
 
 #[test]
@@ -259,6 +261,22 @@ fn what_is_watched_is_not_replayed() {
     assert_eq!(after(&mut fabric, "198.18.1.11", |_| ()), []);
     fabric.stack.watch([]);
     assert_eq!(after(&mut fabric, "198.18.1.11", |_| ()).len(), 1);
+}
+
+#[test]
+fn the_next_packet_of_each_kind_is_replayed() {
+    for destination in ["198.18.1.11", "2001:db8:1::b", "198.18.2.10", "2001:db8:2::a"] {
+        let mut fabric = replayed(|_| ());
+        let known = after(&mut fabric, destination, |_| ());
+        let next = fabric.frame("a1", |spec| {
+            spec.destination = destination.parse().unwrap();
+            spec.protocol = Protocol::Tcp;
+            spec.ttl = 9;
+        });
+        let sent = fabric.receive_frame("a1", &next);
+        let expected = replay(&known[0], &next).unwrap();
+        assert_eq!((sent.len(), sent[0].1.frame()), (1, &expected[..]), "{destination}");
+    }
 }
 
 /// What somebody who replays makes of a frame; `None`: it is for the stack to look at.
