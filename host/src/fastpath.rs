@@ -124,20 +124,9 @@ impl FastPath {
                 io::Error::other(PREEMPTED),
             ));
         }
-        let refused = |error: EbpfError| Error::bpf(LOAD, error);
-        let mut object = Ebpf::load(OBJECT).map_err(refused)?;
-        let [flows, picture_stamp, neighbor_stamp, ports] =
-            maps(&mut object).map_err(|error| refused(error.into()))?;
-        let wrong = |error: MapError| refused(error.into());
-        Ok(FastPath {
-            listen: program(&mut object, "weft_listen")?,
-            forward: program(&mut object, "weft_forward")?,
-            flows: Mutex::new(flows.try_into().map_err(wrong)?),
-            picture_stamp: Mutex::new(picture_stamp.try_into().map_err(wrong)?),
-            neighbor_stamp: Mutex::new(neighbor_stamp.try_into().map_err(wrong)?),
-            ports: Mutex::new(ports.try_into().map_err(wrong)?),
-            number: AtomicU32::new(0),
-        })
+        let loaded = load();
+        give_back();
+        loaded
     }
 
     /// Has packets of `flow` go on like this, in place of what was said of them before. The kernel forgets those that
@@ -263,6 +252,32 @@ fn is_realtime() -> bool {
 
 fn set_stamp(map: &Mutex<Array<MapData, u64>>, stamp: u64) -> Result<()> {
     lock(map).set(0, stamp, 0).map_err(|error| Error::bpf("set a stamp of the fast path", error))
+}
+
+fn load() -> Result<FastPath> {
+    let refused = |error: EbpfError| Error::bpf(LOAD, error);
+    let mut object = Ebpf::load(OBJECT).map_err(refused)?;
+    let [flows, picture_stamp, neighbor_stamp, ports] =
+        maps(&mut object).map_err(|error| refused(error.into()))?;
+    let wrong = |error: MapError| refused(error.into());
+    Ok(FastPath {
+        listen: program(&mut object, "weft_listen")?,
+        forward: program(&mut object, "weft_forward")?,
+        flows: Mutex::new(flows.try_into().map_err(wrong)?),
+        picture_stamp: Mutex::new(picture_stamp.try_into().map_err(wrong)?),
+        neighbor_stamp: Mutex::new(neighbor_stamp.try_into().map_err(wrong)?),
+        ports: Mutex::new(ports.try_into().map_err(wrong)?),
+        number: AtomicU32::new(0),
+    })
+}
+
+/// Gives memory back that is free. The loader reads the types of the whole kernel, a dozen MiB that nobody needs again.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn maps(object: &mut Ebpf) -> std::result::Result<[Map; 4], MapError> {
