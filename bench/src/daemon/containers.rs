@@ -118,7 +118,7 @@ impl Namespaces {
     pub fn lend(&self, to: &Lab) -> Result<()> {
         let names: String = self.containers.names().map(|name| format!("{name} ")).collect();
         let clear = format!(
-            "echo {names} | xargs -P 4 -I NAME -d ' ' ip -n NAME link delete eth0 2>/dev/null; true\n"
+            "printf '%s\\n' {names} | xargs -P 4 -I NAME ip -n NAME link delete eth0 2>/dev/null; true\n"
         );
         let path = write(&self.lab, "clear", &clear)?;
         self.lab.node().run(&format!("sh {path}"))?.ok()?;
