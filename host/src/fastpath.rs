@@ -46,6 +46,8 @@ pub struct FastPath {
     picture_stamp: Mutex<Array<MapData, u64>>,
     neighbor_stamp: Mutex<Array<MapData, u64>>,
     ports: Mutex<PerCpuHashMap<MapData, u32, TotalsValue>>,
+    /// That the machine may have.
+    processors: usize,
     /// Of the next [`Passage`].
     number: AtomicU32,
 }
@@ -163,10 +165,7 @@ impl FastPath {
     /// # Errors
     /// [`Error::is_gone`] when the link is; or the kernel refuses a part of it. The sockets hear everything then.
     pub fn admit(self: &Arc<FastPath>, index: u32, sockets: &[PacketSocket]) -> Result<Passage> {
-        let empty = vec![
-            TotalsValue::default();
-            nr_cpus().map_err(|(what, source)| Error::os("read", what, source))?
-        ];
+        let empty = vec![TotalsValue::default(); self.processors];
         let values =
             PerCpuValues::try_from(empty).map_err(|source| Error::os("count by", "processor", source))?;
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -267,6 +266,7 @@ fn load() -> Result<FastPath> {
         picture_stamp: Mutex::new(picture_stamp.try_into().map_err(wrong)?),
         neighbor_stamp: Mutex::new(neighbor_stamp.try_into().map_err(wrong)?),
         ports: Mutex::new(ports.try_into().map_err(wrong)?),
+        processors: nr_cpus().map_err(|(what, source)| Error::os("read", what, source))?,
         number: AtomicU32::new(0),
     })
 }

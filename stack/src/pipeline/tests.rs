@@ -143,6 +143,16 @@ impl Fabric {
         })
     }
 
+    /// Lets the gateway hear a question from an address at a port, which tells where that address is.
+    pub fn claim(&mut self, port: &str, address: &str, gateway: &str) {
+        let claim = self.frame(port, |spec| {
+            spec.source = Some(address.parse().unwrap());
+            spec.destination = gateway.parse().unwrap();
+            spec.protocol = Protocol::Resolve;
+        });
+        self.receive_frame(port, &claim);
+    }
+
     /// Lets the gateway know a port's addresses, as its own questions would.
     pub fn introduce(&mut self, port: &str, gateways: [&str; 2]) {
         for gateway in gateways {

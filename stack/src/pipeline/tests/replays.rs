@@ -139,12 +139,7 @@ fn a_neighbour_that_moves_is_told() {
     let mut fabric = replayed(|spec| spec.ports.iter_mut().for_each(|port| port.source_check = false));
     let mut changes = fabric.stack.config().neighbor_changes();
     for port in ["b1", "b2", "b1"] {
-        let claim = fabric.frame(port, |spec| {
-            spec.source = Some("198.18.2.50".parse().unwrap());
-            spec.destination = "198.18.2.1".parse().unwrap();
-            spec.protocol = Protocol::Resolve;
-        });
-        fabric.receive_frame(port, &claim);
+        fabric.claim(port, "198.18.2.50", "198.18.2.1");
         let replays = after(&mut fabric, "198.18.2.50", |_| ());
         assert_eq!(replays.iter().map(|replay| replay.to).collect::<Vec<_>>(), [id(&fabric, port)]);
         let now = fabric.stack.config().neighbor_changes();

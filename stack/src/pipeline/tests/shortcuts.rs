@@ -51,12 +51,7 @@ fn the_second_packet_goes_the_way_of_the_first() {
 fn a_neighbour_that_moves_is_followed_at_once() {
     let mut fabric = introduced(|spec| spec.ports.iter_mut().for_each(|port| port.source_check = false));
     for port in ["b1", "b2", "b1"] {
-        let claim = fabric.frame(port, |spec| {
-            spec.source = Some("198.18.2.50".parse().unwrap());
-            spec.destination = "198.18.2.1".parse().unwrap();
-            spec.protocol = Protocol::Resolve;
-        });
-        fabric.receive_frame(port, &claim);
+        fabric.claim(port, "198.18.2.50", "198.18.2.1");
         for _ in 0..2 {
             assert_eq!(way(&mut fabric, "198.18.2.50"), [(port.to_owned(), mac(port))]);
         }
