@@ -87,7 +87,9 @@ impl Chaos<'_, '_> {
         Ok(())
     }
 
-    fn map_port(&mut self, container: u64) {
+    /// What a runtime's call of the plugin says of a container: a port of the node's, and every other one has a TAP.
+    fn describe(&mut self, container: u64) {
+        self.runtime.plugins[0]["portType"] = if container % 2 == 0 { "veth" } else { "tap" }.into();
         let mapping = json!([{ "hostPort": FIRST_PORT + container, "containerPort": 80, "protocol": "tcp" }]);
         self.runtime.capabilities.insert("portMappings".into(), mapping);
     }
@@ -97,7 +99,7 @@ impl Chaos<'_, '_> {
             return self.delete(container);
         }
         self.space(container)?;
-        self.map_port(container);
+        self.describe(container);
         let ips = |result: &Value| result["ips"].as_array().cloned().unwrap_or_default();
         let ips = ips(&self.runtime.add(&name(container), "eth0")?);
         if let Some(before) = self.model.living.insert(container, ips.clone()) {
@@ -132,7 +134,7 @@ impl Chaos<'_, '_> {
     fn kill_plugin(&mut self, container: u64) -> Result<()> {
         let command = if self.model.living.contains_key(&container) { "DEL" } else { "ADD" };
         self.space(container)?;
-        self.map_port(container);
+        self.describe(container);
         let plugin = self.runtime.start(command, &name(container), "eth0")?;
         std::thread::sleep(Duration::from_micros(self.dice.below(12_000)));
         plugin.kill();
@@ -146,7 +148,7 @@ impl Chaos<'_, '_> {
             let mut plugins: Vec<(u64, Process)> = Vec::new();
             for container in &idle {
                 self.space(*container)?;
-                self.map_port(*container);
+                self.describe(*container);
                 plugins.push((*container, self.runtime.start(command, &name(*container), "eth0")?));
             }
             for (container, plugin) in plugins {
@@ -179,7 +181,7 @@ impl Chaos<'_, '_> {
     fn kill_daemon(&mut self, container: u64) -> Result<()> {
         let command = if self.model.living.contains_key(&container) { "DEL" } else { "ADD" };
         self.space(container)?;
-        self.map_port(container);
+        self.describe(container);
         let plugin = self.runtime.start(command, &name(container), "eth0")?;
         std::thread::sleep(Duration::from_micros(self.dice.below(12_000)));
         self.runtime.lab.kill_daemon();
@@ -194,7 +196,7 @@ impl Chaos<'_, '_> {
             return Ok(());
         }
         self.space(container)?;
-        self.map_port(container);
+        self.describe(container);
         let full = self.runtime.lab.path("/run/lab/state/full");
         // It ends with the error that the disk is full.
         self.runtime.lab.node().exec(&["sh", "-c", "cat /dev/zero > /run/lab/state/full"])?;
@@ -226,8 +228,8 @@ impl Chaos<'_, '_> {
             let text = self.runtime.lab.weft(&["get", "ports", "-o", "json"])?.ok()?;
             ports = serde_json::from_str(&text)?;
             let made = ports.as_array().context("a list")?;
-            let all =
-                made.len() == living.len() && made.iter().all(|it| it["status"]["hostDevice"].is_string());
+            let stands = |port: &Value| port["status"]["ifindex"].as_u64().is_some_and(|index| index > 0);
+            let all = made.len() == living.len() && made.iter().all(stands);
             ensure!(all, "{} live: {text}", living.len());
             Ok(())
         })?;
@@ -241,7 +243,7 @@ impl Chaos<'_, '_> {
             let told: Vec<_> = told.iter().map(|ip| ip["address"].clone()).collect();
             ensure!(spec["addresses"] == json!(told), "{port}, and the runtime was told {told:?}");
             ensure!(told.iter().all(|address| addresses.insert(address.to_string())), "given twice: {port}");
-            ends.insert(status["hostDevice"].as_str().unwrap_or_default().to_owned());
+            ends.extend(status["hostDevice"].as_str().filter(|end| !end.is_empty()).map(str::to_owned));
         }
         self.kernel_has(&ends)?;
         let pools = &self.runtime.lab.get("network", "pods")?["status"]["pools"];
@@ -273,6 +275,14 @@ impl Chaos<'_, '_> {
             devices().is_ok_and(|found| &found == ends)
         });
         same.with_context(|| format!("devices {:?}, {ends:?} expected", devices()))?;
+        for container in &self.model.spaces {
+            let expected = 1 + usize::from(self.model.living.contains_key(container));
+            retry_until(SETTLED, "no devices but its own in a container", || {
+                let links = self.runtime.lab.container(&name(*container)).run("ip -o link")?.ok()?;
+                ensure!(links.lines().count() == expected, "{expected} expected in {container}: {links}");
+                Ok(())
+            })?;
+        }
         let rules = node.run("nft list ruleset")?.ok()?;
         let range = FIRST_PORT..FIRST_PORT + CONTAINERS;
         let words = rules.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());

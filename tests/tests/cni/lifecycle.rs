@@ -1,10 +1,15 @@
 //! ADD, CHECK, DEL, GC and STATUS of the plugin alone.
 
-use anyhow::ensure;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use weft_testkit::wait::retry_until;
 use weft_testkit::{Manifest, binaries};
 
 use super::runtime::{Runtime, addresses};
+
+const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn containers_reach_their_gateway_and_each_other_when_add_returns() {
@@ -163,6 +168,37 @@ fn del_succeeds_without_a_namespace_repeated_and_for_what_never_was() {
         ensure!(runtime.ports()?.is_empty(), "{:?}", runtime.ports()?);
         Ok(())
     });
+}
+
+#[test]
+fn a_device_that_del_did_not_wait_for_goes_by_itself() {
+    for kind in ["veth", "tap"] {
+        Runtime::test(|runtime| {
+            runtime.plugins[0]["portType"] = kind.into();
+            runtime.container("one")?;
+            // Its name is free at once, again and again.
+            for _ in 0..5 {
+                runtime.add("one", "eth0")?;
+                runtime.del("one", "eth0")?;
+            }
+            alone_with_loopback(runtime)?;
+            runtime.add("one", "eth0")?;
+            runtime.del("one", "eth0")?;
+            // Most of the time before the device is gone.
+            runtime.lab.kill_daemon();
+            runtime.lab.restart()?;
+            alone_with_loopback(runtime)
+        });
+    }
+}
+
+/// Waits until the container has no device but its own loopback.
+fn alone_with_loopback(runtime: &Runtime<'_>) -> Result<()> {
+    retry_until(SOON, "the container's device to go", || {
+        let links = runtime.lab.container("one").run("ip -o link")?.ok()?;
+        ensure!(links.lines().count() == 1, "{links}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Kernel {
             hush(&session);
             // An earlier daemon may have ended too soon.
             if let Ok(ports) = session.namespace.try_clone() {
-                self.remover.wake(ports);
+                self.remover.remove_ends(ports);
             }
             self.ports = Some(session);
         }

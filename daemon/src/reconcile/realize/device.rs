@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use weft_host::link::{LinkChange, ROUTE_PROTOCOL_WEFT, Route};
+use weft_host::netns::NetNs;
+use weft_host::tap::Tap;
 
 use super::Run;
 use crate::model::{InterfaceAddress, Name, PortRoute};
 use crate::reconcile::error::StepError;
 use crate::reconcile::observe::Refusal;
-use crate::reconcile::place::{Place, host_end, is_veth};
+use crate::reconcile::place::{Place, host_end};
 use crate::reconcile::plan::Change;
 use crate::reconcile::remover::RETIRED_GROUP;
 
@@ -45,37 +47,47 @@ impl Run<'_> {
             return Ok(false);
         }
         let removed = match retires {
-            true => self.retire(place, port, index),
-            false => netlink.delete_link(index),
+            true => self.retire(place, index, name, link.kind.as_deref() == Some("tun")),
+            false => netlink.delete_link(index).map_err(StepError::from),
         };
         match removed {
             Ok(()) => Ok(true),
-            Err(error) if error.is_gone() => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(StepError::Host(error)) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
-    /// Whether the Port is a container's veth pair that is being taken down: runtimes wait for that, a thousand times an
+    /// Whether the Port is a container's device that is being taken down: runtimes wait for that, a thousand times an
     /// hour.
     fn is_leaving_container(&self, port: &Name) -> bool {
         let port = self.fabric.ports.get(port).filter(|port| port.metadata.deleting.is_some());
-        port.is_some_and(|port| port.spec.endpoint.is_some() && is_veth(&port.spec))
+        port.is_some_and(|port| port.spec.endpoint.is_some())
     }
 
-    /// Takes an end of a pair out of use, and leaves its removal to the [`Remover`](super::super::remover::Remover): the
-    /// kernel takes some 15 ms for it, most of it waiting. The container's device gives its name back at once.
-    fn retire(&mut self, place: &Place, port: &Name, index: u32) -> weft_host::Result<()> {
+    /// Takes a device out of use, and leaves its removal to the [`Remover`](super::super::remover::Remover): the kernel
+    /// takes some 15 ms for it, most of it waiting. The container's device gives its name back at once.
+    fn retire(&mut self, place: &Place, index: u32, name: &str, is_tap: bool) -> Result<(), StepError> {
         let retired = LinkChange { alias: Some(self.kernel.marks.retired()), ..LinkChange::default() };
         if *place == Place::Ports {
             let Some(ports) = self.kernel.kept(place) else { return Ok(()) };
             ports.netlink.set_link(index, &LinkChange { group: Some(RETIRED_GROUP), ..retired })?;
             let ports = ports.namespace.try_clone()?;
-            self.kernel.remover.wake(ports);
+            self.kernel.remover.remove_ends(ports);
             return Ok(());
         }
-        let Ok(session) = self.session(place) else { return Ok(()) };
+        let session = self.session(place)?;
         session.netlink.set_link(index, &LinkChange { up: Some(false), ..LinkChange::default() })?;
-        session.netlink.set_link(index, &LinkChange { name: Some(host_end(port)), ..retired })
+        let tap = match is_tap.then(|| transient(&session.namespace, name)) {
+            // Somebody has it open, who would keep it.
+            Some(Err(_)) => return Ok(session.netlink.delete_link(index)?),
+            Some(Ok(tap)) => Some(tap),
+            None => None,
+        };
+        session.netlink.set_link(index, &LinkChange { name: Some(retired_name(index)), ..retired })?;
+        if let Some(tap) = tap {
+            self.kernel.remover.remove_tap(tap);
+        }
+        Ok(())
     }
 
     /// Takes a device down.
@@ -197,6 +209,19 @@ impl Run<'_> {
         let removed = self.session(place)?.netlink.remove_route(&host_route(index, route, false));
         unless(removed, weft_host::Error::is_gone)
     }
+}
+
+/// What a container's device is called that gave its name back: no other device of its namespace can be called so.
+fn retired_name(index: u32) -> String {
+    format!("weft{index}")
+}
+
+/// A queue of a TAP that nobody has open. The device goes with it, and with the daemon: nothing that has lost its mark stays.
+fn transient(namespace: &NetNs, name: &str) -> weft_host::Result<Tap> {
+    let _entered = namespace.enter()?;
+    let tap = Tap::attach(name, 1)?;
+    tap.persist(false)?;
+    Ok(tap)
 }
 
 /// The result, where an error that says that all is `done` already counts as success.
