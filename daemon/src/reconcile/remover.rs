@@ -3,7 +3,7 @@
 //! The kernel takes some 15 ms for a device, most of it waiting for those who may still look at it. Veth pairs take hardly
 //! more when many go at once, and nobody can change any other device meanwhile, so they are gathered: what is in the group
 //! of retired devices has no owner any more, and an earlier daemon may have left some there. A TAP goes with its last queue,
-//! also when the daemon ends.
+//! also when the daemon ends; several of these are closed at a time, since they are in namespaces of their own.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use weft_host::tap::Tap;
 
 use super::error::told;
 use super::observe::kernel::Session;
+use super::sockets::close_apart;
 
 /// The group of the stack's ends that wait to be removed ("weft").
 pub const RETIRED_GROUP: u32 = 0x7765_6674;
@@ -76,7 +77,10 @@ fn run(queue: &Receiver<Retired>) {
         if let Some(ports) = ports {
             remove_group(ports);
         }
-        drop(taps);
+        for thread in close_apart(taps) {
+            // Closing does not panic; if it did, there would be nothing left to wait for.
+            let _ = thread.join();
+        }
     }
 }
 

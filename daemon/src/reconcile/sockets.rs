@@ -33,7 +33,7 @@ fn all() -> Offloads {
     Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso }
 }
 
-/// How many packet sockets close at a time.
+/// How many packet sockets or TAPs close at a time.
 const CLOSERS: usize = 16;
 
 /// What a device takes.
@@ -185,19 +185,8 @@ impl Closing {
     /// The kernel takes some 15 ms for a packet socket, most of it waiting: several close at a time, while the
     /// caller goes on. A TAP's queues close at once, and are free to be opened again when this returns.
     pub fn start(&mut self, ends: Vec<OpenPort>) -> &mut Closing {
-        let mut packets = Vec::new();
-        for end in ends {
-            if end.io.is_packet() {
-                packets.push(end);
-            }
-        }
-        let share = packets.len().div_ceil(CLOSERS).max(1);
-        while !packets.is_empty() {
-            let some = packets.split_off(packets.len().saturating_sub(share));
-            // A thread that does not start drops its share here and now.
-            let thread = std::thread::Builder::new().name("weft-close".to_owned()).spawn(move || drop(some));
-            self.0.extend(thread);
-        }
+        let packets = ends.into_iter().filter(|end| end.io.is_packet()).collect();
+        self.0.extend(close_apart(packets));
         self
     }
 
@@ -214,6 +203,18 @@ impl Drop for Closing {
             let _ = thread.join();
         }
     }
+}
+
+/// Closes what the kernel takes its time for, several at a time: the threads that do it.
+pub fn close_apart<T: Send + 'static>(mut all: Vec<T>) -> Vec<JoinHandle<()>> {
+    let share = all.len().div_ceil(CLOSERS).max(1);
+    let mut threads = Vec::new();
+    while !all.is_empty() {
+        let some = all.split_off(all.len().saturating_sub(share));
+        // A thread that does not start drops its share here and now.
+        threads.extend(std::thread::Builder::new().name("weft-close".to_owned()).spawn(move || drop(some)));
+    }
+    threads
 }
 
 /// Says that an end hears what is not its Port's: the stack drops that, at some cost.

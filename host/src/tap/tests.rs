@@ -46,6 +46,8 @@ fn an_attached_device_goes_away_unless_it_is_made_persistent() {
     tap.persist(true).unwrap();
     drop(tap);
     assert!(link("tap0").is_some());
+    Tap::attach("tap0", 1).unwrap().persist(false).unwrap();
+    assert_eq!(link("tap0"), None);
 }
 
 #[test]

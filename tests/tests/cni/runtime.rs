@@ -133,6 +133,14 @@ impl Runtime<'_> {
         self.call(command, &self.plugins[0], container, "eth0", &result)
     }
 
+    /// The veth and TAP devices that a container has.
+    pub fn devices(&self, container: &str) -> Result<Vec<String>> {
+        let links = self.lab.container(container).run("ip -j -d link")?.ok()?;
+        let links: Vec<Value> = serde_json::from_str(&links)?;
+        let made = |link: &&Value| matches!(link["linkinfo"]["info_kind"].as_str(), Some("veth" | "tun"));
+        Ok(links.iter().filter(made).filter_map(|link| link["ifname"].as_str().map(str::to_owned)).collect())
+    }
+
     /// Changes a value of the result of a container's `eth0`, and gives the one before.
     pub fn alter(&mut self, container: &str, place: &str, value: Value) -> Result<Value> {
         let result = self.results.get_mut(&(container.to_owned(), "eth0".to_owned())).context("a result")?;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use weft_host::link::{LinkChange, ROUTE_PROTOCOL_WEFT, Route};
-use weft_host::netns::NetNs;
 use weft_host::tap::Tap;
 
 use super::Run;
 use crate::model::{InterfaceAddress, Name, PortRoute};
-use crate::reconcile::error::StepError;
+use crate::reconcile::error::{StepError, told};
 use crate::reconcile::observe::Refusal;
+use crate::reconcile::observe::kernel::Session;
 use crate::reconcile::place::{Place, host_end};
 use crate::reconcile::plan::Change;
 use crate::reconcile::remover::RETIRED_GROUP;
@@ -77,13 +77,20 @@ impl Run<'_> {
         }
         let session = self.session(place)?;
         session.netlink.set_link(index, &LinkChange { up: Some(false), ..LinkChange::default() })?;
-        let tap = match is_tap.then(|| transient(&session.namespace, name)) {
-            // Somebody has it open, who would keep it.
-            Some(Err(_)) => return Ok(session.netlink.delete_link(index)?),
-            Some(Ok(tap)) => Some(tap),
+        let tap = match is_tap.then(|| transient(session, index, name)) {
             None => None,
+            Some(Ok(Some(tap))) => Some(tap),
+            Some(other) => {
+                let why = other.err().map_or_else(|| "another has its name".to_owned(), |error| told(&error));
+                tracing::info!(device = name, "its removal is waited for: {why}");
+                return Ok(session.netlink.delete_link(index)?);
+            }
         };
-        session.netlink.set_link(index, &LinkChange { name: Some(retired_name(index)), ..retired })?;
+        match session.netlink.set_link(index, &LinkChange { name: Some(retired_name(index)), ..retired }) {
+            // The container has a device of that name.
+            Err(error) if error.is_exists() => return Ok(session.netlink.delete_link(index)?),
+            other => other?,
+        }
         if let Some(tap) = tap {
             self.kernel.remover.remove_tap(tap);
         }
@@ -211,17 +218,23 @@ impl Run<'_> {
     }
 }
 
-/// What a container's device is called that gave its name back: no other device of its namespace can be called so.
+/// What a container's device is called that gave its name back: no other one that did is called so.
 fn retired_name(index: u32) -> String {
     format!("weft{index}")
 }
 
 /// A queue of a TAP that nobody has open. The device goes with it, and with the daemon: nothing that has lost its mark stays.
-fn transient(namespace: &NetNs, name: &str) -> weft_host::Result<Tap> {
-    let _entered = namespace.enter()?;
-    let tap = Tap::attach(name, 1)?;
+/// `None`: the container has given the name to another device.
+fn transient(session: &mut Session, index: u32, name: &str) -> weft_host::Result<Option<Tap>> {
+    let tap = {
+        let _entered = session.namespace.enter()?;
+        Tap::attach(name, 1)?
+    };
+    if session.netlink.link_by_name(name)?.is_none_or(|link| link.index != index) {
+        return Ok(None);
+    }
     tap.persist(false)?;
-    Ok(tap)
+    Ok(Some(tap))
 }
 
 /// The result, where an error that says that all is `done` already counts as success.
