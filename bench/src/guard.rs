@@ -61,7 +61,8 @@ struct Row {
 /// Counts, and compares with the figures of this file or, to `bless`, writes it. Profiles go into the folder `profiles`.
 ///
 /// # Errors
-/// Something costs more than it may, or has no figure, and the figures are of these tools; valgrind failed; the file cannot be read or written.
+/// Something costs more than it may, or has no figure, and the figures are of these tools; valgrind failed; the file
+/// cannot be read or written.
 pub fn run(file: &Path, bless: bool, profiles: &Path) -> Result<()> {
     // Read first: who has no file need not wait for the counts.
     let before = if bless { None } else { Some(read(file)?) };

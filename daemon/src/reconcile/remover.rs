@@ -13,7 +13,7 @@ use weft_host::tap::Tap;
 
 use super::error::told;
 use super::observe::kernel::Session;
-use super::sockets::close_apart;
+use super::sockets::Closing;
 
 /// The group of the stack's ends that wait to be removed ("weft").
 pub const RETIRED_GROUP: u32 = 0x7765_6674;
@@ -77,10 +77,7 @@ fn run(queue: &Receiver<Retired>) {
         if let Some(ports) = ports {
             remove_group(ports);
         }
-        for thread in close_apart(taps) {
-            // Closing does not panic; if it did, there would be nothing left to wait for.
-            let _ = thread.join();
-        }
+        Closing::default().drop_apart(taps);
     }
 }
 

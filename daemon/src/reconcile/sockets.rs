@@ -175,7 +175,7 @@ impl Sockets {
     }
 }
 
-/// Ends that are being closed. Dropping this waits until they are.
+/// What is being closed. Dropping this waits until it is.
 #[derive(Debug, Default)]
 pub struct Closing(Vec<JoinHandle<()>>);
 
@@ -185,8 +185,18 @@ impl Closing {
     /// The kernel takes some 15 ms for a packet socket, most of it waiting: several close at a time, while the
     /// caller goes on. A TAP's queues close at once, and are free to be opened again when this returns.
     pub fn start(&mut self, ends: Vec<OpenPort>) -> &mut Closing {
-        let packets = ends.into_iter().filter(|end| end.io.is_packet()).collect();
-        self.0.extend(close_apart(packets));
+        self.drop_apart(ends.into_iter().filter(|end| end.io.is_packet()).collect())
+    }
+
+    /// Drops what the kernel takes its time for, several at a time, while the caller goes on.
+    pub fn drop_apart<T: Send + 'static>(&mut self, mut all: Vec<T>) -> &mut Closing {
+        let share = all.len().div_ceil(CLOSERS).max(1);
+        while !all.is_empty() {
+            let some = all.split_off(all.len().saturating_sub(share));
+            // A thread that does not start drops its share here and now.
+            let thread = std::thread::Builder::new().name("weft-close".to_owned()).spawn(move || drop(some));
+            self.0.extend(thread);
+        }
         self
     }
 
@@ -203,18 +213,6 @@ impl Drop for Closing {
             let _ = thread.join();
         }
     }
-}
-
-/// Closes what the kernel takes its time for, several at a time: the threads that do it.
-pub fn close_apart<T: Send + 'static>(mut all: Vec<T>) -> Vec<JoinHandle<()>> {
-    let share = all.len().div_ceil(CLOSERS).max(1);
-    let mut threads = Vec::new();
-    while !all.is_empty() {
-        let some = all.split_off(all.len().saturating_sub(share));
-        // A thread that does not start drops its share here and now.
-        threads.extend(std::thread::Builder::new().name("weft-close".to_owned()).spawn(move || drop(some)));
-    }
-    threads
 }
 
 /// Says that an end hears what is not its Port's: the stack drops that, at some cost.

@@ -1,15 +1,11 @@
 //! ADD, CHECK, DEL, GC and STATUS of the plugin alone.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_testkit::wait::retry_until;
 use weft_testkit::{Manifest, binaries};
 
-use super::runtime::{Runtime, addresses};
-
-const SOON: Duration = Duration::from_secs(20);
+use super::runtime::{Runtime, SOON, addresses};
 
 #[test]
 fn containers_reach_their_gateway_and_each_other_when_add_returns() {

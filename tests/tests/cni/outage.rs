@@ -1,14 +1,10 @@
 //! The plugin while the daemon is down, starts, or is killed.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use weft_testkit::lab::DETACH_QUEUE;
 use weft_testkit::wait::wait_until;
 
-use super::runtime::Runtime;
-
-const SOON: Duration = Duration::from_secs(20);
+use super::runtime::{Runtime, SOON};
 
 fn queued(runtime: &Runtime<'_>) -> usize {
     let entries = std::fs::read_dir(runtime.lab.path(DETACH_QUEUE)).into_iter().flatten();

@@ -1,12 +1,16 @@
 //! A container runtime as libcni is one: it runs the plugins of a network configuration in order, and hands results on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use weft_testkit::binaries;
 use weft_testkit::lab::DETACH_QUEUE;
 use weft_testkit::{Lab, Manifest, Output, Process};
+
+/// Longest time for what is done in the background.
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// Where Debian has the reference plugins (package containernetworking-plugins).
 pub const REFERENCE: &str = "/usr/lib/cni";
